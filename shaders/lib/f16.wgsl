@@ -1,0 +1,12 @@
+// Storage of native f16. `acc`, the type of arithmetic, is an alias that the composition defines
+// before; it also writes `enable f16;` at the top.
+alias elem4 = vec4<f16>;
+
+fn unpack4(v: elem4) -> vec4<acc> {
+    return vec4<acc>(v);
+}
+
+// Not clamped: beyond 65504 the conversion gives inf, so that an overflow stays visible.
+fn pack4(v: vec4<acc>) -> elem4 {
+    return vec4<f16>(v);
+}

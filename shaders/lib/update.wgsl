@@ -1,0 +1,54 @@
+// What every optimizer shares: its bindings, the step's decision, the store, the count of what rounding loses.
+#import clock
+#import grid
+
+// Whether changes that rounding loses are counted in flags.
+const COUNT: u32 = 0u;
+
+@group(0) @binding(0) var<storage, read> clock: Clock;
+@group(0) @binding(1) var<storage, read_write> flags: array<atomic<u32>>; // [8]: 1, 2 lost; 3, 4 all (low, high)
+@group(0) @binding(2) var<storage, read_write> weights: array<wide4>;     // [groups]
+@group(0) @binding(3) var<storage, read> gradient: array<elem4>;          // [groups], times the loss scale
+
+var<workgroup> lost: atomic<u32>;
+var<workgroup> moved: atomic<u32>;
+
+fn unscaled(g: u32) -> vec4<acc> {
+    return unpack4(gradient[g]) * acc(clock.unscale);
+}
+
+fn ones(v: vec4<bool>) -> u32 {
+    let n = select(vec4(0u), vec4(1u), v);
+    return n.x + n.y + n.z + n.w;
+}
+
+// w ← w − change
+fn apply(g: u32, w: vec4<acc>, change: vec4<acc>) {
+    let stored = pack4_wide(w - change);
+    weights[g] = stored;
+    //: copy
+    //: end
+    if COUNT == 1u {
+        let real = unpack4_wide(pack4_wide(change)) != vec4<acc>();
+        atomicAdd(&moved, ones(real));
+        atomicAdd(&lost, ones(real & (unpack4_wide(stored) == w)));
+    }
+}
+
+// A counter of two words: integers, so the order of the additions does not matter.
+fn add(at: u32, n: u32) {
+    let before = atomicAdd(&flags[at], n);
+    if before + n < before {
+        atomicAdd(&flags[at + 1u], 1u);
+    }
+}
+
+fn count(lane: u32) {
+    if COUNT == 1u {
+        workgroupBarrier();
+        if lane == 0u {
+            add(1u, atomicLoad(&lost));
+            add(3u, atomicLoad(&moved));
+        }
+    }
+}

@@ -1,0 +1,27 @@
+// RMSProp: v ← αv + (1 − α)g², w ← w − η g / (√v + ε). The moment is stored as its square root.
+#import update
+
+@group(0) @binding(4) var<storage, read_write> second_root: array<wide4>; // [groups]: √v
+
+struct Params {
+    groups: u32,
+    weight_decay: f32,
+    alpha: f32,
+    rest: f32, // 1 − α
+    epsilon: f32,
+}
+@group(1) @binding(0) var<uniform> p: Params;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = linear_id(workgroup) * 64u + lane;
+    if i < p.groups && clock.apply != 0u {
+        let w = unpack4_wide(weights[i]);
+        let g = unscaled(i) + acc(p.weight_decay) * w;
+        let root = unpack4_wide(second_root[i]);
+        let v_root = sqrt(acc(p.alpha) * root * root + acc(p.rest) * g * g);
+        second_root[i] = pack4_wide(v_root);
+        apply(i, w, acc(clock.learning_rate) * (g / (v_root + acc(p.epsilon))));
+    }
+    count(lane);
+}

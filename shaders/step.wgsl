@@ -1,0 +1,43 @@
+// Settles a step between the backward pass and the update: keeps the loss for the host, decides whether the update
+// is applied, moves the loss scale. One invocation.
+#import clock
+
+@group(0) @binding(0) var<storage, read_write> clock: Clock;
+@group(0) @binding(1) var<storage, read_write> flags: array<u32>;   // [8]: overflow, then counters of the update
+@group(0) @binding(2) var<storage, read_write> scale: array<elem4>; // []: the loss scale
+@group(0) @binding(3) var<storage, read> loss: array<elem4>;        // []
+@group(0) @binding(4) var<storage, read_write> losses: array<f32>;  // [1024], a ring
+
+@compute @workgroup_size(1)
+fn main() {
+    let at = clock.step % arrayLength(&losses);
+    losses[at] = f32(unpack4(loss[0]).x);
+    // By bits, and read back from memory: compilers may assume that there are no infinities.
+    let finite = (bitcast<u32>(losses[at]) & 0x7f800000u) != 0x7f800000u;
+    let overflow = flags[0] != 0u;
+    flags[0] = 0u;
+
+    let s = f32(unpack4(scale[0]).x);
+    clock.unscale = 1.0 / s;
+    if !finite && clock.stop != 0u && clock.halted == 0u {
+        clock.halted = clock.step + 1u;
+    }
+    let apply = finite && !overflow && clock.halted == 0u;
+    clock.apply = u32(apply);
+    clock.step++;
+    if apply {
+        clock.updates++;
+        clock.clean++;
+    } else if clock.halted == 0u {
+        clock.skipped++;
+    }
+    if clock.dynamic != 0u && clock.halted == 0u {
+        if !apply {
+            clock.clean = 0u;
+            scale[0] = pack4(vec4(acc(max(s * clock.backoff, 1.0)), acc(), acc(), acc()));
+        } else if clock.clean >= clock.interval {
+            clock.clean = 0u;
+            scale[0] = pack4(vec4(acc(min(s * clock.growth, 1.0e30)), acc(), acc(), acc()));
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What an adapter is, as plain data: filled by [`crate::gpu`], read by the planner and the ops.
+
+use crate::{Dtype, Error, Precision, Result};
+
+/// The kind of an adapter, in the order in which it is chosen by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A card with its own memory.
+    Discrete,
+    /// A GPU in the processor, sharing its memory.
+    Integrated,
+    /// A virtual machine's share of a GPU, or unknown.
+    Virtual,
+    /// A driver that computes on the processor.
+    Software,
+}
+
+/// Features and limits of an adapter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caps {
+    /// The adapter's name.
+    pub adapter: String,
+    /// What kind of device it is.
+    pub kind: Kind,
+    /// Whether shaders may use `f16`.
+    pub shader_f16: bool,
+    /// Whether `pack2x16float` rounds to nearest even and overflows to Inf; if not, halves are packed by integer code.
+    pub pack_exact: bool,
+    /// Whether timestamps can be taken.
+    pub timestamps: bool,
+    /// Smallest and largest number of invocations in a subgroup; zeros where there are no subgroups.
+    pub subgroup: (u32, u32),
+    /// Storage buffers that one dispatch may bind.
+    pub storage_buffers: u32,
+    /// Bytes of the largest binding.
+    pub binding_bytes: u64,
+    /// Bytes of the largest buffer.
+    pub buffer_bytes: u64,
+    /// Bytes of memory shared by a workgroup.
+    pub workgroup_bytes: u32,
+    /// Invocations in the largest workgroup.
+    pub invocations: u32,
+    /// Workgroups along each axis of a dispatch.
+    pub workgroups: u32,
+    /// Alignment of a storage binding's offset, in bytes.
+    pub storage_alignment: u64,
+    /// Alignment of a uniform binding's offset, in bytes.
+    pub uniform_alignment: u64,
+}
+
+impl Caps {
+    /// WebGPU's default limits and `shader-f16`: what `halfgrad plan` and golden Programs are made for.
+    pub fn reference() -> Self {
+        Caps {
+            adapter: "reference".into(),
+            kind: Kind::Integrated,
+            shader_f16: true,
+            pack_exact: true,
+            timestamps: false,
+            subgroup: (0, 0),
+            storage_buffers: 8,
+            binding_bytes: 128 << 20,
+            buffer_bytes: 256 << 20,
+            workgroup_bytes: 16 << 10,
+            invocations: 256,
+            workgroups: 65535,
+            storage_alignment: 256,
+            uniform_alignment: 256,
+        }
+    }
+
+    /// Fails if this adapter cannot run in `precision`.
+    pub fn supports(&self, precision: Precision) -> Result<()> {
+        if precision.acc() == Dtype::F16 && !self.shader_f16 {
+            return Err(Error::Unsupported {
+                adapter: self.adapter.clone(),
+                detail: format!("{precision} computes in f16 and needs the feature shader-f16; f16 and mixed run on halves packed in words"),
+            });
+        }
+        Ok(())
+    }
+
+    /// How the adapter runs `precision`, in a few words.
+    pub fn how(&self, precision: Precision) -> &'static str {
+        match (self.supports(precision), precision.storage, self.shader_f16) {
+            (Err(_), ..) => "no",
+            (_, Dtype::F16, false) => "packed",
+            _ => "native",
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! A Program: the fixed list of dispatches that a plan replays. Plain data, made without a GPU.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use crate::{Dtype, Precision, Shape};
+
+/// A WGSL file with the choices that make a variant of it. Two equal shaders are one pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shader {
+    /// File stem, pipeline label.
+    pub name: &'static str,
+    /// The file's text.
+    pub source: Cow<'static, str>,
+    /// The type in memory behind `elem4`.
+    pub elem: Dtype,
+    /// The type in memory behind `wide4`: what stays in 32 bits while `elem4` is 16, or neither.
+    pub wide: Dtype,
+    /// The type of registers, `acc`.
+    pub acc: Dtype,
+    /// Values for the file's `const NAME: u32` lines.
+    pub constants: Vec<(&'static str, u32)>,
+    /// Text to put in the place of what stands between `//: mark` and `//: end`.
+    pub splices: Vec<(&'static str, String)>,
+    /// Text to put after the imports: functions and bindings that the splices use.
+    pub declarations: String,
+}
+
+impl Shader {
+    /// The file `name` as it stands, for tensors of `elem` in `precision`.
+    pub fn new(name: &'static str, source: &'static str, elem: Dtype, precision: Precision) -> Self {
+        let acc = if elem == Dtype::F16 { precision.acc() } else { Dtype::F32 };
+        Shader {
+            name,
+            source: Cow::Borrowed(source),
+            elem,
+            wide: precision.wide(),
+            acc,
+            constants: vec![],
+            splices: vec![],
+            declarations: String::new(),
+        }
+    }
+
+    /// Sets the line `const NAME: u32` of the file.
+    pub fn constant(mut self, name: &'static str, value: u32) -> Self {
+        self.constants.push((name, value));
+        self
+    }
+
+    /// Sets the type behind `wide4`.
+    pub fn wide(mut self, dtype: Dtype) -> Self {
+        self.wide = dtype;
+        self
+    }
+}
+
+/// What a buffer holds; bytes are counted by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Weights, as the forward pass reads them.
+    Weights,
+    /// What the optimizer keeps: moments, and master weights in f32.
+    Optimizer,
+    /// Gradients of the weights.
+    Gradients,
+    /// Inputs and everything between them and the loss.
+    Activations,
+    /// Step counter, learning rate, loss scale and the log of losses.
+    Control,
+}
+
+/// Who owns a buffer and what fills it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// Chunk of the weights in the storage type; owned by the weights.
+    Weights(usize),
+    /// Chunk of the f32 master weights; owned by the weights.
+    Master(usize),
+    /// The plan's own buffer, cleared when it is made.
+    Plan,
+}
+
+/// A buffer of the plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Buffer {
+    /// What it is called in listings: `w0`, `g0`, `s3`, or an input's name.
+    pub name: String,
+    /// What it holds.
+    pub role: Role,
+    /// Who owns it.
+    pub source: Source,
+    /// Its size.
+    pub bytes: u64,
+    /// Four values that it starts with; all others are zero.
+    pub initial: Option<[f32; 4]>,
+}
+
+/// How a dispatch uses a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Only read.
+    Read,
+    /// Written whole, never read.
+    Write,
+    /// Read and written in place.
+    ReadWrite,
+}
+
+/// A tensor in a buffer: what a dispatch binds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Operand {
+    /// Index into [`Program::buffers`].
+    pub buffer: usize,
+    /// Where the tensor starts, in bytes; a multiple of the device's storage alignment.
+    pub offset: u64,
+    /// The tensor's shape.
+    pub shape: Shape,
+    /// The type of its values in memory.
+    pub dtype: Dtype,
+}
+
+impl Operand {
+    /// Bytes of the tensor in memory, padding included.
+    pub fn bytes(&self) -> u64 {
+        bytes(self.shape, self.dtype)
+    }
+
+    /// The same memory seen in another shape.
+    pub fn seen_as(self, shape: Shape) -> Self {
+        Operand { shape, ..self }
+    }
+}
+
+/// Bytes of a tensor in memory, padding included.
+pub fn bytes(shape: Shape, dtype: Dtype) -> u64 {
+    (shape.stored() * dtype.bytes()) as u64
+}
+
+/// One call of a shader.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dispatch {
+    /// The op, and the weight or name it works for.
+    pub label: String,
+    /// The variant to run.
+    pub shader: Arc<Shader>,
+    /// Storage bindings in the file's order, then those of the fused chain.
+    pub bindings: Vec<(Operand, Access)>,
+    /// The file's uniforms by name, in the order of its `struct Params`.
+    pub params: Vec<(&'static str, u32)>,
+    /// The fused chain's uniforms, in groups of four.
+    pub chain: Vec<u32>,
+    /// Workgroups along each axis.
+    pub grid: [u32; 3],
+    /// Floating-point operations, a multiply-add counted as two.
+    pub flops: u64,
+}
+
+impl Dispatch {
+    /// A dispatch of `shader` without bindings yet.
+    pub fn new(label: impl Into<String>, shader: Shader) -> Self {
+        Dispatch {
+            label: label.into(),
+            shader: Arc::new(shader),
+            bindings: vec![],
+            params: vec![],
+            chain: vec![],
+            grid: [1; 3],
+            flops: 0,
+        }
+    }
+
+    /// Binds a tensor that is only read.
+    pub fn read(mut self, x: Operand) -> Self {
+        self.bindings.push((x, Access::Read));
+        self
+    }
+
+    /// Binds a tensor that is written whole.
+    pub fn write(mut self, y: Operand) -> Self {
+        self.bindings.push((y, Access::Write));
+        self
+    }
+
+    /// Binds a tensor that is changed in place.
+    pub fn update(mut self, y: Operand) -> Self {
+        self.bindings.push((y, Access::ReadWrite));
+        self
+    }
+
+    /// Sets the next member of the file's `struct Params`.
+    pub fn param(mut self, name: &'static str, value: usize) -> Self {
+        self.params.push((name, value as u32));
+        self
+    }
+
+    /// Sets the next member of the file's `struct Params`, an f32.
+    pub fn param_f32(mut self, name: &'static str, value: f32) -> Self {
+        self.params.push((name, value.to_bits()));
+        self
+    }
+
+    /// Runs `n` workgroups, folded into two axes where one is too short; shaders use `linear_id`.
+    pub fn workgroups(self, n: usize) -> Self {
+        const LINE: usize = 32768;
+        let grid = if n <= LINE { [n as u32, 1, 1] } else { [LINE as u32, n.div_ceil(LINE) as u32, 1] };
+        Dispatch { grid, ..self }
+    }
+
+    /// Counts the floating-point operations.
+    pub fn flops(self, flops: usize) -> Self {
+        Dispatch { flops: flops as u64, ..self }
+    }
+
+    /// Bytes that the dispatch reads, each tensor counted once.
+    pub fn bytes_read(&self) -> u64 {
+        self.moved(Access::Write)
+    }
+
+    /// Bytes that the dispatch writes.
+    pub fn bytes_written(&self) -> u64 {
+        self.moved(Access::Read)
+    }
+
+    fn moved(&self, but: Access) -> u64 {
+        self.bindings.iter().filter(|(_, a)| *a != but).map(|(x, _)| x.bytes()).sum()
+    }
+
+    /// Reads and writes as algebra: `[64, 784] · [784, 128] · [128] → [64, 128]`.
+    pub fn algebra(&self) -> String {
+        let list = |write: bool| {
+            let chosen = self.bindings.iter().filter(|(_, a)| (*a != Access::Read) == write);
+            chosen.map(|(x, _)| x.shape.to_string()).collect::<Vec<_>>()
+        };
+        match list(true) {
+            w if w.len() > 4 => format!("{} → {} and {} more", list(false).join(" · "), w[0], w.len() - 1),
+            w => format!("{} → {}", list(false).join(" · "), w.join(", ")),
+        }
+    }
+}
+
+/// The list of dispatches of one step, the buffers they use, and what they cost.
+///
+/// Printing it shows each dispatch with shapes, buffers, grid, bytes and FLOPs, then the totals.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Program {
+    /// The dispatches, in the order of execution.
+    pub dispatches: Vec<Dispatch>,
+    /// The buffers that they bind.
+    pub buffers: Vec<Buffer>,
+    /// The number of trained and frozen weights.
+    pub parameters: usize,
+    /// What the planner noticed: values that this precision cannot hold, and what it did about them.
+    pub warnings: Vec<String>,
+}
+
+impl Program {
+    /// Adds a buffer of the plan's own.
+    pub fn buffer(&mut self, name: impl Into<String>, role: Role, source: Source, bytes: u64) -> usize {
+        self.buffers.push(Buffer { name: name.into(), role, source, bytes, initial: None });
+        self.buffers.len() - 1
+    }
+
+    /// Adds memory for a tensor that lives from the dispatch that writes it to the last that reads it.
+    pub fn scratch(&mut self, shape: Shape, dtype: Dtype) -> Operand {
+        let name = format!("s{}", self.buffers.len());
+        let buffer = self.buffer(name, Role::Activations, Source::Plan, bytes(shape, dtype));
+        Operand { buffer, offset: 0, shape, dtype }
+    }
+
+    /// Appends a dispatch.
+    pub fn push(&mut self, dispatch: Dispatch) {
+        self.dispatches.push(dispatch);
+    }
+
+    /// Bytes on the device in buffers of this role.
+    pub fn device_bytes(&self, role: Role) -> u64 {
+        self.buffers.iter().filter(|b| b.role == role).map(|b| b.bytes).sum()
+    }
+
+    /// Bytes on the device in all buffers.
+    pub fn total_bytes(&self) -> u64 {
+        self.buffers.iter().map(|b| b.bytes).sum()
+    }
+
+    /// Floating-point operations of one step.
+    pub fn flops(&self) -> u64 {
+        self.dispatches.iter().map(|d| d.flops).sum()
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        for (i, d) in self.dispatches.iter().enumerate() {
+            let buffers: Vec<_> = d
+                .bindings
+                .iter()
+                .map(|(x, a)| {
+                    let sign = match a {
+                        Access::Read => "",
+                        Access::Write => "→",
+                        Access::ReadWrite => "↔",
+                    };
+                    let at = if x.offset > 0 { format!("+{}", x.offset) } else { String::new() };
+                    format!("{sign}{}{at}", self.buffers[x.buffer].name)
+                })
+                .collect();
+            let [gx, gy, gz] = d.grid;
+            writeln!(f, "{i:>4}  {:<34} {:<44} {gx}×{gy}×{gz}", d.label, d.algebra())?;
+            let (flops, read, written) = (count(d.flops), d.bytes_read(), d.bytes_written());
+            writeln!(f, "      {}  {flops}FLOP, {}B read, {}B written", buffers.join(" "), count(read), count(written))?;
+        }
+        let by_role = [Role::Weights, Role::Optimizer, Role::Gradients, Role::Activations]
+            .map(|r| format!("{} {}B", format!("{r:?}").to_lowercase(), count(self.device_bytes(r))));
+        writeln!(
+            f,
+            "{} dispatches, {} buffers, {} parameters, {}FLOP, {}B on the device: {}",
+            self.dispatches.len(),
+            self.buffers.len(),
+            self.parameters,
+            count(self.flops()),
+            count(self.total_bytes()),
+            by_role.join(", ")
+        )?;
+        self.warnings.iter().try_for_each(|w| writeln!(f, "warning: {w}"))
+    }
+}
+
+/// A count with a unit's prefix: `1.54 M`.
+pub fn count(n: u64) -> String {
+    let (mut value, mut prefix) = (n as f64, "");
+    for next in ["k", "M", "G", "T"] {
+        if value < 1000.0 {
+            break;
+        }
+        (value, prefix) = (value / 1000.0, next);
+    }
+    if prefix.is_empty() { format!("{n} ") } else { format!("{value:.2} {prefix}") }
+}

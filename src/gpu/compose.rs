@@ -1,0 +1,217 @@
+//! Composition of WGSL: one source, every precision, by text.
+//!
+//! In this order: types of the precision, each `#import x` once from `shaders/lib`, the file itself; then a line
+//! `const NAME: u32 = …;` takes the variant's value, and what stands between `//: mark` and `//: end` is replaced.
+//! Every file is ordinary WGSL once it has its types, with a working default for each constant and mark.
+
+use naga::{AddressSpace, Module, StorageAccess};
+
+use crate::{
+    Dtype, Error, Result,
+    caps::Caps,
+    dispatch::{Access, Dispatch, Shader},
+};
+
+/// The library that `#import` reads.
+static LIBRARY: &[(&str, &str)] = &[
+    ("chain", include_str!("../../shaders/lib/chain.wgsl")),
+    ("clock", include_str!("../../shaders/lib/clock.wgsl")),
+    ("f16", include_str!("../../shaders/lib/f16.wgsl")),
+    ("f16_packed", include_str!("../../shaders/lib/f16_packed.wgsl")),
+    ("f32", include_str!("../../shaders/lib/f32.wgsl")),
+    ("grid", include_str!("../../shaders/lib/grid.wgsl")),
+    ("math", include_str!("../../shaders/lib/math.wgsl")),
+    ("random", include_str!("../../shaders/lib/random.wgsl")),
+    ("tail", include_str!("../../shaders/lib/tail.wgsl")),
+    ("update", include_str!("../../shaders/lib/update.wgsl")),
+];
+
+/// A composed shader: its text, and where each line came from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wgsl {
+    /// The text.
+    pub text: String,
+    /// File stem and line number, counted from 1, of each line.
+    origins: Vec<(String, usize)>,
+}
+
+impl Wgsl {
+    fn push(&mut self, file: &str, number: usize, line: &str) {
+        self.text += line;
+        self.text.push('\n');
+        self.origins.push((file.to_owned(), number));
+    }
+
+    fn push_all(&mut self, file: &str, text: &str) {
+        text.lines().enumerate().for_each(|(i, line)| self.push(file, i + 1, line));
+    }
+}
+
+/// Puts `shader` together for an adapter.
+///
+/// # Errors
+/// [`Error::Shader`]: an import, a constant or a mark that is not there.
+pub fn compose(shader: &Shader, caps: &Caps) -> Result<Wgsl> {
+    let mut out = Wgsl { text: String::new(), origins: vec![] };
+    let native = |d: Dtype| d == Dtype::F16 && caps.shader_f16;
+    if [shader.elem, shader.wide, shader.acc].into_iter().any(native) {
+        out.push("prelude", 1, "enable f16;");
+    }
+    out.push("prelude", 1, &format!("alias acc = {};", shader.acc));
+    let storage = |d: Dtype| match d {
+        Dtype::F16 if caps.shader_f16 => "f16",
+        Dtype::F16 => "f16_packed",
+        _ => "f32",
+    };
+    out.push_all(storage(shader.elem), library(shader, storage(shader.elem))?);
+    if shader.wide == shader.elem {
+        out.push_all(
+            "prelude",
+            "alias wide4 = elem4;\n\
+             fn unpack4_wide(v: wide4) -> vec4<acc> { return unpack4(v); }\n\
+             fn pack4_wide(v: vec4<acc>) -> wide4 { return pack4(v); }",
+        );
+    } else {
+        let text = library(shader, storage(shader.wide))?;
+        let text = text.replace("elem4", "wide4").replace("pack4(", "pack4_wide(");
+        out.push_all(storage(shader.wide), &text);
+    }
+    let mut imported = vec![];
+    include(shader, shader.name, &shader.source, &mut imported, &mut out)?;
+    include(shader, "fused chain", &shader.declarations, &mut imported, &mut out)?;
+
+    let exact = ("PACK_EXACT", u32::from(caps.pack_exact));
+    for (name, value) in &shader.constants {
+        set_constant(&mut out, name, *value).ok_or_else(|| wrong(shader, format!("no line `const {name}: u32`")))?;
+    }
+    set_constant(&mut out, exact.0, exact.1);
+    for (mark, text) in &shader.splices {
+        splice(&mut out, mark, text).ok_or_else(|| wrong(shader, format!("no lines `//: {mark}` to `//: end`")))?;
+    }
+    Ok(out)
+}
+
+fn wrong(shader: &Shader, detail: String) -> Error {
+    Error::Shader { shader: shader.name.into(), detail }
+}
+
+fn library(shader: &Shader, name: &str) -> Result<&'static str> {
+    let found = LIBRARY.iter().find(|(n, _)| *n == name);
+    found.map(|(_, text)| *text).ok_or_else(|| wrong(shader, format!("#import {name}: not in shaders/lib")))
+}
+
+/// Appends a text, each import before it and only once.
+fn include(shader: &Shader, file: &str, text: &str, done: &mut Vec<String>, out: &mut Wgsl) -> Result<()> {
+    for name in text.lines().filter_map(|l| l.strip_prefix("#import ")).map(str::trim) {
+        if !done.iter().any(|d| d == name) {
+            done.push(name.to_owned());
+            include(shader, name, library(shader, name)?, done, out)?;
+        }
+    }
+    for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.starts_with("#import ")) {
+        out.push(file, i + 1, line);
+    }
+    Ok(())
+}
+
+fn set_constant(out: &mut Wgsl, name: &str, value: u32) -> Option<()> {
+    let head = format!("const {name}: u32 =");
+    let start = out.text.find(&head)?;
+    let end = start + out.text[start..].find(';')?;
+    out.text.replace_range(start..end, &format!("{head} {value}u"));
+    Some(())
+}
+
+fn splice(out: &mut Wgsl, mark: &str, text: &str) -> Option<()> {
+    let lines: Vec<&str> = out.text.lines().collect();
+    let start = lines.iter().position(|l| l.trim() == format!("//: {mark}"))?;
+    let end = start + lines[start..].iter().position(|l| l.trim() == "//: end")?;
+    let mut joined = Wgsl { text: String::new(), origins: vec![] };
+    for (i, line) in lines.iter().enumerate() {
+        match i {
+            _ if i == start => text.lines().for_each(|l| joined.push(&format!("{mark} of the fused chain"), 1, l)),
+            _ if i > start && i <= end => {}
+            _ => joined.push(&out.origins[i].0, out.origins[i].1, line),
+        }
+    }
+    *out = joined;
+    Some(())
+}
+
+/// Parses and validates a composed shader.
+///
+/// # Errors
+/// [`Error::Shader`] with the compiler's words and the line in the file.
+pub fn parse(shader: &Shader, wgsl: &Wgsl, caps: &Caps) -> Result<Module> {
+    let at = |line: u32| {
+        let (file, line) = &wgsl.origins[(line as usize - 1).min(wgsl.origins.len() - 1)];
+        format!("{file}.wgsl:{line}")
+    };
+    let module = naga::front::wgsl::parse_str(&wgsl.text).map_err(|e| {
+        let place = e.location(&wgsl.text).map(|l| at(l.line_number)).unwrap_or_default();
+        wrong(shader, format!("{place}: {}", e.message()))
+    })?;
+    let mut capabilities = naga::valid::Capabilities::default();
+    capabilities.set(naga::valid::Capabilities::SHADER_FLOAT16, caps.shader_f16);
+    capabilities |= naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let checked = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities).validate(&module);
+    checked.map_err(|e| {
+        let place = e.location(&wgsl.text).map(|l| at(l.line_number)).unwrap_or_default();
+        let mut detail = format!("{place}: {}", e.as_inner());
+        let mut cause = std::error::Error::source(e.as_inner());
+        while let Some(c) = cause {
+            detail += &format!(": {c}");
+            cause = c.source();
+        }
+        wrong(shader, detail)
+    })?;
+    Ok(module)
+}
+
+/// The storage bindings that a module declares in group 0, in order: whether each is only read.
+pub fn bindings(module: &Module) -> Vec<bool> {
+    let mut found: Vec<(u32, bool)> = module
+        .global_variables
+        .iter()
+        .filter_map(|(_, v)| match (v.binding, v.space) {
+            (Some(b), AddressSpace::Storage { access }) if b.group == 0 => {
+                Some((b.binding, !access.contains(StorageAccess::STORE)))
+            }
+            _ => None,
+        })
+        .collect();
+    found.sort_unstable();
+    found.into_iter().map(|(_, read_only)| read_only).collect()
+}
+
+/// The members of the file's `struct Params`.
+pub fn params(module: &Module) -> Vec<String> {
+    let uniform = module.global_variables.iter().find(|(_, v)| {
+        v.space == AddressSpace::Uniform && v.binding.is_some_and(|b| b.group == 1 && b.binding == 0)
+    });
+    match uniform.map(|(_, v)| &module.types[v.ty].inner) {
+        Some(naga::TypeInner::Struct { members, .. }) => {
+            members.iter().map(|m| m.name.clone().unwrap_or_default()).collect()
+        }
+        _ => vec![],
+    }
+}
+
+/// Fails where a dispatch and its shader disagree about bindings or uniforms.
+///
+/// # Errors
+/// [`Error::Shader`] naming what differs.
+pub fn check(dispatch: &Dispatch, module: &Module) -> Result<()> {
+    let declared = bindings(module);
+    let given: Vec<bool> = dispatch.bindings.iter().map(|(_, a)| *a == Access::Read).collect();
+    if declared != given {
+        let detail = format!("bindings (read only?) are {declared:?} in the file and {given:?} in the dispatch {:?}", dispatch.label);
+        return Err(wrong(&dispatch.shader, detail));
+    }
+    let (members, names) = (params(module), dispatch.params.iter().map(|(n, _)| *n).collect::<Vec<_>>());
+    if members != names {
+        let detail = format!("struct Params has {members:?}, the dispatch {:?} gives {names:?}", dispatch.label);
+        return Err(wrong(&dispatch.shader, detail));
+    }
+    Ok(())
+}

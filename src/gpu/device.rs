@@ -1,0 +1,247 @@
+//! Adapters and devices: choice, features, limits, and devices that belong to somebody else.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    sync::{Arc, Mutex},
+};
+
+use super::{pipeline::Pipeline, probe};
+use crate::{
+    Error, Result,
+    caps::{Caps, Kind},
+};
+
+/// A device with its queue, what its adapter can do, and the pipelines made so far. Cloning shares all of it.
+#[derive(Debug, Clone)]
+pub struct Gpu {
+    pub(super) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub caps: Caps,
+    pub info: wgpu::AdapterInfo,
+    /// By the composed text: equal shaders are one pipeline.
+    pub pipelines: Mutex<BTreeMap<String, Arc<Pipeline>>>,
+    /// Why the device was lost, once it is.
+    pub lost: Arc<Mutex<Option<String>>>,
+}
+
+/// Which adapter to take.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// What the environment names (`HALFGRAD_ADAPTER`, `WGPU_ADAPTER_NAME`), else discrete, integrated, software.
+    #[default]
+    Best,
+    /// By its place in [`adapters`].
+    Index(usize),
+    /// By a part of "backend name driver", in any case: `radeon`, `vulkan llvmpipe`.
+    Name(String),
+}
+
+impl From<&str> for Choice {
+    fn from(s: &str) -> Self {
+        s.parse().map_or_else(|_| Choice::Name(s.to_owned()), Choice::Index)
+    }
+}
+
+/// Features that are used where the adapter has them.
+const WANTED: wgpu::Features = wgpu::Features::SHADER_F16
+    .union(wgpu::Features::SUBGROUP)
+    .union(wgpu::Features::TIMESTAMP_QUERY);
+
+fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
+}
+
+/// Every adapter, in wgpu's order, as `WGPU_BACKEND` allows.
+pub async fn adapters() -> Vec<wgpu::Adapter> {
+    instance().enumerate_adapters(wgpu::Backends::all()).await
+}
+
+/// "Vulkan llvmpipe (LLVM 15.0.6, 256 bits)": backend and name.
+pub fn title(info: &wgpu::AdapterInfo) -> String {
+    format!("{:?} {}", info.backend, info.name)
+}
+
+fn kind(info: &wgpu::AdapterInfo) -> Kind {
+    match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => Kind::Discrete,
+        wgpu::DeviceType::IntegratedGpu => Kind::Integrated,
+        wgpu::DeviceType::Cpu => Kind::Software,
+        _ => Kind::Virtual,
+    }
+}
+
+/// Where an adapter stands in the default order: kind first, then what can do f16, then native APIs before GL.
+fn rank(adapter: &wgpu::Adapter) -> impl Ord {
+    let info = adapter.get_info();
+    let f16 = adapter.features().contains(wgpu::Features::SHADER_F16);
+    (kind(&info), !f16, info.backend == wgpu::Backend::Gl)
+}
+
+fn choose(choice: &Choice, found: Vec<wgpu::Adapter>) -> Result<wgpu::Adapter> {
+    let list = || {
+        let lines = found.iter().enumerate().map(|(i, a)| format!("{i}: {}", title(&a.get_info())));
+        lines.collect::<Vec<_>>().join("; ")
+    };
+    if found.is_empty() {
+        return Err(Error::Adapter(
+            "no adapter found: install a driver for Vulkan, Metal or DX12 (Debian and Ubuntu: mesa-vulkan-drivers)".into(),
+        ));
+    }
+    let chosen = match choice {
+        Choice::Best => (0..found.len()).min_by_key(|&i| rank(&found[i])),
+        Choice::Index(i) => (*i < found.len()).then_some(*i),
+        Choice::Name(part) => {
+            let part = part.to_lowercase();
+            let fits = |i: &usize| {
+                let info = found[*i].get_info();
+                format!("{} {}", title(&info), info.driver).to_lowercase().contains(&part)
+            };
+            (0..found.len()).filter(fits).min_by_key(|&i| rank(&found[i]))
+        }
+    };
+    match (chosen, choice) {
+        (Some(i), _) => Ok(found.into_iter().nth(i).expect("chosen from it")),
+        (None, Choice::Name(part)) => Err(Error::Adapter(format!("no adapter is called {part:?}; there are {}", list()))),
+        (None, _) => Err(Error::Adapter(format!("no adapter has this number; there are {}", list()))),
+    }
+}
+
+impl Gpu {
+    /// The adapter that the environment names, else the best one.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn new() -> Result<Self> {
+        pollster::block_on(Self::request(Choice::Best))
+    }
+
+    /// The adapter of this index or part of a name.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn named(choice: impl Into<Choice>) -> Result<Self> {
+        pollster::block_on(Self::request(choice.into()))
+    }
+
+    /// Opens a device on the chosen adapter, with all limits and the features that this crate uses.
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] if none fits, with a list of those there are; [`Error::Device`] if it does not open.
+    pub async fn request(choice: Choice) -> Result<Self> {
+        let named = ["HALFGRAD_ADAPTER", "WGPU_ADAPTER_NAME"].iter().find_map(|v| env::var(v).ok());
+        let choice = match (choice, named) {
+            (Choice::Best, Some(name)) if !name.is_empty() => Choice::from(name.as_str()),
+            (choice, _) => choice,
+        };
+        let adapter = choose(&choice, adapters().await)?;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("halfgrad"),
+            required_features: adapter.features() & WANTED,
+            required_limits: adapter.limits(),
+            ..Default::default()
+        };
+        let opened = adapter.request_device(&descriptor).await;
+        let (device, queue) = opened.map_err(|e| Error::Device(format!("{}: {e}", title(&adapter.get_info()))))?;
+        Self::from_parts(device, queue, adapter.get_info()).await
+    }
+
+    /// Uses a device and queue that an app owns already; only features enabled on the device are used.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] naming the limit that is too low.
+    pub async fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        let info = device.adapter_info();
+        Self::from_parts(device, queue, info).await
+    }
+
+    async fn from_parts(device: wgpu::Device, queue: wgpu::Queue, info: wgpu::AdapterInfo) -> Result<Self> {
+        let caps = caps(&info, &device.features(), &device.limits());
+        let least = [
+            ("max_storage_buffers_per_shader_stage", caps.storage_buffers, 8),
+            ("max_compute_invocations_per_workgroup", caps.invocations, 64),
+            ("max_compute_workgroups_per_dimension", caps.workgroups, 32768),
+            ("max_compute_workgroup_storage_size", caps.workgroup_bytes, 8192),
+        ];
+        if let Some((limit, has, needs)) = least.into_iter().find(|(_, has, needs)| has < needs) {
+            let detail = format!("{limit} is {has} and must be {needs}; ask for wgpu::Limits::default() or adapter.limits()");
+            return Err(Error::Unsupported { adapter: caps.adapter, detail });
+        }
+        let lost = Arc::new(Mutex::new(None));
+        let mut shared =
+            Shared { device, queue, caps, info, pipelines: Mutex::default(), lost };
+        if !shared.caps.shader_f16 {
+            shared.caps.pack_exact = probe::pack_is_exact(&shared).await?;
+        }
+        Ok(Gpu { shared: Arc::new(shared) })
+    }
+
+    /// What the adapter can do.
+    pub fn caps(&self) -> &Caps {
+        &self.shared.caps
+    }
+
+    /// The adapter, as wgpu describes it.
+    pub fn info(&self) -> &wgpu::AdapterInfo {
+        &self.shared.info
+    }
+
+    /// The device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.shared.device
+    }
+
+    /// The queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.shared.queue
+    }
+
+    /// The same device with the feature left out, as if the adapter did not have it.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub async fn without_f16(&self) -> Result<Self> {
+        let mut caps = self.shared.caps.clone();
+        caps.shader_f16 = false;
+        let mut shared = Shared {
+            device: self.shared.device.clone(),
+            queue: self.shared.queue.clone(),
+            caps,
+            info: self.shared.info.clone(),
+            pipelines: Mutex::default(),
+            lost: self.shared.lost.clone(),
+        };
+        shared.caps.pack_exact = probe::pack_is_exact(&shared).await?;
+        Ok(Gpu { shared: Arc::new(shared) })
+    }
+}
+
+/// What an adapter or a device is, as plain data.
+pub fn caps(info: &wgpu::AdapterInfo, features: &wgpu::Features, limits: &wgpu::Limits) -> Caps {
+    Caps {
+        adapter: title(info),
+        kind: kind(info),
+        shader_f16: features.contains(wgpu::Features::SHADER_F16),
+        pack_exact: true,
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        subgroup: match features.contains(wgpu::Features::SUBGROUP) {
+            true => (info.subgroup_min_size, info.subgroup_max_size),
+            false => (0, 0),
+        },
+        storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        binding_bytes: limits.max_storage_buffer_binding_size & !15,
+        buffer_bytes: limits.max_buffer_size & !15,
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        invocations: limits.max_compute_invocations_per_workgroup,
+        workgroups: limits.max_compute_workgroups_per_dimension,
+        storage_alignment: limits.min_storage_buffer_offset_alignment.into(),
+        uniform_alignment: limits.min_uniform_buffer_offset_alignment.into(),
+    }
+}

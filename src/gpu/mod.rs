@@ -1,0 +1,13 @@
+//! The only folder that says `wgpu`: adapters and devices, composition of WGSL, pipelines, replay, readback.
+
+pub mod compose;
+mod device;
+mod pipeline;
+mod probe;
+mod readback;
+mod run;
+
+pub use device::{Choice, Gpu, adapters, caps, title};
+pub use pipeline::Pipeline;
+pub use readback::Reading;
+pub use run::{Executable, buffer};

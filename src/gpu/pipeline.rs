@@ -1,0 +1,95 @@
+//! Pipelines: made once for each composed text, checked inside an error scope.
+
+use std::sync::Arc;
+
+use super::{
+    compose::{self, compose},
+    device::{Gpu, Shared},
+};
+use crate::{Error, Result, dispatch::Dispatch};
+
+/// A compiled shader, and the layouts that its bind groups need.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// wgpu's pipeline.
+    pub pipeline: wgpu::ComputePipeline,
+    /// Layout of group 0: storage.
+    pub storage: wgpu::BindGroupLayout,
+    /// Layout of group 1: uniforms with dynamic offsets.
+    pub uniforms: wgpu::BindGroupLayout,
+}
+
+impl Gpu {
+    /// The pipeline of a dispatch's shader.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] if the shader does not compose, compile or fit the dispatch.
+    pub async fn pipeline(&self, dispatch: &Dispatch) -> Result<Arc<Pipeline>> {
+        self.shared.pipeline(dispatch).await
+    }
+}
+
+impl Shared {
+    pub(super) async fn pipeline(&self, dispatch: &Dispatch) -> Result<Arc<Pipeline>> {
+        let wgsl = compose(&dispatch.shader, &self.caps)?;
+        if let Some(p) = self.pipelines.lock().expect("no panic while it is held").get(&wgsl.text) {
+            return Ok(p.clone());
+        }
+        let module = compose::parse(&dispatch.shader, &wgsl, &self.caps)?;
+        compose::check(dispatch, &module)?;
+        let made = Arc::new(self.compile(dispatch, module).await?);
+        self.pipelines.lock().expect("no panic while it is held").insert(wgsl.text, made.clone());
+        Ok(made)
+    }
+
+    async fn compile(&self, dispatch: &Dispatch, module: naga::Module) -> Result<Pipeline> {
+        let device = &self.device;
+        let entry = |binding: usize, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
+            binding: binding as u32,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+            count: None,
+        };
+        let read_only = compose::bindings(&module);
+        let storage: Vec<_> = read_only
+            .iter()
+            .enumerate()
+            .map(|(i, &read_only)| entry(i, wgpu::BufferBindingType::Storage { read_only }, false))
+            .collect();
+        let uniforms = [0, 1].map(|i| entry(i, wgpu::BufferBindingType::Uniform, true));
+        let name = dispatch.shader.name;
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let layout = |entries: &[_]| {
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(name), entries })
+        };
+        let (storage, uniforms) = (layout(&storage), layout(&uniforms));
+        // Loops in our files count to a uniform or a constant, so they end; the guard that naga would add costs a
+        // third of the matmul's speed and keeps drivers from unrolling. Bounds checks stay.
+        // SAFETY: no loop is infinite, which is all that leaving out the guard asks.
+        let module = unsafe {
+            device.create_shader_module_trusted(
+                wgpu::ShaderModuleDescriptor {
+                    label: Some(name),
+                    source: wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(module)),
+                },
+                wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() },
+            )
+        };
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(name),
+            layout: Some(&device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(name),
+                bind_group_layouts: &[Some(&storage), Some(&uniforms)],
+                immediate_size: 0,
+            })),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        match scope.pop().await {
+            None => Ok(Pipeline { pipeline, storage, uniforms }),
+            Some(e) => Err(Error::Shader { shader: name.into(), detail: e.to_string() }),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Reading from the device: a future, and its blocking twin.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures::channel::oneshot;
+
+use super::device::Gpu;
+use crate::{Error, Result};
+
+type Finish<T> = Box<dyn FnOnce(&[u8]) -> Result<T> + Send>;
+
+/// Values on their way from the device: `.await` them, or [`wait`](Self::wait).
+#[must_use = "nothing is read until it is awaited"]
+pub struct Reading<T> {
+    gpu: Gpu,
+    staging: wgpu::Buffer,
+    mapped: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
+    finish: Option<Finish<T>>,
+    polled: bool,
+}
+
+impl<T> std::fmt::Debug for Reading<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "Reading of {} bytes", self.staging.size())
+    }
+}
+
+// The staging buffer is not pinned, and nothing in here refers to itself.
+impl<T> Unpin for Reading<T> {}
+
+impl<T> Reading<T> {
+    /// Copies ranges of buffers behind all work submitted so far; `finish` gets their bytes, one after another.
+    pub fn new(
+        gpu: &Gpu,
+        ranges: &[(&wgpu::Buffer, u64, u64)],
+        finish: impl FnOnce(&[u8]) -> Result<T> + Send + 'static,
+    ) -> Self {
+        let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some("readback"),
+            size: ranges.iter().map(|r| r.2).sum(),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        let mut at = 0;
+        for (buffer, offset, bytes) in ranges {
+            encoder.copy_buffer_to_buffer(buffer, *offset, &staging, at, Some(*bytes));
+            at += bytes;
+        }
+        let (send, mapped) = oneshot::channel();
+        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |r| {
+            let _ = send.send(r);
+        });
+        gpu.queue().submit([encoder.finish()]);
+        Reading { gpu: gpu.clone(), staging, mapped, finish: Some(Box::new(finish)), polled: false }
+    }
+
+    /// Waits for the values.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost, or what the values show to be wrong.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn wait(mut self) -> Result<T> {
+        wait(self.gpu.device())?;
+        let mapped = self.mapped.try_recv().ok().flatten();
+        self.complete(mapped)
+    }
+
+    fn complete(&mut self, mapped: Option<Result<(), wgpu::BufferAsyncError>>) -> Result<T> {
+        match mapped {
+            Some(Ok(())) => {}
+            Some(Err(e)) => return Err(Error::Device(format!("reading back: {e}"))),
+            None => return Err(Error::Device("lost before the values were there".into())),
+        }
+        let view = self.staging.get_mapped_range(..).map_err(|e| Error::Device(e.to_string()))?;
+        let finish = self.finish.take().expect("a reading completes once");
+        finish(&view)
+    }
+}
+
+impl<T> Future for Reading<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<Self::Output> {
+        // On native nobody else drives the device: a thread waits for it and so wakes us. A browser does it itself.
+        #[cfg(not(target_arch = "wasm32"))]
+        if !std::mem::replace(&mut self.polled, true) {
+            let device = self.gpu.device().clone();
+            std::thread::spawn(move || wait(&device));
+        }
+        match Pin::new(&mut self.mapped).poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(mapped) => Poll::Ready(self.complete(mapped.ok())),
+        }
+    }
+}
+
+/// Waits until the device has done everything submitted so far.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn wait(device: &wgpu::Device) -> Result<()> {
+    match device.poll(wgpu::PollType::wait_indefinitely()) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(Error::Device(e.to_string())),
+    }
+}

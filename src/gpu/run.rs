@@ -1,0 +1,181 @@
+//! Replay: buffers, bind groups and uniforms are made once; a step is one encoder and one compute pass.
+
+use std::sync::Arc;
+
+use super::{device::Gpu, pipeline::Pipeline};
+use crate::{
+    Dtype, Error, Result,
+    dispatch::{Program, Source},
+};
+
+/// A program with everything that it needs on the device.
+#[derive(Debug)]
+pub struct Executable {
+    calls: Vec<Call>,
+    buffers: Vec<wgpu::Buffer>,
+}
+
+#[derive(Debug)]
+struct Call {
+    pipeline: Arc<Pipeline>,
+    storage: wgpu::BindGroup,
+    uniforms: wgpu::BindGroup,
+    /// Where the file's uniforms and the fused chain's start.
+    offsets: [u32; 2],
+    grid: [u32; 3],
+}
+
+/// A storage buffer that can be written, read back and bound; zeros at first.
+///
+/// # Errors
+/// [`Error::Memory`] if the device has no room for it.
+pub async fn buffer(gpu: &Gpu, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
+    let scope = gpu.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+    let made = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: Some(label),
+        size: bytes.max(16),
+        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    match scope.pop().await {
+        None => Ok(made),
+        Some(e) => Err(Error::Memory(format!("buffer {label:?} of {bytes} bytes: {e}"))),
+    }
+}
+
+impl Executable {
+    /// Compiles what `program` runs and makes its buffers; `shared` gives those that others own.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] and [`Error::Memory`]; nothing was run then.
+    pub async fn new(gpu: &Gpu, program: &Program, shared: impl Fn(Source) -> wgpu::Buffer) -> Result<Self> {
+        let mut buffers = vec![];
+        for b in &program.buffers {
+            let made = match b.source {
+                Source::Plan => buffer(gpu, &b.name, b.bytes).await?,
+                source => shared(source),
+            };
+            buffers.push(made);
+        }
+        let (words, offsets) = uniforms(program, gpu.caps().uniform_alignment);
+        let uniform = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some("uniforms"),
+            size: 4 * words.len() as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        gpu.queue().write_buffer(&uniform, 0, bytemuck::cast_slice(&words));
+
+        let mut calls = vec![];
+        for (d, offsets) in program.dispatches.iter().zip(offsets) {
+            let pipeline = gpu.pipeline(d).await?;
+            let scope = gpu.device().push_error_scope(wgpu::ErrorFilter::Validation);
+            let entries: Vec<_> = d
+                .bindings
+                .iter()
+                .enumerate()
+                .map(|(i, (x, _))| wgpu::BindGroupEntry {
+                    binding: i as u32,
+                    resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                        buffer: &buffers[x.buffer],
+                        offset: x.offset,
+                        size: wgpu::BufferSize::new(x.bytes()),
+                    }),
+                })
+                .collect();
+            let bound = |bytes: usize| wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: &uniform,
+                offset: 0,
+                size: wgpu::BufferSize::new(bytes.next_multiple_of(16).max(16) as u64),
+            });
+            let group = |layout, entries: &[_]| {
+                gpu.device().create_bind_group(&wgpu::BindGroupDescriptor { label: Some(&d.label), layout, entries })
+            };
+            let storage = group(&pipeline.storage, &entries);
+            let uniforms = group(
+                &pipeline.uniforms,
+                &[
+                    wgpu::BindGroupEntry { binding: 0, resource: bound(4 * d.params.len()) },
+                    wgpu::BindGroupEntry { binding: 1, resource: bound(4 * d.chain.len()) },
+                ],
+            );
+            if let Some(e) = scope.pop().await {
+                return Err(Error::Device(format!("{}: {e}", d.label)));
+            }
+            calls.push(Call { pipeline, storage, uniforms, offsets, grid: d.grid });
+        }
+        Ok(Executable { calls, buffers })
+    }
+
+    /// The buffer of this index in [`Program::buffers`].
+    pub fn buffer(&self, index: usize) -> &wgpu::Buffer {
+        &self.buffers[index]
+    }
+
+    /// Records the dispatches `range` into one compute pass.
+    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, range: std::ops::Range<usize>) {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for call in &self.calls[range] {
+            pass.set_pipeline(&call.pipeline.pipeline);
+            pass.set_bind_group(0, &call.storage, &[]);
+            pass.set_bind_group(1, &call.uniforms, &call.offsets);
+            let [x, y, z] = call.grid;
+            pass.dispatch_workgroups(x, y, z);
+        }
+    }
+
+    /// The number of dispatches.
+    pub fn len(&self) -> usize {
+        self.calls.len()
+    }
+}
+
+/// All uniforms in one array, and where those of each dispatch start, in bytes.
+fn uniforms(program: &Program, alignment: u64) -> (Vec<u32>, Vec<[u32; 2]>) {
+    let mut words: Vec<u32> = vec![];
+    let align = alignment as usize / 4;
+    let mut offsets = vec![];
+    for d in &program.dispatches {
+        let params: Vec<u32> = d.params.iter().map(|(_, v)| *v).collect();
+        offsets.push([&params, &d.chain].map(|part| {
+            let start = words.len();
+            words.extend(part);
+            words.resize(words.len().next_multiple_of(align).max(start), 0);
+            4 * start as u32
+        }));
+    }
+    // An empty part may start at the end, and WebGPU asks that its sixteen bytes are there.
+    words.resize(words.len() + align.max(64), 0);
+    (words, offsets)
+}
+
+/// The bytes of `values` as a tensor of this shape and type lies in memory: rows padded with zeros.
+pub fn stored(values: &[f32], shape: crate::Shape, dtype: Dtype) -> Vec<u8> {
+    let last = shape.storage().last();
+    let padded = last.next_multiple_of(crate::shape::GROUP);
+    let mut bytes = vec![0; shape.stored() * dtype.bytes()];
+    let rows = values.chunks_exact(last).zip(bytes.chunks_exact_mut(padded * dtype.bytes()));
+    for (row, to) in rows {
+        match dtype {
+            Dtype::F16 => {
+                let to: &mut [half::f16] = bytemuck::cast_slice_mut(&mut to[..2 * last]);
+                half::slice::HalfFloatSliceExt::convert_from_f32_slice(to, row);
+            }
+            _ => to[..4 * last].copy_from_slice(bytemuck::cast_slice(row)),
+        }
+    }
+    bytes
+}
+
+/// The reverse of [`stored`]: the values of a tensor without its padding.
+pub fn loaded(bytes: &[u8], shape: crate::Shape, dtype: Dtype) -> Vec<f32> {
+    let last = shape.storage().last();
+    let padded = last.next_multiple_of(crate::shape::GROUP) * dtype.bytes();
+    let value = |b: &[u8]| match dtype {
+        Dtype::F16 => half::f16::from_le_bytes([b[0], b[1]]).to_f32(),
+        Dtype::F32 => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+        Dtype::U32 => u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32,
+    };
+    let rows = bytes.chunks_exact(padded);
+    rows.flat_map(|row| row.chunks_exact(dtype.bytes()).take(last).map(value)).collect()
+}

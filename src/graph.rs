@@ -1,0 +1,426 @@
+//! The graph: an arena of nodes, built without a GPU and without `?`.
+//!
+//! Nodes are appended in the order of the calls, so their index is already a topological order. The first
+//! mistake is kept with the op, the operands and the caller's line, and returned when a plan is made.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use crate::{
+    Dtype, Error, Precision, Result, Shape,
+    error::Site,
+    init::Init,
+    op::{Kind, Op, Type},
+    tensor::Tensor,
+};
+
+/// One result of one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Value {
+    /// Index of the node.
+    pub node: usize,
+    /// Which of its results.
+    pub output: usize,
+}
+
+/// Where a node's values come from.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// Written by the user before a run.
+    Input,
+    /// A trained parameter.
+    Weight(Init),
+    /// The factor on the loss, which the device may change from step to step.
+    LossScale,
+    /// Computed.
+    Op(Arc<dyn Op>),
+}
+
+/// A node of the graph.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Where its values come from.
+    pub origin: Origin,
+    /// Its operands.
+    pub inputs: Vec<Value>,
+    /// The types of its results.
+    pub outputs: Vec<Type>,
+    /// The user's name for it: inputs and weights have one, others may.
+    pub name: Option<String>,
+    /// The layer that it works for, in listings: the stem of the weight that it reads, or its operand's layer.
+    pub layer: String,
+    /// Whether the user wants to read it after a run.
+    pub watched: bool,
+}
+
+/// A neural network under construction: nodes, inputs, named weights, and the first mistake.
+///
+/// ```
+/// use halfgrad::{Graph, Precision};
+/// let graph = Graph::new(Precision::F16);
+/// let x = graph.input("x", [64, 10]);
+/// let y = (x * 2.0 + 1.0).relu().sum([1]);
+/// assert_eq!(y.shape().to_string(), "[64]");
+/// assert!(graph.check().is_ok());
+///
+/// let _ = x.matmul(graph.input("m", [3, 3]));
+/// let mistake = graph.check().unwrap_err().to_string();
+/// assert!(mistake.starts_with("matmul(f16 [64, 10], f16 [3, 3]): "), "{mistake}");
+/// ```
+#[derive(Debug)]
+pub struct Graph {
+    id: u32,
+    precision: Precision,
+    state: RefCell<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    nodes: Vec<Node>,
+    names: BTreeMap<String, usize>,
+    weights: Vec<usize>,
+    frozen: Vec<String>,
+    error: Option<Error>,
+    /// The layer of nodes made while a backward pass is written.
+    layer: Option<String>,
+}
+
+/// A handle that outlives the graph: what to write, read or bind. Made from a [`Tensor`] or a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port<'a> {
+    /// A tensor of the graph with this number.
+    Value {
+        /// The graph's number.
+        graph: u32,
+        /// The tensor.
+        value: Value,
+    },
+    /// The input, weight or node of this name.
+    Name(&'a str),
+}
+
+impl<'a> From<&'a str> for Port<'a> {
+    fn from(name: &'a str) -> Self {
+        Port::Name(name)
+    }
+}
+
+impl From<Tensor<'_>> for Port<'static> {
+    fn from(t: Tensor<'_>) -> Self {
+        Port::Value { graph: t.graph.id, value: t.value }
+    }
+}
+
+impl Graph {
+    /// An empty graph whose tensors are stored and computed in `precision`.
+    pub fn new(precision: Precision) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        Graph { id: NEXT.fetch_add(1, Ordering::Relaxed), precision, state: RefCell::default() }
+    }
+
+    /// The number by which a [`Port`] knows its graph.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The graph's precision.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// A tensor that the user fills before a run.
+    #[track_caller]
+    pub fn input(&self, name: &str, shape: impl Into<Shape>) -> Tensor<'_> {
+        self.leaf(name, Type::new(shape, self.precision.storage), Origin::Input)
+    }
+
+    /// A tensor of class indices that the user fills before a run. See [`crate::data::IGNORE`].
+    #[track_caller]
+    pub fn labels(&self, name: &str, shape: impl Into<Shape>) -> Tensor<'_> {
+        self.leaf(name, Type::new(shape, Dtype::U32), Origin::Input)
+    }
+
+    /// A trained parameter. A name used twice is a mistake; [`shared`](Self::shared) shares on purpose.
+    #[track_caller]
+    pub fn weight(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Tensor<'_> {
+        let tensor = self.leaf(name, Type::new(shape, self.precision.storage), Origin::Weight(init));
+        let mut state = self.state.borrow_mut();
+        if state.names.get(name) == Some(&tensor.value.node) {
+            state.weights.push(tensor.value.node);
+        }
+        tensor
+    }
+
+    /// The weight of this name once more.
+    #[track_caller]
+    pub fn shared(&self, name: &str) -> Tensor<'_> {
+        let found = self.state.borrow().names.get(name).copied();
+        match found {
+            Some(node) if matches!(self.node(node).origin, Origin::Weight(_)) => {
+                Tensor { graph: self, value: Value { node, output: 0 } }
+            }
+            _ => self.mistake(Error::name(name, "no weight has this name yet, so it cannot be shared")),
+        }
+    }
+
+    /// Leaves the weights whose names match `pattern` as they are while training; `*` stands for any text.
+    pub fn freeze(&self, pattern: &str) {
+        self.state.borrow_mut().frozen.push(pattern.to_owned());
+    }
+
+    /// The first mistake made so far.
+    ///
+    /// # Errors
+    /// That mistake, or a pattern given to [`freeze`](Self::freeze) that matches no weight.
+    pub fn check(&self) -> Result<()> {
+        let state = self.state.borrow();
+        if let Some(error) = &state.error {
+            return Err(error.clone());
+        }
+        let names = || state.weights.iter().filter_map(|&n| state.nodes[n].name.as_deref());
+        match state.frozen.iter().find(|pattern| !names().any(|n| matches(pattern, n))) {
+            Some(pattern) => Err(Error::name(pattern, "no weight matches this pattern, so nothing is frozen by it")),
+            None => Ok(()),
+        }
+    }
+
+    /// The weights in the order in which they were made.
+    pub fn weights(&self) -> Vec<Tensor<'_>> {
+        let nodes = self.state.borrow().weights.clone();
+        nodes.into_iter().map(|node| Tensor { graph: self, value: Value { node, output: 0 } }).collect()
+    }
+
+    /// Whether a weight is left as it is while training.
+    pub fn is_frozen(&self, weight: Tensor) -> bool {
+        let state = self.state.borrow();
+        let name = state.nodes[weight.value.node].name.as_deref().unwrap_or_default();
+        state.frozen.iter().any(|pattern| matches(pattern, name))
+    }
+
+    /// The number of nodes.
+    pub fn len(&self) -> usize {
+        self.state.borrow().nodes.len()
+    }
+
+    /// Whether nothing was built yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A copy of a node.
+    pub fn node(&self, index: usize) -> Node {
+        self.state.borrow().nodes[index].clone()
+    }
+
+    /// The node that bears a name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.state.borrow().names.get(name).copied()
+    }
+
+    /// The result types of a node.
+    pub(crate) fn type_of(&self, value: Value) -> Type {
+        self.state.borrow().nodes[value.node].outputs[value.output]
+    }
+
+    /// Appends an op that has one result.
+    #[track_caller]
+    pub fn apply<'g>(&'g self, op: impl Op + 'static, inputs: &[Tensor<'g>]) -> Tensor<'g> {
+        self.apply_all(op, inputs)[0]
+    }
+
+    /// Appends an op and returns all its results.
+    #[track_caller]
+    pub fn apply_all<'g>(&'g self, op: impl Op + 'static, inputs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
+        let types: Vec<Type> = inputs.iter().map(|t| t.graph.type_of(t.value)).collect();
+        let inferred = if inputs.iter().any(|t| t.graph.id != self.id) {
+            Err("the operands belong to different graphs".to_owned())
+        } else {
+            op.infer(&types, self.precision)
+        };
+        match inferred {
+            Ok(outputs) => {
+                let layer = self.layer_of(inputs);
+                let inputs = inputs.iter().map(|t| t.value).collect();
+                let n = outputs.len();
+                let node = self.append(Node {
+                    origin: Origin::Op(Arc::new(op)),
+                    inputs,
+                    outputs,
+                    name: None,
+                    layer,
+                    watched: false,
+                });
+                (0..n).map(|output| Tensor { graph: self, value: Value { node, output } }).collect()
+            }
+            Err(detail) => {
+                let operands = types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let error = Error::Op { op: op.name().to_owned(), operands, detail, at: Site::here() };
+                vec![self.mistake(error); 3]
+            }
+        }
+    }
+
+    /// The factor on the loss, as a node.
+    pub(crate) fn loss_scale(&self) -> Tensor<'_> {
+        let found = self.state.borrow().nodes.iter().position(|n| matches!(n.origin, Origin::LossScale));
+        let node = found.unwrap_or_else(|| {
+            self.append(Node {
+                origin: Origin::LossScale,
+                inputs: vec![],
+                outputs: vec![Type::new([], self.precision.wide())],
+                name: None,
+                layer: "loss".into(),
+                watched: false,
+            })
+        });
+        Tensor { graph: self, value: Value { node, output: 0 } }
+    }
+
+    /// Keeps the first mistake and stands in for the tensor that could not be made.
+    pub(crate) fn mistake(&self, error: Error) -> Tensor<'_> {
+        self.state.borrow_mut().error.get_or_insert(error);
+        let outputs = vec![Type::new([], self.precision.storage)];
+        let node = self.append(Node {
+            origin: Origin::Input,
+            inputs: vec![],
+            outputs,
+            name: None,
+            layer: String::new(),
+            watched: false,
+        });
+        Tensor { graph: self, value: Value { node, output: 0 } }
+    }
+
+    /// Names a node, or watches it.
+    pub(crate) fn mark(&self, value: Value, name: Option<&str>, watch: bool) {
+        let mut state = self.state.borrow_mut();
+        state.nodes[value.node].watched |= watch;
+        let Some(name) = name else { return };
+        match state.names.get(name) {
+            Some(&other) if other != value.node => {
+                state.error.get_or_insert(Error::name(name, "two tensors bear this name"));
+            }
+            _ => {
+                state.names.insert(name.to_owned(), value.node);
+                state.nodes[value.node].name = Some(name.to_owned());
+            }
+        }
+    }
+
+    /// While `f` runs, new nodes belong to `layer`.
+    pub(crate) fn within_layer<T>(&self, layer: String, f: impl FnOnce() -> T) -> T {
+        let before = self.state.borrow_mut().layer.replace(layer);
+        let result = f();
+        self.state.borrow_mut().layer = before;
+        result
+    }
+
+    #[track_caller]
+    fn leaf(&self, name: &str, ty: Type, origin: Origin) -> Tensor<'_> {
+        if ty.shape.is_empty() {
+            let operands = ty.to_string();
+            let detail = format!("{name:?} has an axis of length 0");
+            return self.mistake(Error::Op { op: "input".into(), operands, detail, at: Site::here() });
+        }
+        if self.find(name).is_some() {
+            let detail = "this name is taken; Graph::shared uses a weight a second time on purpose";
+            return self.mistake(Error::name(name, detail));
+        }
+        let layer = name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned();
+        let node = self.append(Node {
+            origin,
+            inputs: vec![],
+            outputs: vec![ty],
+            name: Some(name.to_owned()),
+            layer,
+            watched: false,
+        });
+        self.state.borrow_mut().names.insert(name.to_owned(), node);
+        Tensor { graph: self, value: Value { node, output: 0 } }
+    }
+
+    fn append(&self, node: Node) -> usize {
+        let mut state = self.state.borrow_mut();
+        state.nodes.push(node);
+        state.nodes.len() - 1
+    }
+
+    /// A weight's stem among the operands, else the layer in force, else the first operand's layer.
+    fn layer_of(&self, inputs: &[Tensor]) -> String {
+        let state = self.state.borrow();
+        let node = |t: &Tensor| &state.nodes[t.value.node];
+        let weight = inputs.iter().find(|t| matches!(node(t).origin, Origin::Weight(_)));
+        match (&state.layer, weight.or(inputs.first())) {
+            (Some(layer), _) => layer.clone(),
+            (None, Some(t)) => node(t).layer.clone(),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+impl Node {
+    /// How the fuser may treat the node; leaves are not fused.
+    pub fn kind(&self) -> Option<Kind> {
+        match &self.origin {
+            Origin::Op(op) => Some(op.kind()),
+            _ => None,
+        }
+    }
+}
+
+/// Whether `name` fits `pattern`, in which `*` stands for any text.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, tail)) => name
+            .strip_prefix(head)
+            .is_some_and(|rest| rest.char_indices().map(|(i, _)| i).chain([rest.len()]).any(|i| matches(tail, &rest[i..]))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_a_shell_would() {
+        for (pattern, name, fits) in [
+            ("fc1.*", "fc1.weight", true),
+            ("fc1.*", "fc10.weight", false),
+            ("*.bias", "a.b.bias", true),
+            ("*", "", true),
+            ("a*b*c", "aXbYbZc", true),
+            ("fc1", "fc1.weight", false),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn the_first_mistake_is_kept_with_its_line() {
+        let graph = Graph::new(Precision::F32);
+        let w = graph.weight("w", [3, 4], Init::Constant(0.0));
+        let line = line!() + 1;
+        let bad = w + graph.input("x", [5]);
+        let _ = bad.matmul(w);
+        let Error::Op { op, operands, at, .. } = graph.check().unwrap_err() else { panic!() };
+        assert_eq!((op.as_str(), operands.as_str()), ("add", "f32 [3, 4], f32 [5]"));
+        assert!(at.to_string().contains(&format!("graph.rs:{line}:")), "{at}");
+    }
+
+    #[test]
+    fn a_weight_named_twice_is_a_mistake_unless_shared() {
+        let graph = Graph::new(Precision::F32);
+        let w = graph.weight("w", [2], Init::Constant(0.0));
+        assert_eq!(graph.shared("w").value, w.value);
+        assert!(graph.check().is_ok());
+        graph.weight("w", [2], Init::Constant(0.0));
+        assert!(matches!(graph.check(), Err(Error::Name { .. })));
+    }
+}

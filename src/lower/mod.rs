@@ -1,0 +1,334 @@
+//! From a graph to a [`Program`]: reach → fuse → lower → slots. No GPU in sight.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    Dtype, Error, Graph, Result, Shape,
+    arena::Arena,
+    caps::Caps,
+    dispatch::*,
+    graph::{Node, Origin, Value},
+    op::{Io, Kind, Update},
+};
+
+mod fuse;
+mod slots;
+mod train;
+
+/// What a plan is made for.
+pub struct Request<'a> {
+    /// The graph.
+    pub graph: &'a Graph,
+    /// The adapter.
+    pub caps: &'a Caps,
+    /// What the user wants to read.
+    pub wanted: Vec<Value>,
+    /// The updates to make, if the plan trains.
+    pub training: Option<Training<'a>>,
+    /// Whether elementwise nodes are fused.
+    pub fusion: bool,
+}
+
+/// What a training plan does after the backward pass.
+pub struct Training<'a> {
+    /// The loss.
+    pub loss: Value,
+    /// The rule that changes the weights.
+    pub optimizer: &'a dyn Update,
+    /// Each trained weight, in the order of the graph, and its gradient.
+    pub gradients: Vec<(Value, Value)>,
+    /// Whether changes that rounding loses are counted.
+    pub count_updates: bool,
+}
+
+/// A program, and where to find what the host reads and writes.
+#[derive(Debug, Clone)]
+pub struct Lowered {
+    /// The dispatches and buffers.
+    pub program: Program,
+    /// Where inputs, wanted and watched values lie.
+    pub ports: BTreeMap<Value, Operand>,
+    /// The buffers of a run's state.
+    pub control: Control,
+    /// For each dispatch what it computes, in words: the layer, for error messages.
+    pub layers: Vec<String>,
+}
+
+/// The small buffers that carry a run's state from step to step.
+#[derive(Debug, Clone, Copy)]
+pub struct Control {
+    /// `struct Clock` of `lib/clock.wgsl`.
+    pub clock: usize,
+    /// The loss scale, as a tensor.
+    pub scale: usize,
+    /// Counters that any invocation may add to.
+    pub flags: usize,
+    /// The losses of the last [`LOSSES`] steps.
+    pub losses: usize,
+}
+
+/// How many steps' losses the device keeps for the host.
+pub const LOSSES: usize = 1024;
+/// Words in `struct Clock`.
+pub const CLOCK_WORDS: usize = 16;
+/// Words of `flags`: overflow; lost updates and all updates, two words each.
+pub const FLAG_WORDS: usize = 8;
+
+/// The nodes that the wanted values depend on.
+pub(crate) struct Reached {
+    nodes: BTreeMap<usize, Node>,
+    /// For each node, who reads which of its results.
+    consumers: BTreeMap<usize, Vec<(usize, usize)>>,
+    wanted: BTreeSet<usize>,
+    inference: bool,
+    fusion: bool,
+}
+
+impl Reached {
+    fn new(request: &Request) -> Self {
+        let mut roots = request.wanted.clone();
+        if let Some(t) = &request.training {
+            roots.push(t.loss);
+            roots.extend(t.gradients.iter().map(|g| g.1));
+        }
+        let mut wanted: BTreeSet<usize> = roots.iter().map(|v| v.node).collect();
+        let mut nodes: BTreeMap<usize, Node> = BTreeMap::new();
+        let mut todo: Vec<usize> = wanted.iter().copied().collect();
+        while let Some(n) = todo.pop() {
+            if !nodes.contains_key(&n) {
+                let node = request.graph.node(n);
+                todo.extend(node.inputs.iter().map(|v| v.node));
+                nodes.insert(n, node);
+            }
+        }
+        wanted.extend(nodes.iter().filter(|(_, node)| node.watched).map(|(&n, _)| n));
+        let mut consumers: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
+        for (&n, node) in &nodes {
+            for v in &node.inputs {
+                consumers.entry(v.node).or_default().push((n, v.output));
+            }
+        }
+        Reached { nodes, consumers, wanted, inference: request.training.is_none(), fusion: request.fusion }
+    }
+
+    fn kind(&self, n: usize) -> Kind {
+        match &self.nodes[&n].origin {
+            Origin::Op(op) if self.inference && op.identity_at_inference() => Kind::View,
+            Origin::Op(op) => op.kind(),
+            _ => Kind::Kernel,
+        }
+    }
+
+    fn is_wanted(&self, n: usize) -> bool {
+        self.wanted.contains(&n)
+    }
+
+    /// Whether a constant must lie in memory: somebody wants it, or a kernel reads it.
+    fn needs_memory(&self, n: usize) -> bool {
+        let read = |c: &(usize, usize)| !matches!(self.kind(c.0), Kind::Map(_));
+        self.is_wanted(n) || self.consumers.get(&n).is_some_and(|c| c.iter().any(read))
+    }
+
+    /// Whether a value is a constant that is written into the expressions which use it.
+    fn is_inlined(&self, n: usize) -> bool {
+        self.nodes[&n].inputs.is_empty() && matches!(self.kind(n), Kind::Map(_))
+    }
+}
+
+/// Makes the program that computes what `request` wants.
+///
+/// # Errors
+/// The graph's first mistake, a precision that the adapter cannot run, a tensor that it cannot bind.
+pub fn lower(request: &Request) -> Result<Lowered> {
+    request.graph.check()?;
+    let precision = request.graph.precision();
+    request.caps.supports(precision)?;
+
+    let reached = Reached::new(request);
+    let mut program = Program::default();
+    let control = control_buffers(&mut program, request);
+    let mut places = Places { operands: BTreeMap::new(), pinned: BTreeSet::new() };
+    place_weights(request, &mut program, &mut places)?;
+    let arenas = train::arenas(request, &mut program, &mut places)?;
+    place_inputs(&reached, &mut program, &mut places, control);
+
+    let groups = if reached.fusion {
+        fuse::groups(&reached, request.caps.storage_buffers)
+    } else {
+        fuse::singles(&reached)
+    };
+    let mut layers = vec![];
+    for (&n, node) in &reached.nodes {
+        let group = groups.of.get(&n).map(|&g| &groups.groups[g]);
+        // A group runs in the place of its last member; what it reads is computed by then.
+        if group.is_some_and(|g| g.members.last() != Some(&n)) || (group.is_none() && reached.is_inlined(n)) {
+            continue;
+        }
+        let first = group.map_or(n, |g| g.head.unwrap_or(g.members[0]));
+        let Origin::Op(op) = &reached.nodes[&first].origin else { continue };
+        if reached.kind(first) == Kind::View {
+            let seen = places.operands[&node.inputs[0]].seen_as(node.outputs[0].shape);
+            places.operands.insert(value(n, 0), seen);
+            continue;
+        }
+        let outputs: Vec<Operand> = node.outputs.iter().enumerate().map(|(i, ty)| {
+            *places.operands.entry(value(n, i)).or_insert_with(|| program.scratch(ty.shape, ty.dtype))
+        }).collect();
+        let inputs: Vec<Operand> = match group {
+            Some(g) if g.head.is_none() => vec![],
+            _ => reached.nodes[&first].inputs.iter().map(|v| places.operands[v]).collect(),
+        };
+        let chain = group.map(|g| fuse::chain(&reached, g, |v| places.operands[&v]));
+        let label = label(&reached, first, group);
+        let io = Io {
+            caps: request.caps,
+            precision,
+            inputs: &inputs,
+            outputs: &outputs,
+            clock: clock(control),
+            chain: chain.as_ref(),
+            label: &label,
+        };
+        op.lower(&io, &mut program);
+        layers.resize(program.dispatches.len(), label);
+    }
+
+    if let Some(training) = &request.training {
+        train::lower(request, training, &arenas, &places, control, &mut program);
+    }
+    layers.resize(program.dispatches.len(), "optimizer".into());
+    finish(request, &reached, program, places, control, layers)
+}
+
+/// Shares memory between what is never needed together, and checks that the device can hold the rest.
+fn finish(
+    request: &Request,
+    reached: &Reached,
+    mut program: Program,
+    mut places: Places,
+    mut control: Control,
+    layers: Vec<String>,
+) -> Result<Lowered> {
+    let ports: BTreeMap<Value, Operand> = places
+        .operands
+        .iter()
+        .filter(|(v, _)| reached.is_wanted(v.node) || matches!(reached.nodes[&v.node].origin, Origin::Input))
+        .map(|(v, x)| (*v, *x))
+        .collect();
+    places.pinned.extend(ports.values().map(|x| x.buffer));
+    let index = slots::assign(&mut program, &places.pinned);
+    let moved = |x: Operand| Operand { buffer: index[x.buffer], ..x };
+    let ports = ports.into_iter().map(|(v, x)| (v, moved(x))).collect();
+    for slot in [&mut control.clock, &mut control.scale, &mut control.flags, &mut control.losses] {
+        *slot = index[*slot];
+    }
+    check_limits(&program, request.caps)?;
+    program.parameters = request.graph.weights().iter().map(|w| w.shape().len()).sum();
+    Ok(Lowered { program, ports, control, layers })
+}
+
+/// Where values lie, and which buffers are not shared.
+pub(crate) struct Places {
+    operands: BTreeMap<Value, Operand>,
+    pinned: BTreeSet<usize>,
+}
+
+fn value(node: usize, output: usize) -> Value {
+    Value { node, output }
+}
+
+fn clock(control: Control) -> Operand {
+    Operand { buffer: control.clock, offset: 0, shape: Shape::from([CLOCK_WORDS]), dtype: Dtype::U32 }
+}
+
+fn control_buffers(program: &mut Program, request: &Request) -> Control {
+    let mut words = |name: &str, n: usize| program.buffer(name, Role::Control, Source::Plan, 4 * n as u64);
+    let control = Control {
+        clock: words("clock", CLOCK_WORDS),
+        flags: words("flags", FLAG_WORDS),
+        losses: words("losses", if request.training.is_some() { LOSSES } else { 1 }),
+        scale: words("scale", 4),
+    };
+    let scale = request.graph.precision().loss_scale.initial();
+    program.buffers[control.scale].initial = Some([scale, 0.0, 0.0, 0.0]);
+    control
+}
+
+/// Gives each weight its place in the weights' arena.
+fn place_weights(request: &Request, program: &mut Program, places: &mut Places) -> Result<()> {
+    let precision = request.graph.precision();
+    let weights = request.graph.weights();
+    let shapes: Vec<Shape> = weights.iter().map(|w| w.shape()).collect();
+    let arena = Arena::new(&shapes, request.caps.binding_bytes)?;
+    let first = program.buffers.len();
+    for chunk in 0..arena.chunks.len() {
+        let bytes = arena.bytes(chunk, precision.storage);
+        program.buffer(format!("w{chunk}"), Role::Weights, Source::Weights(chunk), bytes);
+    }
+    for (w, (chunk, group)) in weights.iter().zip(&arena.places) {
+        let dtype = precision.storage;
+        let offset = (group * crate::shape::GROUP * dtype.bytes()) as u64;
+        places.operands.insert(w.value, Operand { buffer: first + chunk, offset, shape: w.shape(), dtype });
+    }
+    Ok(())
+}
+
+/// Gives each input a buffer that the host writes.
+fn place_inputs(reached: &Reached, program: &mut Program, places: &mut Places, control: Control) {
+    for (&n, node) in &reached.nodes {
+        let ty = node.outputs[0];
+        let buffer = match node.origin {
+            Origin::Input => {
+                let name = node.name.clone().unwrap_or_default();
+                program.buffer(name, Role::Activations, Source::Plan, bytes(ty.shape, ty.dtype))
+            }
+            Origin::LossScale => control.scale,
+            _ => continue,
+        };
+        places.operands.insert(value(n, 0), Operand { buffer, offset: 0, shape: ty.shape, dtype: ty.dtype });
+    }
+}
+
+/// The names of a group's ops and the layer: `matmul+add+relu fc1`.
+fn label(reached: &Reached, first: usize, group: Option<&fuse::Group>) -> String {
+    let name = |n: &usize| match &reached.nodes[n].origin {
+        Origin::Op(op) => op.name(),
+        _ => "",
+    };
+    let members = group.map_or(&[][..], |g| &g.members);
+    let mut names: Vec<&str> = members.iter().map(name).collect();
+    if !members.contains(&first) {
+        names.insert(0, name(&first));
+    }
+    if names.len() > 4 {
+        names.splice(2..names.len() - 1, ["…"]);
+    }
+    format!("{} {}", names.join("+"), reached.nodes[&first].layer)
+}
+
+/// Fails, before anything is allocated, if a buffer or a binding is larger than the device allows.
+fn check_limits(program: &Program, caps: &Caps) -> Result<()> {
+    let total = program.total_bytes();
+    let advice = "a smaller batch or 16 bit would need less";
+    if let Some(b) = program.buffers.iter().find(|b| b.bytes > caps.buffer_bytes) {
+        return Err(Error::Memory(format!(
+            "buffer {:?} takes {} bytes of the plan's {total}, {:?} allows {} a buffer; {advice}",
+            b.name, b.bytes, caps.adapter, caps.buffer_bytes
+        )));
+    }
+    for d in &program.dispatches {
+        if let Some((x, _)) = d.bindings.iter().find(|(x, _)| x.bytes() > caps.binding_bytes) {
+            return Err(Error::Memory(format!(
+                "{:?} binds {} {} of {} bytes, {:?} allows {} a binding; {advice}",
+                d.label, x.dtype, x.shape, x.bytes(), caps.adapter, caps.binding_bytes
+            )));
+        }
+        if d.bindings.len() as u32 > caps.storage_buffers {
+            return Err(Error::Unsupported {
+                adapter: caps.adapter.clone(),
+                detail: format!("{:?} binds {} storage buffers, it allows {}", d.label, d.bindings.len(), caps.storage_buffers),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! The contract of an operator. The crate's own ops and an app's are written against the same trait.
+//!
+//! An op says four things: the shape of what it makes, the gradient as further graph nodes, the dispatches that
+//! compute it, and, for the tests, the slow definition in f64. `tests/custom_op.rs` brings one from outside.
+
+use std::{borrow::Cow, fmt::Debug};
+
+#[cfg(feature = "reference")]
+use crate::reference::Array;
+use crate::{Dtype, Precision, Shape, caps::Caps, dispatch::*, tensor::Tensor};
+
+/// The type of a tensor: its shape, and the type of its values in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Type {
+    /// Lengths of the axes.
+    pub shape: Shape,
+    /// Type of the values.
+    pub dtype: Dtype,
+}
+
+impl Type {
+    /// A type.
+    pub fn new(shape: impl Into<Shape>, dtype: Dtype) -> Self {
+        Type { shape: shape.into(), dtype }
+    }
+}
+
+impl std::fmt::Display for Type {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{} {}", self.dtype, self.shape)
+    }
+}
+
+/// All that the fuser needs to know of an op.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// Each value of the result depends on the values at the same place of the (broadcast) operands.
+    Map(Expression),
+    /// The result is the operand's memory under another shape; nothing runs.
+    View,
+    /// A kernel of its own.
+    Kernel,
+    /// A kernel that passes its first result through the marks `//: epilogue` before it is stored.
+    Head,
+}
+
+/// An elementwise expression: the body of a WGSL function of `a`, `b`, `c` (`vec4<acc>`) and `p` (`vec4<f32>`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expression {
+    /// The function's name.
+    pub name: &'static str,
+    /// What it returns.
+    pub body: Cow<'static, str>,
+    /// The values of `p`; they are uniforms, so that they make no new pipeline.
+    pub params: Vec<f32>,
+}
+
+/// What an op needs to make its dispatches.
+#[derive(Debug, Clone, Copy)]
+pub struct Io<'a> {
+    /// The adapter.
+    pub caps: &'a Caps,
+    /// The graph's precision.
+    pub precision: Precision,
+    /// The operands.
+    pub inputs: &'a [Operand],
+    /// The results.
+    pub outputs: &'a [Operand],
+    /// Step counter and seed of the run, for ops that draw random numbers: `struct Clock` of `lib/clock.wgsl`.
+    pub clock: Operand,
+    /// What is fused behind a [`Kind::Head`], or is the whole of a [`Kind::Map`].
+    pub chain: Option<&'a Chain>,
+    /// A label for listings: the op's name and the layer that it works for.
+    pub label: &'a str,
+}
+
+impl Io<'_> {
+    /// A variant of the WGSL file `name` for tensors of the first result's type.
+    pub fn shader(&self, name: &'static str, source: &'static str) -> Shader {
+        Shader::new(name, source, self.outputs[0].dtype, self.precision)
+    }
+}
+
+/// Elementwise work fused into one dispatch: WGSL text, the tensors that it reads, its uniforms.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chain {
+    /// One function for each expression.
+    pub functions: String,
+    /// The statements between the marks; `g` is the output's group and `v` the value so far.
+    pub body: String,
+    /// Tensors that the statements read as `chain_0`, `chain_1`, …
+    pub inputs: Vec<Operand>,
+    /// Uniforms, in groups of four.
+    pub params: Vec<u32>,
+    /// Axes of the output besides the last, after merging: the constant `CHAIN_RANK`.
+    pub rank: u32,
+    /// Expressions evaluated for each value.
+    pub flops: usize,
+}
+
+impl Dispatch {
+    /// Puts a chain between `//: mark` and `//: end` of the shader, and binds what it reads after all else.
+    pub fn fuse(mut self, mark: &'static str, chain: Option<&Chain>) -> Self {
+        let Some(chain) = chain else { return self };
+        let mut shader = (*self.shader).clone();
+        shader.declarations += "#import chain\n";
+        shader.declarations += &format!("@group(1) @binding(1) var<uniform> chain: array<vec4<u32>, {}>;\n", chain.params.len() / 4);
+        for (i, x) in chain.inputs.iter().enumerate() {
+            let (elem4, unpack4) = if x.dtype == shader.elem { ("elem4", "unpack4") } else { ("wide4", "unpack4_wide") };
+            let at = self.bindings.len();
+            shader.declarations += &format!(
+                "@group(0) @binding({at}) var<storage, read> chain_{i}: array<{elem4}>;\n\
+                 fn chain_load_{i}(g: u32) -> vec4<acc> {{ return {unpack4}(chain_{i}[g]); }}\n"
+            );
+            self.bindings.push((*x, Access::Read));
+        }
+        shader.declarations += &chain.functions;
+        shader.constants.push(("CHAIN_RANK", chain.rank));
+        shader.splices.push((mark, chain.body.clone()));
+        self.shader = std::sync::Arc::new(shader);
+        self.chain = chain.params.clone();
+        self.flops += (chain.flops * self.bindings.iter().find(|b| b.1 == Access::Write).map_or(0, |b| b.0.shape.len())) as u64;
+        self
+    }
+}
+
+/// What an op is given to write its gradient with.
+#[derive(Debug)]
+pub struct Backward<'g> {
+    /// The operands.
+    pub x: Vec<Tensor<'g>>,
+    /// The results.
+    pub y: Vec<Tensor<'g>>,
+    /// The gradient of each result that has one.
+    pub dy: Vec<Option<Tensor<'g>>>,
+}
+
+impl<'g> Backward<'g> {
+    /// The gradient of the first result; zeros if nothing depends on it.
+    pub fn dy(&self) -> Tensor<'g> {
+        self.dy[0].unwrap_or_else(|| self.y[0].zeros_like())
+    }
+}
+
+/// The contract of an operator.
+pub trait Op: Debug + Send + Sync {
+    /// The op's name: the stem of its WGSL file and the pipeline's label.
+    fn name(&self) -> &'static str;
+
+    /// The types of the results, or what is wrong with the operands.
+    ///
+    /// # Errors
+    /// A sentence for the user; the graph adds the op's name, the operands and the caller's line.
+    fn infer(&self, x: &[Type], precision: Precision) -> Result<Vec<Type>, String>;
+
+    /// How the fuser may treat the op.
+    fn kind(&self) -> Kind {
+        Kind::Kernel
+    }
+
+    /// The gradient with respect to each operand, as further nodes; `None` where there is none.
+    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>>;
+
+    /// Appends the dispatches that compute `io.outputs` from `io.inputs`.
+    fn lower(&self, io: &Io, program: &mut Program);
+
+    /// Whether the op hands on its operand unchanged when the network is not being trained, as dropout does.
+    fn identity_at_inference(&self) -> bool {
+        false
+    }
+
+    /// The definition: plain loops in f64.
+    #[cfg(feature = "reference")]
+    fn reference(&self, x: &[Array]) -> Vec<Array>;
+}
+
+/// What an optimizer needs to change one run of weights.
+#[derive(Debug, Clone)]
+pub struct UpdateIo<'a> {
+    /// The adapter.
+    pub caps: &'a Caps,
+    /// The graph's precision.
+    pub precision: Precision,
+    /// The weights that the optimizer works on: [`Precision::state`].
+    pub weights: Operand,
+    /// The copy in 16 bit that the forward pass reads, when `weights` are f32 masters.
+    pub copy: Option<Operand>,
+    /// Their gradients.
+    pub gradient: Operand,
+    /// What the optimizer keeps of each weight: [`Update::moments`] tensors.
+    pub moments: Vec<Operand>,
+    /// `struct Clock` of `lib/clock.wgsl`.
+    pub clock: Operand,
+    /// Counters of `lib/update.wgsl`.
+    pub flags: Operand,
+    /// Whether changes that rounding loses are counted.
+    pub count: bool,
+}
+
+/// The contract of an optimizer: one dispatch changes a run of weights in place.
+pub trait Update: Debug + Send + Sync {
+    /// The optimizer's name: the stem of its WGSL file.
+    fn name(&self) -> &'static str;
+    /// How many values it keeps for each weight.
+    fn moments(&self) -> usize;
+    /// The learning rate at the first step.
+    fn learning_rate(&self) -> f32;
+    /// Appends the dispatch.
+    fn lower(&self, io: &UpdateIo, program: &mut Program);
+    /// Which of its numbers `precision` cannot hold, in words for the user.
+    fn warnings(&self, precision: Precision) -> Vec<String>;
+}

@@ -1,0 +1,84 @@
+//! `Tensor`: a `Copy` handle on a node's result, with the operators of arithmetic.
+//!
+//! The methods that make ops stand beside the ops, in [`crate::ops`].
+
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+use crate::{
+    Dtype, Shape,
+    graph::{Graph, Value},
+};
+
+/// A tensor of a graph: a shape and a promise of values, not the values.
+#[derive(Debug, Clone, Copy)]
+pub struct Tensor<'g> {
+    /// The graph that it belongs to.
+    pub graph: &'g Graph,
+    /// The node and result that it stands for.
+    pub value: Value,
+}
+
+impl<'g> Tensor<'g> {
+    /// The tensor's shape.
+    pub fn shape(&self) -> Shape {
+        self.graph.type_of(self.value).shape
+    }
+
+    /// The type of the tensor's values in memory.
+    pub fn dtype(&self) -> Dtype {
+        self.graph.type_of(self.value).dtype
+    }
+
+    /// Names the tensor, for errors, listings and [`Port`](crate::graph::Port)s.
+    pub fn named(self, name: &str) -> Self {
+        self.graph.mark(self.value, Some(name), false);
+        self
+    }
+
+    /// Keeps the tensor's values after a run, so that a plan can read them.
+    pub fn watch(self) -> Self {
+        self.graph.mark(self.value, None, true);
+        self
+    }
+
+    /// A tensor of the same shape and type, filled with zeros.
+    pub fn zeros_like(self) -> Self {
+        self.graph.full(self.shape(), 0.0).cast(self.dtype())
+    }
+}
+
+/// An operator between tensors, and between a tensor and a number.
+macro_rules! arithmetic {
+    ($($trait:ident $method:ident),*) => {$(
+        impl<'g> $trait for Tensor<'g> {
+            type Output = Tensor<'g>;
+            #[track_caller]
+            fn $method(self, other: Self) -> Self {
+                Tensor::$method(self, other)
+            }
+        }
+        impl<'g> $trait<f32> for Tensor<'g> {
+            type Output = Tensor<'g>;
+            #[track_caller]
+            fn $method(self, number: f32) -> Self {
+                Tensor::$method(self, self.number(number))
+            }
+        }
+        impl<'g> $trait<Tensor<'g>> for f32 {
+            type Output = Tensor<'g>;
+            #[track_caller]
+            fn $method(self, tensor: Tensor<'g>) -> Tensor<'g> {
+                Tensor::$method(tensor.number(self), tensor)
+            }
+        }
+    )*};
+}
+arithmetic!(Add add, Sub sub, Mul mul, Div div);
+
+impl Neg for Tensor<'_> {
+    type Output = Self;
+    #[track_caller]
+    fn neg(self) -> Self {
+        Tensor::neg(self)
+    }
+}
