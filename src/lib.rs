@@ -1,9 +1,12 @@
 //! halfgrad
 
 pub mod error;
+pub mod init;
 pub mod precision;
+mod random;
 pub mod shape;
 
 pub use error::{Error, Result};
+pub use init::Init;
 pub use precision::{Dtype, LossScale, Precision};
 pub use shape::Shape;
