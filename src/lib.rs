@@ -1,6 +1,8 @@
 //! halfgrad
 
+pub mod checkpoint;
 pub mod error;
+pub mod file;
 pub mod init;
 pub mod precision;
 mod random;
