@@ -1,6 +1,7 @@
 //! halfgrad
 
 pub mod checkpoint;
+pub mod data;
 pub mod error;
 pub mod file;
 pub mod init;
