@@ -20,6 +20,9 @@ use crate::{
     tensor::Tensor,
 };
 
+/// The label that losses and accuracies leave out: it fills a short last batch.
+pub const IGNORE: u32 = u32::MAX;
+
 /// One result of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Value {
@@ -140,7 +143,7 @@ impl Graph {
         self.leaf(name, Type::new(shape, self.precision.storage), Origin::Input)
     }
 
-    /// A tensor of class indices that the user fills before a run. See [`crate::data::IGNORE`].
+    /// A tensor of class indices that the user fills before a run. See [`IGNORE`].
     #[track_caller]
     pub fn labels(&self, name: &str, shape: impl Into<Shape>) -> Tensor<'_> {
         self.leaf(name, Type::new(shape, Dtype::U32), Origin::Input)

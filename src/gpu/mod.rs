@@ -10,4 +10,4 @@ mod run;
 pub use device::{Choice, Gpu, adapters, caps, title};
 pub use pipeline::Pipeline;
 pub use readback::Reading;
-pub use run::{Executable, buffer};
+pub use run::{Executable, buffer, loaded, stored};

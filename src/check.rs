@@ -1,0 +1,187 @@
+//! The harness: one case of one op, held against its f64 reference. For the tests, the self-test and an app's own ops.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    Dtype, Error, Gpu, Graph, Plan, Precision, Result, Shape, Tensor, Weights,
+    graph::{IGNORE, Value},
+    op::{Backward, Io, Kind, Op, Type},
+    plan::Options,
+    random::Random,
+    reference::{Array, Case, Fill, evaluate},
+};
+
+/// An op behind a pointer is an op, so that cases can be put into graphs.
+#[derive(Debug, Clone)]
+struct Shared(Arc<dyn Op>);
+
+impl Op for Shared {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+    fn infer(&self, x: &[Type], precision: Precision) -> Result<Vec<Type>, String> {
+        self.0.infer(x, precision)
+    }
+    fn kind(&self) -> Kind {
+        self.0.kind()
+    }
+    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
+        self.0.grad(at)
+    }
+    fn lower(&self, io: &Io, program: &mut crate::dispatch::Program) {
+        self.0.lower(io, program);
+    }
+    fn identity_at_inference(&self) -> bool {
+        self.0.identity_at_inference()
+    }
+    fn reference(&self, x: &[Array]) -> Vec<Array> {
+        self.0.reference(x)
+    }
+}
+
+/// A graph around a case: operands, results, a loss that weighs the first result, gradients of the real operands.
+struct Bench<'g> {
+    inputs: Vec<Tensor<'g>>,
+    results: Vec<Tensor<'g>>,
+    gradients: Vec<Tensor<'g>>,
+    given: BTreeMap<Value, Array>,
+}
+
+impl<'g> Bench<'g> {
+    fn new(graph: &'g Graph, case: &Case) -> Result<Self> {
+        let storage = graph.precision().storage;
+        let inputs: Vec<Tensor> = case
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(i, (shape, fill))| match fill {
+                Fill::Between(..) => graph.input(&format!("x{i}"), *shape),
+                Fill::Labels(_) => graph.labels(&format!("x{i}"), *shape),
+            })
+            .collect();
+        let results = graph.apply_all(Shared(case.op.clone()), &inputs);
+        graph.check()?;
+        let mut given = BTreeMap::new();
+        for (x, (shape, fill)) in inputs.iter().zip(&case.inputs) {
+            given.insert(x.value, values(*shape, *fill, storage, x.value.node));
+        }
+        let mut gradients = vec![];
+        if case.smooth {
+            let weight = graph.input("weight", results[0].shape());
+            given.insert(weight.value, values(weight.shape(), Fill::Between(-1.0, 1.0), storage, 99));
+            let real: Vec<Tensor> = inputs.iter().copied().filter(|x| x.dtype() != Dtype::U32).collect();
+            gradients = graph.grad_from(results[0], weight.cast(results[0].dtype()), &real);
+        }
+        graph.check()?;
+        Ok(Bench { inputs, results, gradients, given })
+    }
+}
+
+/// Values that the storage type holds exactly, the same for the same operand.
+fn values(shape: Shape, fill: Fill, storage: Dtype, stream: usize) -> Array {
+    let mut random = Random::new(stream as u64, "case");
+    Array::from_fn(shape, |_| match fill {
+        Fill::Between(low, high) => {
+            let v = low + (high - low) * random.uniform();
+            if storage == Dtype::F16 { half::f16::from_f64(v).to_f64() } else { f64::from(v as f32) }
+        }
+        Fill::Labels(classes) => match (random.uniform() * 8.0) as u32 {
+            0 => f64::from(IGNORE),
+            _ => (random.uniform() * f64::from(classes)).floor(),
+        },
+    })
+}
+
+/// How far a result may be from its reference: rounding of what is stored, and of `terms` additions in registers, for
+/// results of this size. The one place that tolerances come from.
+pub fn tolerance(precision: Precision, terms: usize, size: f64) -> f64 {
+    let unit = |d: Dtype| if d == Dtype::F16 { 2f64.powi(-11) } else { 2f64.powi(-24) };
+    (16.0 * unit(precision.storage) + 4.0 * terms as f64 * unit(precision.acc())) * size.max(1.0)
+}
+
+/// Shape rule and gradient, without a GPU: the gradient against central differences of the f64 reference.
+///
+/// # Errors
+/// What differs, in words.
+pub fn definition(case: &Case) -> Result<(), String> {
+    let graph = Graph::new(Precision::F32);
+    let bench = Bench::new(&graph, case).map_err(|e| e.to_string())?;
+    let of = |given: &BTreeMap<Value, Array>| evaluate(&graph, given, &bench.results);
+    for (result, y) in bench.results.iter().zip(of(&bench.given)) {
+        if result.shape() != y.shape {
+            return Err(format!("the shape rule says {}, the reference {}", result.shape(), y.shape));
+        }
+    }
+    if !case.smooth {
+        return Ok(());
+    }
+    let weight = values(bench.results[0].shape(), Fill::Between(-1.0, 1.0), Dtype::F32, 99);
+    let loss = |given: &BTreeMap<Value, Array>| -> f64 {
+        of(given)[0].data.iter().zip(&weight.data).map(|(y, w)| y * w).sum()
+    };
+    let real = bench.inputs.iter().filter(|x| x.dtype() != Dtype::U32);
+    for (x, dx) in real.zip(evaluate(&graph, &bench.given, &bench.gradients)) {
+        let n = dx.data.len();
+        // All of a small operand, a spread of a large one.
+        for i in (0..n).step_by(n.div_ceil(64)) {
+            let h = 1e-6;
+            let at = |step: f64| {
+                let mut given = bench.given.clone();
+                given.get_mut(&x.value).expect("given").data[i] += step;
+                loss(&given)
+            };
+            let slope = (at(h) - at(-h)) / (2.0 * h);
+            let size = slope.abs().max(dx.data[i].abs()).max(1.0);
+            if (slope - dx.data[i]).abs() > 1e-6 * size {
+                return Err(format!("gradient of operand {} at {i}: {} by op, {slope} by differences", x.value.node, dx.data[i]));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Forward and gradient on a device against the reference. Every temporary holds NaN before the run, and the padding
+/// of every result is looked at afterwards.
+///
+/// # Errors
+/// The first wrong value: where, expected and found.
+pub fn on_device(gpu: &Gpu, precision: Precision, case: &Case) -> Result<(), String> {
+    let text = |e: Error| e.to_string();
+    let graph = Graph::new(precision);
+    let bench = Bench::new(&graph, case).map_err(text)?;
+    let weights = Weights::init(gpu, &graph, 0).map_err(text)?;
+    let wanted: Vec<Tensor> = bench.results.iter().chain(&bench.gradients).copied().collect();
+    let plan = Plan::infer_async(gpu, &weights, &wanted, Options::default());
+    let mut plan = pollster::block_on(plan).map_err(text)?;
+    plan.fill_with_nan();
+    for (value, array) in &bench.given {
+        let port = Tensor { graph: &graph, value: *value };
+        let written = match port.dtype() {
+            Dtype::U32 => plan.write(port, &array.data.iter().map(|&v| v as u32).collect::<Vec<_>>()),
+            _ => plan.write(port, &array.data.iter().map(|&v| v as f32).collect::<Vec<_>>()),
+        };
+        // A gradient that does not depend on an operand leaves it out of the plan.
+        if let Err(e) = written
+            && !e.to_string().contains("not kept")
+        {
+            return Err(text(e));
+        }
+    }
+    plan.run();
+    for (i, (t, expected)) in wanted.iter().zip(evaluate(&graph, &bench.given, &wanted)).enumerate() {
+        let found = plan.read(*t).and_then(|r| r.wait()).map_err(text)?;
+        let size = expected.data.iter().fold(0f64, |m, v| m.max(v.abs()));
+        let allowed = tolerance(precision, case.terms, size);
+        let what = if i < bench.results.len() { "result" } else { "gradient" };
+        for (k, (&f, &e)) in found.iter().zip(&expected.data).enumerate() {
+            if !((f64::from(f) - e).abs() <= allowed) {
+                let shape = t.shape();
+                return Err(format!("{what} {i} {shape} at {k}: {f} instead of {e}, off by more than {allowed:.2e}"));
+            }
+        }
+        if !plan.padding_is_zero(*t).map_err(text)? {
+            return Err(format!("{what} {i} {}: the padding is not zero", t.shape()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! Files that are never half written.
+
+use crate::{Error, Result};
+use std::{
+    fs,
+    io::{self, BufWriter, ErrorKind, Write},
+    path::Path,
+};
+
+/// Writes a file so that, whatever happens meanwhile, `path` holds all of the old file or all of the new one.
+///
+/// The bytes go to a hidden file in the same folder, are flushed to the disk, and take the name `path` in one step.
+/// A killed process may leave that hidden file, `.halfgrad-*.tmp`, behind; it is safe to delete.
+///
+/// # Errors
+/// [`Error::File`] if the folder does not exist, may not be written or is full, or if `write` fails.
+///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// let path = folder.path().join("notes.txt");
+/// halfgrad::file::write_atomically(&path, |file| writeln!(file, "loss 0.1"))?;
+/// assert_eq!(std::fs::read_to_string(path).unwrap(), "loss 0.1\n");
+/// # Ok::<(), halfgrad::Error>(())
+/// ```
+pub fn write_atomically(path: impl AsRef<Path>, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let path = path.as_ref();
+    // A link goes on pointing where it did: the file behind it is what is replaced.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let old = fs::metadata(&target).ok();
+    if target.file_name().is_none() || old.as_ref().is_some_and(|old| !old.is_file()) {
+        return Err(Error::file(path, "not the name of an ordinary file"));
+    }
+    let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let explain = |e: io::Error| match e.kind() {
+        _ if !folder.is_dir() => Error::file(path, format!("there is no folder {}: make it first", folder.display())),
+        ErrorKind::PermissionDenied => {
+            Error::file(path, format!("no permission to write in the folder {}", folder.display()))
+        }
+        ErrorKind::StorageFull => Error::file(path, "the disk is full; an old file of this name is as it was"),
+        _ => Error::file(path, e),
+    };
+
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".halfgrad-").suffix(".tmp");
+    // Temporary files are private; this one takes the old file's mode, or that of a new file, under the user's umask.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = old.map_or(0o666, |old| old.permissions().mode() & 0o777);
+        builder.permissions(PermissionsExt::from_mode(mode));
+    }
+    let mut file = builder.tempfile_in(folder).map_err(explain)?;
+
+    let mut buffer = BufWriter::with_capacity(1 << 20, &mut file);
+    write(&mut buffer).and_then(|()| buffer.flush()).map_err(explain)?;
+    drop(buffer);
+    // The bytes must be on the disk before the name is, or a power cut could leave a name without its bytes.
+    file.as_file().sync_all().map_err(explain)?;
+    file.persist(&target).map_err(|e| explain(e.error))?;
+    #[cfg(unix)]
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(explain)?;
+    Ok(())
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+/// [`Error::File`] if it does not exist, may not be read, or is a folder.
+pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
+    let path = path.as_ref();
+    fs::read(path).map_err(|e| unreadable(path, &e))
+}
+
+/// The error of a file that could not be opened or read.
+pub(crate) fn unreadable(path: &Path, e: &io::Error) -> Error {
+    match e.kind() {
+        ErrorKind::NotFound => Error::file(path, "no such file"),
+        ErrorKind::PermissionDenied => Error::file(path, "no permission to read it"),
+        ErrorKind::IsADirectory => Error::file(path, "is a folder, not a file"),
+        _ => Error::file(path, e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        write_atomically(&path, |file| file.write_all(b"old")).unwrap();
+        let failed = write_atomically(&path, |file| {
+            file.write_all(b"new")?;
+            Err(io::Error::other("changed my mind"))
+        });
+        assert_eq!(failed, Err(Error::file(&path, "changed my mind")));
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn errors_say_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = |path: &Path| write_atomically(path, |_| Ok(())).unwrap_err().to_string();
+        let gone = folder.path().join("gone");
+        let expected = format!("there is no folder {}: make it first", gone.display());
+        assert!(message(&gone.join("a")).ends_with(&expected));
+        for no_file in [folder.path(), Path::new(".."), Path::new("")] {
+            assert!(message(no_file).ends_with("not the name of an ordinary file"), "{}", message(no_file));
+        }
+        assert!(read(gone).unwrap_err().to_string().ends_with("no such file"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn folders_and_devices_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read(folder.path()).unwrap_err().to_string().ends_with("is a folder, not a file"));
+        assert!(write_atomically("/dev/null", |_| Ok(())).unwrap_err().to_string().ends_with("ordinary file"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_permissions_stay() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link, plain] = ["file", "link", "plain"].map(|name| folder.path().join(name));
+        write_atomically(&file, |file| file.write_all(b"old")).unwrap();
+        fs::write(&plain, "x").unwrap();
+        let mode = |path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&file), mode(&plain));
+        fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+        symlink(&file, &link).unwrap();
+        write_atomically(&link, |file| file.write_all(b"new")).unwrap();
+        assert!(link.is_symlink() && fs::read(&file).unwrap() == b"new");
+        assert_eq!(mode(&file) & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,203 @@
+//! Matrix multiplication: `[.., m, k] · [.., k, n] → [.., m, n]`, with either operand transposed in place.
+
+#[cfg(feature = "reference")]
+use crate::reference::{Array, Case};
+use crate::{
+    Dtype, Precision, Shape,
+    dispatch::{Dispatch, Operand, Program},
+    op::{Backward, Io, Kind, Op, Type},
+    tensor::Tensor,
+};
+
+/// A matrix product; leading axes are a batch, and a right-hand matrix may serve the whole batch.
+#[derive(Debug, Clone, Copy)]
+struct Matmul {
+    /// Whether the left operand lies as `[.., k, m]`.
+    ta: bool,
+    /// Whether the right operand lies as `[.., n, k]`.
+    tb: bool,
+}
+
+/// The sizes of one product.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    /// Products with a right-hand matrix of their own.
+    batch: usize,
+    m: usize,
+    k: usize,
+    n: usize,
+}
+
+impl<'g> Tensor<'g> {
+    /// The matrix product `[.., m, k] · [k, n] → [.., m, n]`, or `[.., m, k] · [.., k, n] → [.., m, n]` with equal
+    /// leading axes.
+    ///
+    /// ```
+    /// # use halfgrad::{Graph, Precision};
+    /// let graph = Graph::new(Precision::F32);
+    /// let y = graph.input("x", [2, 5, 3]).matmul(graph.input("w", [3, 4]));
+    /// assert_eq!(y.shape().to_string(), "[2, 5, 4]");
+    /// ```
+    #[track_caller]
+    pub fn matmul(self, b: Tensor<'g>) -> Tensor<'g> {
+        self.matmul_with(b, false, false)
+    }
+
+    /// The product with the left operand as `[.., k, m]` if `ta`, and the right as `[.., n, k]` if `tb`.
+    #[track_caller]
+    pub fn matmul_with(self, b: Tensor<'g>, ta: bool, tb: bool) -> Tensor<'g> {
+        let op = Matmul { ta, tb };
+        match op.sizes(self.shape(), b.shape()) {
+            Ok((s, y)) if s.batch > 1 && [s.m, s.k, s.n].iter().filter(|&&d| d == 1).count() > 1 => self.thin(b, s, y),
+            _ => self.graph.apply(op, &[self, b]),
+        }
+    }
+
+    /// A batch of products of which two sizes are 1: elementwise, since such operands are stored without those axes.
+    #[track_caller]
+    fn thin(self, b: Tensor<'g>, s: Sizes, y: Shape) -> Tensor<'g> {
+        let product = match s.k {
+            1 => self.reshape([s.batch, s.m, 1]) * b.reshape([s.batch, 1, s.n]),
+            k => (self.reshape([s.batch, k]) * b.reshape([s.batch, k])).sum([1]),
+        };
+        product.reshape(y)
+    }
+}
+
+impl Matmul {
+    fn sizes(&self, a: Shape, b: Shape) -> Result<(Sizes, Shape), String> {
+        let (ra, rb) = (a.rank(), b.rank());
+        if ra < 2 || rb < 2 {
+            return Err("both operands need two axes or more".into());
+        }
+        let last_two = |s: Shape, transposed| match transposed {
+            false => (s[s.rank() - 2], s[s.rank() - 1]),
+            true => (s[s.rank() - 1], s[s.rank() - 2]),
+        };
+        let ((m, k), (kb, n)) = (last_two(a, self.ta), last_two(b, self.tb));
+        if k != kb {
+            return Err(format!("the inner sizes {k} and {kb} differ"));
+        }
+        let lead: Vec<usize> = a.dims().take(ra - 2).collect();
+        let batch: usize = lead.iter().product();
+        let out: Vec<usize> = lead.iter().copied().chain([m, n]).collect();
+        let out = Shape::new(&out).ok_or("the result is too large")?;
+        // Rows of a batch that shares its right-hand matrix are rows of one product, unless the left is transposed.
+        let sizes = match rb {
+            2 if !self.ta => Sizes { batch: 1, m: batch * m, k, n },
+            2 if batch == 1 => Sizes { batch: 1, m, k, n },
+            2 => return Err("a transposed batch needs a right-hand matrix for each of its members".into()),
+            _ if lead == b.dims().take(rb - 2).collect::<Vec<_>>() => Sizes { batch, m, k, n },
+            _ => return Err("the leading axes differ".into()),
+        };
+        Ok((sizes, out))
+    }
+}
+
+impl Op for Matmul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
+        if x[0].dtype != x[1].dtype || x[0].dtype == Dtype::U32 {
+            return Err("the operands need one real type; cast one of them".into());
+        }
+        let (_, shape) = self.sizes(x[0].shape, x[1].shape)?;
+        Ok(vec![Type { shape, ..x[0] }])
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Head
+    }
+
+    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
+        let (a, b, dy) = (at.x[0], at.x[1], at.dy());
+        // Y = A·B: dA = dY·Bᵀ, dB = Aᵀ·dY; an operand that lies transposed gets the transpose of that.
+        let da = match self.ta {
+            false => dy.matmul_with(b, false, !self.tb),
+            true => b.matmul_with(dy, self.tb, true),
+        };
+        // A matrix that serves a batch gets the sum over the batch: one product of all rows.
+        let rows = |t: Tensor<'g>| if b.shape().rank() == 2 { t.flatten_rows() } else { t };
+        let db = match self.tb {
+            false => rows(a).matmul_with(rows(dy), !self.ta, false),
+            true => rows(dy).matmul_with(rows(a), true, self.ta),
+        };
+        vec![Some(da), Some(db)]
+    }
+
+    fn lower(&self, io: &Io, program: &mut Program) {
+        let (mut a, mut b, y) = (io.inputs[0], io.inputs[1], io.outputs[0]);
+        let (mut s, _) = self.sizes(a.shape, b.shape).expect("inferred");
+        // A lone last axis is not stored: such a matrix lies in memory as its transpose does.
+        let lone = |x: Operand| x.shape.last() == 1;
+        let (mut ta, mut tb) = (self.ta != lone(a), self.tb != lone(b));
+        if lone(y) {
+            // Yᵀ = Bᵀ·Aᵀ
+            (a, b, ta, tb) = (b, a, !tb, !ta);
+            (s.m, s.n) = (s.n, s.m);
+        }
+        // Two blocks of four rows and columns an invocation, where that still leaves enough invocations.
+        let blocks = |size: usize, per: usize| size.div_ceil(4 * per);
+        let wide = s.batch * blocks(s.m, 2) * blocks(s.n, 2) >= 64;
+        let (rows, columns) = if wide { (2, 2) } else { (1, 1) };
+        let shader = io
+            .shader("matmul", include_str!("../../shaders/matmul.wgsl"))
+            .constant("TRANSPOSED_A", ta.into())
+            .constant("TRANSPOSED_B", tb.into())
+            .constant("ROWS", rows)
+            .constant("COLUMNS", columns);
+        let (rows, columns) = (blocks(s.m, rows as usize), blocks(s.n, columns as usize));
+        program.push(
+            Dispatch::new(io.label, shader)
+                .read(a)
+                .read(b)
+                .write(y)
+                .param("batch", s.batch)
+                .param("m", s.m)
+                .param("k", s.k)
+                .param("n", s.n)
+                .flops(2 * s.batch * s.m * s.k * s.n)
+                .fuse("epilogue", io.chain)
+                .workgroups((s.batch * rows * columns).div_ceil(64)),
+        );
+    }
+
+    #[cfg(feature = "reference")]
+    fn reference(&self, x: &[Array]) -> Vec<Array> {
+        let (a, b) = (&x[0], &x[1]);
+        let (s, shape) = self.sizes(a.shape, b.shape).expect("inferred");
+        let mut data = vec![0.0; shape.len()];
+        for (i, y) in data.iter_mut().enumerate() {
+            let (batch, row, column) = (i / (s.m * s.n), i / s.n % s.m, i % s.n);
+            let left = |k| batch * s.m * s.k + if self.ta { k * s.m + row } else { row * s.k + k };
+            let right = |k| batch * s.k * s.n + if self.tb { column * s.k + k } else { k * s.n + column };
+            *y = (0..s.k).map(|k| a.data[left(k)] * b.data[right(k)]).sum();
+        }
+        vec![Array { shape, data }]
+    }
+}
+
+/// Odd sizes, all transposed forms, batches, and products large enough for wide blocks.
+#[cfg(feature = "reference")]
+pub fn cases() -> Vec<Case> {
+    let mut cases = vec![];
+    for (m, k, n) in [(1, 1, 1), (3, 5, 17), (17, 3, 1), (1, 3, 17), (17, 1, 5), (1, 65, 5), (65, 17, 33), (5, 257, 3)] {
+        for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+            let a = if ta { [k, m] } else { [m, k] };
+            let b = if tb { [n, k] } else { [k, n] };
+            cases.push(Case::new(Matmul { ta, tb }, [&a, &b]).terms(k));
+        }
+    }
+    let plain = Matmul { ta: false, tb: false };
+    cases.push(Case::new(plain, [&[2, 3, 5], &[5, 4]]).terms(5));
+    cases.push(Case::new(plain, [&[3, 5, 2], &[3, 2, 1]]).terms(2));
+    cases.push(Case::new(plain, [&[3, 1, 5], &[3, 5, 4]]).terms(5));
+    for (ta, tb) in [(false, false), (true, false), (false, true)] {
+        let a: [usize; 4] = if ta { [2, 3, 5, 7] } else { [2, 3, 7, 5] };
+        let b: [usize; 4] = if tb { [2, 3, 6, 5] } else { [2, 3, 5, 6] };
+        cases.push(Case::new(Matmul { ta, tb }, [&a, &b]).terms(5));
+    }
+    cases
+}

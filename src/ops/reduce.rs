@@ -1,0 +1,251 @@
+//! Sums, means and largest values over axes.
+
+#[cfg(feature = "reference")]
+use crate::reference::{Array, Case, indices};
+use crate::{
+    Dtype, Error, Precision, Shape,
+    dispatch::{Dispatch, Program},
+    error::Site,
+    op::{Backward, Io, Kind, Op, Type},
+    shape::GROUP,
+    tensor::Tensor,
+};
+
+/// What is made of the values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fold {
+    /// Their sum, times a factor: 1, or one over their number.
+    Sum(f32),
+    /// The largest.
+    Max,
+}
+
+/// A reduction over neighbouring axes, which stay as axes of length 1.
+#[derive(Debug, Clone, Copy)]
+struct Reduce {
+    fold: Fold,
+    /// The first axis and the one behind the last.
+    axes: (usize, usize),
+    /// Whether the result is a loss or statistic: f32 unless everything is 16 bit.
+    wide: bool,
+}
+
+impl<'g> Tensor<'g> {
+    /// The sum over `axes`, which vanish: `[.., d, ..] → [.., ..]`.
+    #[track_caller]
+    pub fn sum(self, axes: impl AsRef<[usize]>) -> Tensor<'g> {
+        self.reduce(Fold::Sum(1.0), axes.as_ref(), false)
+    }
+
+    /// The mean over `axes`, which vanish.
+    #[track_caller]
+    pub fn mean(self, axes: impl AsRef<[usize]>) -> Tensor<'g> {
+        let n = self.count(axes.as_ref());
+        self.reduce(Fold::Sum(1.0 / n), axes.as_ref(), false)
+    }
+
+    /// The largest value over `axes`, which vanish. Ties share the gradient.
+    #[track_caller]
+    pub fn max(self, axes: impl AsRef<[usize]>) -> Tensor<'g> {
+        self.reduce(Fold::Max, axes.as_ref(), false)
+    }
+
+    /// The sum of all values, as a loss: a scalar in f32 unless everything is 16 bit.
+    #[track_caller]
+    pub fn sum_all(self) -> Tensor<'g> {
+        let axes: Vec<usize> = (0..self.shape().rank()).collect();
+        self.reduce(Fold::Sum(1.0), &axes, true)
+    }
+
+    /// The mean of all values, as a loss: a scalar in f32 unless everything is 16 bit.
+    #[track_caller]
+    pub fn mean_all(self) -> Tensor<'g> {
+        let axes: Vec<usize> = (0..self.shape().rank()).collect();
+        self.reduce(Fold::Sum(1.0 / self.shape().len() as f32), &axes, true)
+    }
+
+    /// The sum over what broadcasting stretched: the tensor in a shape that broadcasts to its own.
+    #[track_caller]
+    pub fn sum_to(self, shape: Shape) -> Tensor<'g> {
+        let ours = self.shape();
+        if ours == shape {
+            return self;
+        }
+        let lead = ours.rank() - shape.rank();
+        let stretched = |&k: &usize| ours[k] > 1 && (k < lead || shape[k - lead] == 1);
+        let axes: Vec<usize> = (0..ours.rank()).filter(stretched).collect();
+        self.reduce(Fold::Sum(1.0), &axes, false).reshape(shape)
+    }
+
+    fn count(self, axes: &[usize]) -> f32 {
+        let shape = self.shape();
+        axes.iter().filter(|&&a| a < shape.rank()).map(|&a| shape[a]).product::<usize>() as f32
+    }
+
+    /// One node for each run of neighbouring axes, from the last: their order in memory makes those cheap.
+    #[track_caller]
+    fn reduce(self, fold: Fold, axes: &[usize], wide: bool) -> Tensor<'g> {
+        let shape = self.shape();
+        let mut wanted = axes.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        if wanted.len() != axes.len() || wanted.iter().any(|&a| a >= shape.rank()) {
+            let operands = format!("{} {shape}", self.dtype());
+            let detail = format!("the axes {axes:?} are not distinct axes of rank {}", shape.rank());
+            return self.graph.mistake(Error::Op { op: "reduce".into(), operands, detail, at: Site::here() });
+        }
+        let kept: Vec<usize> = (0..shape.rank()).filter(|a| !wanted.contains(a)).map(|a| shape[a]).collect();
+        let mut result = self;
+        // The factor belongs to the last sum.
+        let mut runs = runs(&wanted);
+        while let Some(run) = runs.pop() {
+            let fold = match fold {
+                Fold::Sum(_) if !runs.is_empty() => Fold::Sum(1.0),
+                fold => fold,
+            };
+            result = self.graph.apply(Reduce { fold, axes: run, wide }, &[result]);
+        }
+        let wide = if wide { self.graph.precision().wide() } else { self.dtype() };
+        result.cast(wide).reshape(Shape::new(&kept).expect("fewer axes than before"))
+    }
+}
+
+/// Sorted axes as half-open runs of neighbours.
+fn runs(axes: &[usize]) -> Vec<(usize, usize)> {
+    let mut found: Vec<(usize, usize)> = vec![];
+    for &a in axes {
+        match found.last_mut() {
+            Some(run) if run.1 == a => run.1 += 1,
+            _ => found.push((a, a + 1)),
+        }
+    }
+    found
+}
+
+impl Reduce {
+    fn kept(&self, shape: Shape) -> Shape {
+        shape.keep(&(self.axes.0..self.axes.1).collect::<Vec<_>>())
+    }
+}
+
+impl Op for Reduce {
+    fn name(&self) -> &'static str {
+        match self.fold {
+            Fold::Sum(1.0) => "sum",
+            Fold::Sum(_) => "mean",
+            Fold::Max => "max",
+        }
+    }
+
+    fn infer(&self, x: &[Type], precision: Precision) -> Result<Vec<Type>, String> {
+        if x[0].dtype == Dtype::U32 {
+            return Err("labels take no part in arithmetic".into());
+        }
+        let dtype = if self.wide { precision.wide() } else { x[0].dtype };
+        Ok(vec![Type { shape: self.kept(x[0].shape), dtype }])
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Head
+    }
+
+    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
+        let (x, y, dy) = (at.x[0], at.y[0], at.dy());
+        let dx = match self.fold {
+            Fold::Sum(1.0) => dy,
+            Fold::Sum(factor) => dy * factor,
+            Fold::Max => {
+                let largest = x.equal(y);
+                let ties = self.on(largest, Fold::Sum(1.0));
+                largest * (dy / ties)
+            }
+        };
+        vec![Some(dx.broadcast_to(x.shape()))]
+    }
+
+    fn lower(&self, io: &Io, program: &mut Program) {
+        let (x, y) = (io.inputs[0], io.outputs[0]);
+        let dims = x.shape.storage().to_vec();
+        let (first, end) = (self.axes.0.min(dims.len()), self.axes.1.min(dims.len()));
+        let last = dims.last().copied().unwrap_or(1);
+        let product = |d: &[usize]| d.iter().product::<usize>();
+        // Over rows: four results are four rows, each a run of groups. Over columns: a result is a group of columns.
+        let rows = end == dims.len();
+        let groups_in = |d: &[usize]| if d.is_empty() { 1 } else { product(&d[..d.len() - 1]) * last.div_ceil(GROUP) };
+        let (terms, inner) = match rows {
+            true => (groups_in(&dims[first..]), 1),
+            false => (product(&dims[first..end]), groups_in(&dims[end..])),
+        };
+        let groups = y.shape.groups();
+        // Enough invocations for one result that each has a handful of terms, in a workgroup of 64.
+        let lanes = (terms / 8).clamp(1, 64).next_power_of_two() as u32;
+        let mut shader = io
+            .shader("reduce", include_str!("../../shaders/reduce.wgsl"))
+            .wide(x.dtype)
+            .constant("LANES", lanes)
+            .constant("OVER_ROWS", rows.into())
+            .constant("MAX", u32::from(self.fold == Fold::Max));
+        shader.acc = if x.dtype == Dtype::F32 { Dtype::F32 } else { io.precision.acc() };
+        let factor = if let Fold::Sum(f) = self.fold { f } else { 1.0 };
+        program.push(
+            Dispatch::new(io.label, shader)
+                .read(x)
+                .write(y)
+                .param("groups", groups)
+                .param("terms", terms)
+                .param("inner", inner)
+                .param("last_in", last)
+                .param("last_out", y.shape.storage().last())
+                .param_f32("factor", factor)
+                .flops(x.shape.len())
+                .fuse("epilogue", io.chain)
+                .workgroups((groups * lanes as usize).div_ceil(64)),
+        );
+    }
+
+    #[cfg(feature = "reference")]
+    fn reference(&self, x: &[Array]) -> Vec<Array> {
+        let shape = self.kept(x[0].shape);
+        let start = if self.fold == Fold::Max { f64::NEG_INFINITY } else { 0.0 };
+        let mut y = Array::from_fn(shape, |_| start);
+        for (i, &v) in indices(x[0].shape).zip(&x[0].data) {
+            let flat = i.iter().zip(shape.dims()).fold(0, |flat, (&i, d)| flat * d + i.min(d - 1));
+            let slot = &mut y.data[flat];
+            *slot = if self.fold == Fold::Max { slot.max(v) } else { *slot + v };
+        }
+        let factor = if let Fold::Sum(f) = self.fold { f64::from(f) } else { 1.0 };
+        vec![y.map(|v| v * factor)]
+    }
+}
+
+impl Reduce {
+    /// Another fold over the same axes.
+    fn on<'g>(&self, x: Tensor<'g>, fold: Fold) -> Tensor<'g> {
+        x.graph.apply(Reduce { fold, wide: false, ..*self }, &[x])
+    }
+}
+
+/// First, middle and last axes, long and short, with lone last axes and padding.
+#[cfg(feature = "reference")]
+pub fn cases() -> Vec<Case> {
+    let shapes: [(&[usize], (usize, usize)); 12] = [
+        (&[5, 17], (0, 1)),
+        (&[5, 17], (1, 2)),
+        (&[5, 17], (0, 2)),
+        (&[1000, 3], (0, 1)),
+        (&[3, 1000], (1, 2)),
+        (&[65, 1], (0, 1)),
+        (&[3, 65, 1], (1, 2)),
+        (&[2, 3, 5, 7], (1, 3)),
+        (&[2, 3, 5, 7], (2, 4)),
+        (&[2, 3, 5, 1], (0, 2)),
+        (&[257], (0, 1)),
+        (&[6, 1, 2], (1, 2)),
+    ];
+    let folds = [Fold::Sum(1.0), Fold::Sum(0.125), Fold::Max];
+    let case = |(shape, axes): (&[usize], (usize, usize)), fold| {
+        let terms = shape[axes.0..axes.1].iter().product();
+        Case::new(Reduce { fold, axes, wide: false }, [shape]).terms(if fold == Fold::Max { 1 } else { terms })
+    };
+    shapes.into_iter().flat_map(|s| folds.map(|f| case(s, f))).collect()
+}

@@ -1,0 +1,500 @@
+//! `Plan`: a program on a device, ready to be run again and again.
+
+use std::{collections::BTreeMap, fmt};
+
+use crate::{
+    Dtype, Error, Gpu, LossScale, Port, Precision, Result, Shape, Tensor, Weights,
+    data::Dataset,
+    dispatch::{Access, Operand, Program, Source},
+    gpu::{self, Executable, Reading},
+    graph::{Graph, Origin, Value},
+    lower::{self, CLOCK_WORDS, FLAG_WORDS, LOSSES, Lowered, Request, Training},
+    op::{Kind, Update},
+};
+
+/// How a plan is made and run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// The seed of dropout and other random numbers on the device.
+    pub seed: u32,
+    /// Whether a loss that is not finite halts training: the weights stay as they were before that step.
+    /// If not, the step is skipped.
+    pub stop_on_nan: bool,
+    /// Whether changes of weights that rounding loses are counted.
+    pub count_updates: bool,
+    /// Whether elementwise nodes are fused.
+    pub fusion: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { seed: 0, stop_on_nan: true, count_updates: false, fusion: true }
+    }
+}
+
+/// What a training plan has done so far.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Progress {
+    /// Steps run, skipped ones too.
+    pub steps: u32,
+    /// Steps that changed the weights.
+    pub updates: u32,
+    /// Steps whose gradients overflowed, and which changed nothing.
+    pub skipped: u32,
+    /// The first step whose loss was not finite, if training halted there.
+    pub halted: Option<u32>,
+    /// The factor on the loss at the next step.
+    pub loss_scale: f32,
+    /// Changes of a weight that were not zero in the weight's type and yet left it as it was. See [`Options`].
+    pub lost_updates: u64,
+    /// Changes of a weight that were not zero in the weight's type.
+    pub all_updates: u64,
+}
+
+/// Loss and accuracy over a data set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evaluation {
+    /// Mean cross-entropy, in f64 on the host from the network's logits.
+    pub loss: f64,
+    /// The share of samples whose largest logit is the label's.
+    pub accuracy: f64,
+}
+
+/// `struct Clock` of `shaders/lib/clock.wgsl`; a test compares the two.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+struct Clock {
+    step: u32,
+    updates: u32,
+    skipped: u32,
+    seed: u32,
+    learning_rate: f32,
+    unscale: f32,
+    apply: u32,
+    halted: u32,
+    stop: u32,
+    dynamic: u32,
+    growth: f32,
+    backoff: f32,
+    interval: u32,
+    clean: u32,
+    spare_0: u32,
+    spare_1: u32,
+}
+const _: () = assert!(size_of::<Clock>() == 4 * CLOCK_WORDS);
+
+/// A network on a device, compiled and allocated: [`run`](Self::run) is one step.
+///
+/// A plan owns what it needs; the graph may be dropped, and tensors kept as [`Port`]s.
+pub struct Plan {
+    gpu: Gpu,
+    lowered: Lowered,
+    executable: Executable,
+    graph: u32,
+    names: BTreeMap<String, Value>,
+    precision: Precision,
+    /// Steps whose losses were read.
+    read: u32,
+    steps: u32,
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Plan of {} dispatches in {}", self.executable.len(), self.precision)
+    }
+}
+
+/// A number that [`Plan::write`] takes: `f32` for inputs, `u32` for labels.
+pub trait Element: bytemuck::NoUninit {
+    /// Whether the values are labels.
+    const LABEL: bool;
+}
+impl Element for f32 {
+    const LABEL: bool = false;
+}
+impl Element for u32 {
+    const LABEL: bool = true;
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Plan {
+    /// A plan whose steps train: forward, backward, update of every weight that is not frozen.
+    ///
+    /// # Errors
+    /// The graph's first mistake; a loss that is not a scalar; what the device cannot hold or compile.
+    pub fn train(gpu: &Gpu, weights: &Weights, loss: Tensor, optimizer: impl Update) -> Result<Self> {
+        pollster::block_on(Self::train_async(gpu, weights, loss, &optimizer, Options::default()))
+    }
+
+    /// As [`train`](Self::train), with options.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn train_with(gpu: &Gpu, weights: &Weights, loss: Tensor, optimizer: &dyn Update, options: Options) -> Result<Self> {
+        pollster::block_on(Self::train_async(gpu, weights, loss, optimizer, options))
+    }
+
+    /// A plan that only computes `outputs`: dropout is off.
+    ///
+    /// # Errors
+    /// The graph's first mistake; what the device cannot hold or compile.
+    pub fn infer<'g>(gpu: &Gpu, weights: &Weights, outputs: impl IntoIterator<Item = Tensor<'g>>) -> Result<Self> {
+        let outputs: Vec<_> = outputs.into_iter().collect();
+        pollster::block_on(Self::infer_async(gpu, weights, &outputs, Options::default()))
+    }
+}
+
+impl Plan {
+    /// [`train_with`](Self::train_with), without blocking.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub async fn train_async(
+        gpu: &Gpu,
+        weights: &Weights,
+        loss: Tensor<'_>,
+        optimizer: &dyn Update,
+        options: Options,
+    ) -> Result<Self> {
+        let lowered = lower_training(loss, optimizer, gpu.caps(), options)?;
+        let plan = Self::new(gpu, weights, loss.graph, lowered).await?;
+        plan.start(optimizer, options);
+        Ok(plan)
+    }
+
+    /// [`infer`](Self::infer) with options, without blocking.
+    ///
+    /// # Errors
+    /// As [`infer`](Self::infer).
+    pub async fn infer_async(gpu: &Gpu, weights: &Weights, outputs: &[Tensor<'_>], options: Options) -> Result<Self> {
+        let Some(first) = outputs.first() else {
+            return Err(Error::Port("a plan needs an output to compute".into()));
+        };
+        let graph = first.graph;
+        let wanted = outputs.iter().map(|t| t.value).collect();
+        let lowered =
+            lower::lower(&Request { graph, caps: gpu.caps(), wanted, training: None, fusion: options.fusion })?;
+        Self::new(gpu, weights, graph, lowered).await
+    }
+
+    async fn new(gpu: &Gpu, weights: &Weights, graph: &Graph, lowered: Lowered) -> Result<Self> {
+        if weights.graph() != graph.id() {
+            return Err(Error::Port("the weights belong to another graph".into()));
+        }
+        let (chunks, masters) = weights.chunks();
+        let executable = Executable::new(gpu, &lowered.program, |source| match source {
+            Source::Weights(c) => chunks[c].clone(),
+            Source::Master(c) => masters[c].clone(),
+            Source::Plan => unreachable!("made by the executable"),
+        })
+        .await?;
+        for (i, b) in lowered.program.buffers.iter().enumerate() {
+            if let Some(values) = b.initial {
+                let dtype = if b.bytes == 8 { Dtype::F16 } else { Dtype::F32 };
+                gpu.queue().write_buffer(executable.buffer(i), 0, &gpu::stored(&values, Shape::from([4]), dtype));
+            }
+        }
+        let names = (0..graph.len()).filter_map(|node| Some((graph.node(node).name?, Value { node, output: 0 })));
+        Ok(Plan {
+            gpu: gpu.clone(),
+            lowered,
+            executable,
+            graph: graph.id(),
+            names: names.collect(),
+            precision: graph.precision(),
+            read: 0,
+            steps: 0,
+        })
+    }
+
+    /// Writes the state that a run starts from.
+    fn start(&self, optimizer: &dyn Update, options: Options) {
+        let mut clock = Clock {
+            seed: options.seed,
+            learning_rate: optimizer.learning_rate(),
+            stop: options.stop_on_nan.into(),
+            ..Clock::default()
+        };
+        if let LossScale::Dynamic { growth, backoff, interval, .. } = self.precision.loss_scale {
+            clock = Clock { dynamic: 1, growth, backoff, interval, ..clock };
+        }
+        let buffer = self.executable.buffer(self.lowered.control.clock);
+        self.gpu.queue().write_buffer(buffer, 0, bytemuck::bytes_of(&clock));
+    }
+
+    /// Sets the learning rate from the next step on.
+    pub fn set_learning_rate(&mut self, learning_rate: f32) {
+        let buffer = self.executable.buffer(self.lowered.control.clock);
+        let offset = std::mem::offset_of!(Clock, learning_rate) as u64;
+        self.gpu.queue().write_buffer(buffer, offset, &learning_rate.to_le_bytes());
+    }
+
+    /// Fills an input or labels: values in row-major order, without padding.
+    ///
+    /// # Errors
+    /// [`Error::Port`] if it is no input of this plan or of the other kind; [`Error::Length`].
+    pub fn write<'p, T: Element>(&mut self, port: impl Into<Port<'p>>, values: &[T]) -> Result<()> {
+        let (x, name) = self.find(port.into())?;
+        if (x.dtype == Dtype::U32) != T::LABEL {
+            let wants = if T::LABEL { "f32" } else { "u32" };
+            return Err(Error::Port(format!("{name} takes {wants} values")));
+        }
+        if values.len() != x.shape.len() {
+            return Err(Error::Length { name, shape: x.shape, expected: x.shape.len(), found: values.len() });
+        }
+        // Labels are words, and so are f32: the bits are laid out alike.
+        let bytes = gpu::stored(bytemuck::cast_slice(values), x.shape, if T::LABEL { Dtype::F32 } else { x.dtype });
+        self.gpu.queue().write_buffer(self.executable.buffer(x.buffer), x.offset, &bytes);
+        Ok(())
+    }
+
+    /// One step: everything once, in one submission; returns at once.
+    pub fn run(&mut self) {
+        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        self.encode(&mut encoder);
+        self.gpu.queue().submit([encoder.finish()]);
+    }
+
+    /// Records one step into an encoder that the app submits.
+    pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder) {
+        self.executable.encode(encoder, 0..self.executable.len());
+        self.steps += 1;
+    }
+
+    /// The values of an output, an input or a watched tensor after the steps run so far.
+    ///
+    /// # Errors
+    /// [`Error::Port`] if this plan does not keep it.
+    pub fn read<'p>(&self, port: impl Into<Port<'p>>) -> Result<Reading<Vec<f32>>> {
+        let (x, _) = self.find(port.into())?;
+        let range = (self.executable.buffer(x.buffer), x.offset, x.bytes());
+        Ok(Reading::new(&self.gpu, &[range], move |b| Ok(gpu::loaded(b, x.shape, x.dtype))))
+    }
+
+    /// The buffer of an output, an input or a watched tensor, to be bound without a copy. Rows are padded to a
+    /// multiple of four values.
+    ///
+    /// # Errors
+    /// [`Error::Port`] if this plan does not keep it.
+    pub fn buffer<'p>(&self, port: impl Into<Port<'p>>) -> Result<&wgpu::Buffer> {
+        Ok(self.executable.buffer(self.find(port.into())?.0.buffer))
+    }
+
+    /// The losses of the steps since the last call, at most the last 1024.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] if training halted; [`diagnose`](Self::diagnose) finds the layer.
+    pub fn losses(&mut self) -> Reading<Vec<f32>> {
+        let control = self.lowered.control;
+        let (from, to) = (self.read.max(self.steps.saturating_sub(LOSSES as u32)), self.steps);
+        self.read = to;
+        let clock = (self.executable.buffer(control.clock), 0, 4 * CLOCK_WORDS as u64);
+        let log = self.executable.buffer(control.losses);
+        Reading::new(&self.gpu, &[clock, (log, 0, log.size())], move |b| {
+            let (clock, log) = b.split_at(4 * CLOCK_WORDS);
+            let halted = bytemuck::pod_read_unaligned::<Clock>(clock).halted;
+            let log: Vec<f32> = log.chunks_exact(4).map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]])).collect();
+            let at = |step: u32| log[step as usize % log.len()];
+            match halted {
+                0 => Ok((from..to).map(at).collect()),
+                n => Err(Error::NotFinite { step: n - 1, loss: at(n - 1), layer: "Plan::diagnose tells".into() }),
+            }
+        })
+    }
+
+    /// Counts of steps, skipped steps and lost updates.
+    pub fn progress(&self) -> Reading<Progress> {
+        let control = self.lowered.control;
+        let part = |index, words: usize| (self.executable.buffer(index), 0, 4 * words as u64);
+        let scale = self.executable.buffer(control.scale);
+        let scale_bytes = self.lowered.program.buffers[control.scale].bytes;
+        let ranges = [part(control.clock, CLOCK_WORDS), part(control.flags, FLAG_WORDS), (scale, 0, scale_bytes)];
+        Reading::new(&self.gpu, &ranges, move |b| {
+            let (clock, rest) = b.split_at(4 * CLOCK_WORDS);
+            let (flags, scale) = rest.split_at(4 * FLAG_WORDS);
+            let clock: Clock = bytemuck::pod_read_unaligned(clock);
+            let word = |i: usize| u64::from(u32::from_le_bytes(flags[4 * i..4 * i + 4].try_into().expect("four bytes")));
+            let dtype = if scale.len() == 8 { Dtype::F16 } else { Dtype::F32 };
+            Ok(Progress {
+                steps: clock.step,
+                updates: clock.updates,
+                skipped: clock.skipped,
+                halted: clock.halted.checked_sub(1),
+                loss_scale: gpu::loaded(scale, Shape::default(), dtype)[0],
+                lost_updates: word(1) | word(2) << 32,
+                all_updates: word(3) | word(4) << 32,
+            })
+        })
+    }
+
+    /// The dispatches of one step.
+    pub fn program(&self) -> &Program {
+        &self.lowered.program
+    }
+
+    /// Values of the user's that this precision cannot hold.
+    pub fn warnings(&self) -> &[String] {
+        &self.lowered.program.warnings
+    }
+
+    /// The device that the plan runs on.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Where a tensor lies, and what to call it in messages.
+    fn find(&self, port: Port) -> Result<(Operand, String)> {
+        let value = match port {
+            Port::Value { graph, .. } if graph != self.graph => {
+                return Err(Error::Port("the tensor belongs to another graph than the plan".into()));
+            }
+            Port::Value { value, .. } => value,
+            Port::Name(name) => {
+                *self.names.get(name).ok_or_else(|| Error::name(name, "no tensor of the plan's graph has this name"))?
+            }
+        };
+        let named = self.names.iter().find(|(_, v)| **v == value);
+        let name = named.map_or_else(|| format!("tensor {}", value.node), |(n, _)| format!("{n:?}"));
+        let found = self.lowered.ports.get(&value).copied();
+        let lost = || Error::Port(format!("{name} is not kept by this plan: make it an output, or watch() it first"));
+        Ok((found.ok_or_else(lost)?, name.clone()))
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Plan {
+    /// Looks for the first weight or tensor that holds Inf or NaN, with the inputs as they are now: reads the weights,
+    /// then runs the dispatches of the forward and backward pass one by one and reads what each wrote. Slow.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn diagnose(&mut self, weights: &Weights) -> Result<Option<String>> {
+        let bad = |values: &[f32]| values.iter().any(|v| !v.is_finite());
+        for ((name, _), values) in weights.names().iter().zip(weights.read_all().wait()?) {
+            if bad(&values) {
+                return Ok(Some(format!("weight {name:?}")));
+            }
+        }
+        for i in 0..self.lowered.layers.len() {
+            let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+            self.executable.encode(&mut encoder, i..i + 1);
+            self.gpu.queue().submit([encoder.finish()]);
+            let written = self.lowered.program.dispatches[i].bindings.iter().filter(|(_, a)| *a != Access::Read);
+            for (x, _) in written.filter(|(x, _)| x.dtype != Dtype::U32) {
+                let (shape, dtype) = (x.shape, x.dtype);
+                let range = (self.executable.buffer(x.buffer), x.offset, x.bytes());
+                let values = Reading::new(&self.gpu, &[range], move |b| Ok(gpu::loaded(b, shape, dtype))).wait()?;
+                if bad(&values) {
+                    return Ok(Some(format!("{} (dispatch {i})", self.lowered.layers[i])));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The network's output for each sample of a data set, in its order: `[samples, d]`.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write) and [`read`](Self::read).
+    pub fn predict<'p>(&mut self, input: impl Into<Port<'p>>, output: impl Into<Port<'p>>, data: &Dataset) -> Result<Vec<f32>> {
+        let (input, output) = (input.into(), output.into());
+        let (x, name) = self.find(input)?;
+        let sample = data.shape().len();
+        let batch = x.shape.dims().next().unwrap_or(1);
+        if batch * sample != x.shape.len() {
+            return Err(Error::Length { name, shape: x.shape, expected: x.shape.len(), found: batch * sample });
+        }
+        let width = self.find(output)?.0.shape.len() / batch;
+        let mut all = Vec::with_capacity(data.len() * width);
+        let mut values = vec![0.0; batch * sample];
+        for part in data.images().chunks(batch * sample) {
+            values[..part.len()].copy_from_slice(part);
+            self.write(input, &values)?;
+            self.run();
+            let result = self.read(output)?.wait()?;
+            all.extend_from_slice(&result[..part.len() / sample * width]);
+        }
+        Ok(all)
+    }
+
+    /// Loss and accuracy of a classifier over a data set; `logits` are `[batch, classes]`.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn evaluate<'p>(&mut self, input: impl Into<Port<'p>>, logits: impl Into<Port<'p>>, data: &Dataset) -> Result<Evaluation> {
+        let logits = self.predict(input, logits, data)?;
+        Ok(Evaluation::of(&logits, data.labels()))
+    }
+}
+
+#[cfg(feature = "reference")]
+impl Plan {
+    /// Fills whatever the next step computes with NaN, so that nothing can lean on what memory happens to hold.
+    pub fn fill_with_nan(&mut self) {
+        for (i, b) in self.lowered.program.buffers.iter().enumerate() {
+            if b.role == crate::dispatch::Role::Activations {
+                let nan = vec![0xff; b.bytes as usize];
+                self.gpu.queue().write_buffer(self.executable.buffer(i), 0, &nan);
+            }
+        }
+    }
+
+    /// Whether the padding behind each row of a tensor is zero, as every kernel must leave it.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn padding_is_zero<'p>(&self, port: impl Into<Port<'p>>) -> Result<bool> {
+        let (x, _) = self.find(port.into())?;
+        let range = (self.executable.buffer(x.buffer), x.offset, x.bytes());
+        let last = x.shape.storage().last() * x.dtype.bytes();
+        let row = x.shape.storage().last().next_multiple_of(crate::shape::GROUP) * x.dtype.bytes();
+        let zero = move |b: &[u8]| Ok(b.chunks_exact(row).all(|r| r[last..].iter().all(|&v| v == 0)));
+        Reading::new(&self.gpu, &[range], zero).wait()
+    }
+}
+
+impl Evaluation {
+    /// Loss and accuracy of logits `[samples, classes]` given the labels; labels [`crate::graph::IGNORE`] do not count.
+    pub fn of(logits: &[f32], labels: &[u32]) -> Self {
+        let width = logits.len() / labels.len().max(1);
+        let (mut loss, mut right, mut count) = (0.0, 0, 0);
+        for (row, &label) in logits.chunks_exact(width.max(1)).zip(labels) {
+            let Some(&of_label) = row.get(label as usize) else { continue };
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f64 = row.iter().map(|&v| f64::from(v - largest).exp()).sum();
+            loss += sum.ln() - f64::from(of_label - largest);
+            right += usize::from(row.iter().position(|&v| v == largest) == Some(label as usize));
+            count += 1;
+        }
+        Evaluation { loss: loss / f64::from(count), accuracy: right as f64 / f64::from(count) }
+    }
+}
+
+/// The program of a training step; needs no GPU.
+///
+/// # Errors
+/// As [`Plan::train`].
+pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &crate::Caps, options: Options) -> Result<Lowered> {
+    let graph = loss.graph;
+    graph.check()?;
+    if loss.shape().len() != 1 {
+        let detail = format!("it is {}, and training needs one number: mean_all() or sum_all()", loss.shape());
+        return Err(Error::name("loss", detail));
+    }
+    let trained: Vec<Tensor> = graph.weights().into_iter().filter(|w| !graph.is_frozen(*w)).collect();
+    let wide = loss.reshape([]).cast(graph.precision().wide());
+    let gradients = graph.grad_from(wide, graph.loss_scale(), &trained);
+    let gradients = trained.iter().zip(&gradients).map(|(w, g)| (w.value, own(graph, *g, &gradients).value)).collect();
+    let training = Training { loss: wide.value, optimizer, gradients, count_updates: options.count_updates };
+    let wanted = vec![loss.value];
+    lower::lower(&Request { graph, caps, wanted, training: Some(training), fusion: options.fusion })
+}
+
+/// A gradient that may be written straight into the arena: computed, and read by nobody but the update. Else a copy.
+fn own<'g>(graph: &'g Graph, gradient: Tensor<'g>, all: &[Tensor]) -> Tensor<'g> {
+    let node = graph.node(gradient.value.node);
+    let computed = matches!(node.origin, Origin::Op(_)) && node.kind() != Some(Kind::View);
+    let read = (0..graph.len()).any(|n| graph.node(n).inputs.contains(&gradient.value));
+    let shared = all.iter().filter(|g| g.value == gradient.value).count() > 1;
+    if computed && !read && !shared && !node.watched { gradient } else { gradient.copied() }
+}
