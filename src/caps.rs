@@ -74,7 +74,9 @@ impl Caps {
         if precision.acc() == Dtype::F16 && !self.shader_f16 {
             return Err(Error::Unsupported {
                 adapter: self.adapter.clone(),
-                detail: format!("{precision} computes in f16 and needs the feature shader-f16; f16 and mixed run on halves packed in words"),
+                detail: format!(
+                    "{precision} computes in f16 and needs the feature shader-f16; f16 and mixed run on halves packed in words"
+                ),
             });
         }
         Ok(())

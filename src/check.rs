@@ -133,7 +133,10 @@ pub fn definition(case: &Case) -> Result<(), String> {
             let slope = (at(h) - at(-h)) / (2.0 * h);
             let size = slope.abs().max(dx.data[i].abs()).max(1.0);
             if (slope - dx.data[i]).abs() > 1e-6 * size {
-                return Err(format!("gradient of operand {} at {i}: {} by op, {slope} by differences", x.value.node, dx.data[i]));
+                return Err(format!(
+                    "gradient of operand {} at {i}: {} by op, {slope} by differences",
+                    x.value.node, dx.data[i]
+                ));
             }
         }
     }

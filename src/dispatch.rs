@@ -307,7 +307,13 @@ impl fmt::Display for Program {
             let [gx, gy, gz] = d.grid;
             writeln!(f, "{i:>4}  {:<34} {:<44} {gx}×{gy}×{gz}", d.label, d.algebra())?;
             let (flops, read, written) = (count(d.flops), d.bytes_read(), d.bytes_written());
-            writeln!(f, "      {}  {flops}FLOP, {}B read, {}B written", buffers.join(" "), count(read), count(written))?;
+            writeln!(
+                f,
+                "      {}  {flops}FLOP, {}B read, {}B written",
+                buffers.join(" "),
+                count(read),
+                count(written)
+            )?;
         }
         let by_role = [Role::Weights, Role::Optimizer, Role::Gradients, Role::Activations]
             .map(|r| format!("{} {}B", format!("{r:?}").to_lowercase(), count(self.device_bytes(r))));

@@ -104,9 +104,11 @@ impl Dispatch {
         let Some(chain) = chain else { return self };
         let mut shader = (*self.shader).clone();
         shader.declarations += "#import chain\n";
-        shader.declarations += &format!("@group(1) @binding(1) var<uniform> chain: array<vec4<u32>, {}>;\n", chain.params.len() / 4);
+        shader.declarations +=
+            &format!("@group(1) @binding(1) var<uniform> chain: array<vec4<u32>, {}>;\n", chain.params.len() / 4);
         for (i, x) in chain.inputs.iter().enumerate() {
-            let (elem4, unpack4) = if x.dtype == shader.elem { ("elem4", "unpack4") } else { ("wide4", "unpack4_wide") };
+            let (elem4, unpack4) =
+                if x.dtype == shader.elem { ("elem4", "unpack4") } else { ("wide4", "unpack4_wide") };
             let at = self.bindings.len();
             shader.declarations += &format!(
                 "@group(0) @binding({at}) var<storage, read> chain_{i}: array<{elem4}>;\n\
@@ -119,7 +121,8 @@ impl Dispatch {
         shader.splices.push((mark, chain.body.clone()));
         self.shader = std::sync::Arc::new(shader);
         self.chain = chain.params.clone();
-        self.flops += (chain.flops * self.bindings.iter().find(|b| b.1 == Access::Write).map_or(0, |b| b.0.shape.len())) as u64;
+        self.flops +=
+            (chain.flops * self.bindings.iter().find(|b| b.1 == Access::Write).map_or(0, |b| b.0.shape.len())) as u64;
         self
     }
 }

@@ -208,11 +208,8 @@ impl Update for Sgd {
     }
 
     fn warnings(&self, precision: Precision) -> Vec<String> {
-        let numbers = [
-            ("learning rate", self.learning_rate),
-            ("momentum", self.momentum),
-            ("weight decay", self.weight_decay),
-        ];
+        let numbers =
+            [("learning rate", self.learning_rate), ("momentum", self.momentum), ("weight decay", self.weight_decay)];
         lost("SGD", &numbers, precision)
     }
 }

@@ -130,7 +130,13 @@ impl Plan {
     ///
     /// # Errors
     /// As [`train`](Self::train).
-    pub fn train_with(gpu: &Gpu, weights: &Weights, loss: Tensor, optimizer: &dyn Update, options: Options) -> Result<Self> {
+    pub fn train_with(
+        gpu: &Gpu,
+        weights: &Weights,
+        loss: Tensor,
+        optimizer: &dyn Update,
+        options: Options,
+    ) -> Result<Self> {
         pollster::block_on(Self::train_async(gpu, weights, loss, optimizer, options))
     }
 
@@ -313,7 +319,8 @@ impl Plan {
             let (clock, rest) = b.split_at(4 * CLOCK_WORDS);
             let (flags, scale) = rest.split_at(4 * FLAG_WORDS);
             let clock: Clock = bytemuck::pod_read_unaligned(clock);
-            let word = |i: usize| u64::from(u32::from_le_bytes(flags[4 * i..4 * i + 4].try_into().expect("four bytes")));
+            let word =
+                |i: usize| u64::from(u32::from_le_bytes(flags[4 * i..4 * i + 4].try_into().expect("four bytes")));
             let dtype = if scale.len() == 8 { Dtype::F16 } else { Dtype::F32 };
             Ok(Progress {
                 steps: clock.step,
@@ -396,7 +403,12 @@ impl Plan {
     ///
     /// # Errors
     /// As [`write`](Self::write) and [`read`](Self::read).
-    pub fn predict<'p>(&mut self, input: impl Into<Port<'p>>, output: impl Into<Port<'p>>, data: &Dataset) -> Result<Vec<f32>> {
+    pub fn predict<'p>(
+        &mut self,
+        input: impl Into<Port<'p>>,
+        output: impl Into<Port<'p>>,
+        data: &Dataset,
+    ) -> Result<Vec<f32>> {
         let (input, output) = (input.into(), output.into());
         let (x, name) = self.find(input)?;
         let sample = data.shape().len();
@@ -421,7 +433,12 @@ impl Plan {
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
-    pub fn evaluate<'p>(&mut self, input: impl Into<Port<'p>>, logits: impl Into<Port<'p>>, data: &Dataset) -> Result<Evaluation> {
+    pub fn evaluate<'p>(
+        &mut self,
+        input: impl Into<Port<'p>>,
+        logits: impl Into<Port<'p>>,
+        data: &Dataset,
+    ) -> Result<Evaluation> {
         let logits = self.predict(input, logits, data)?;
         Ok(Evaluation::of(&logits, data.labels()))
     }

@@ -189,7 +189,8 @@ mod tests {
 
     #[test]
     fn broadcast_matches_axes_from_the_last() {
-        let b = |a: &[usize], b: &[usize]| Shape::new(a).unwrap().broadcast(&Shape::new(b).unwrap()).map(|s| s.to_vec());
+        let b =
+            |a: &[usize], b: &[usize]| Shape::new(a).unwrap().broadcast(&Shape::new(b).unwrap()).map(|s| s.to_vec());
         assert_eq!(b(&[64, 10], &[10]), Some(vec![64, 10]));
         assert_eq!(b(&[5, 1, 3], &[4, 1]), Some(vec![5, 4, 3]));
         assert_eq!(b(&[2, 3], &[2]), None);

@@ -186,9 +186,10 @@ pub fn bindings(module: &Module) -> Vec<bool> {
 
 /// The members of the file's `struct Params`.
 pub fn params(module: &Module) -> Vec<String> {
-    let uniform = module.global_variables.iter().find(|(_, v)| {
-        v.space == AddressSpace::Uniform && v.binding.is_some_and(|b| b.group == 1 && b.binding == 0)
-    });
+    let uniform = module
+        .global_variables
+        .iter()
+        .find(|(_, v)| v.space == AddressSpace::Uniform && v.binding.is_some_and(|b| b.group == 1 && b.binding == 0));
     match uniform.map(|(_, v)| &module.types[v.ty].inner) {
         Some(naga::TypeInner::Struct { members, .. }) => {
             members.iter().map(|m| m.name.clone().unwrap_or_default()).collect()
@@ -205,7 +206,10 @@ pub fn check(dispatch: &Dispatch, module: &Module) -> Result<()> {
     let declared = bindings(module);
     let given: Vec<bool> = dispatch.bindings.iter().map(|(_, a)| *a == Access::Read).collect();
     if declared != given {
-        let detail = format!("bindings (read only?) are {declared:?} in the file and {given:?} in the dispatch {:?}", dispatch.label);
+        let detail = format!(
+            "bindings (read only?) are {declared:?} in the file and {given:?} in the dispatch {:?}",
+            dispatch.label
+        );
         return Err(wrong(&dispatch.shader, detail));
     }
     let (members, names) = (params(module), dispatch.params.iter().map(|(n, _)| *n).collect::<Vec<_>>());

@@ -49,9 +49,8 @@ impl From<&str> for Choice {
 }
 
 /// Features that are used where the adapter has them.
-const WANTED: wgpu::Features = wgpu::Features::SHADER_F16
-    .union(wgpu::Features::SUBGROUP)
-    .union(wgpu::Features::TIMESTAMP_QUERY);
+const WANTED: wgpu::Features =
+    wgpu::Features::SHADER_F16.union(wgpu::Features::SUBGROUP).union(wgpu::Features::TIMESTAMP_QUERY);
 
 fn instance() -> wgpu::Instance {
     wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
@@ -90,7 +89,8 @@ fn choose(choice: &Choice, found: Vec<wgpu::Adapter>) -> Result<wgpu::Adapter> {
     };
     if found.is_empty() {
         return Err(Error::Adapter(
-            "no adapter found: install a driver for Vulkan, Metal or DX12 (Debian and Ubuntu: mesa-vulkan-drivers)".into(),
+            "no adapter found: install a driver for Vulkan, Metal or DX12 (Debian and Ubuntu: mesa-vulkan-drivers)"
+                .into(),
         ));
     }
     let chosen = match choice {
@@ -107,7 +107,9 @@ fn choose(choice: &Choice, found: Vec<wgpu::Adapter>) -> Result<wgpu::Adapter> {
     };
     match (chosen, choice) {
         (Some(i), _) => Ok(found.into_iter().nth(i).expect("chosen from it")),
-        (None, Choice::Name(part)) => Err(Error::Adapter(format!("no adapter is called {part:?}; there are {}", list()))),
+        (None, Choice::Name(part)) => {
+            Err(Error::Adapter(format!("no adapter is called {part:?}; there are {}", list())))
+        }
         (None, _) => Err(Error::Adapter(format!("no adapter has this number; there are {}", list()))),
     }
 }
@@ -171,12 +173,12 @@ impl Gpu {
             ("max_compute_workgroup_storage_size", caps.workgroup_bytes, 8192),
         ];
         if let Some((limit, has, needs)) = least.into_iter().find(|(_, has, needs)| has < needs) {
-            let detail = format!("{limit} is {has} and must be {needs}; ask for wgpu::Limits::default() or adapter.limits()");
+            let detail =
+                format!("{limit} is {has} and must be {needs}; ask for wgpu::Limits::default() or adapter.limits()");
             return Err(Error::Unsupported { adapter: caps.adapter, detail });
         }
         let lost = Arc::new(Mutex::new(None));
-        let mut shared =
-            Shared { device, queue, caps, info, pipelines: Mutex::default(), lost };
+        let mut shared = Shared { device, queue, caps, info, pipelines: Mutex::default(), lost };
         if !shared.caps.shader_f16 {
             shared.caps.pack_exact = probe::pack_is_exact(&shared).await?;
         }

@@ -11,7 +11,8 @@ use crate::{Error, Result};
 pub(super) async fn pack_is_exact(shared: &Shared) -> Result<bool> {
     let device = &shared.device;
     // Ties, subnormals, the border of overflow, and a spread of ordinary values.
-    let special = [1.0 + 1.0 / 2048.0, 1.0 + 3.0 / 2048.0, 65519.0, 65520.0, 1e6, f32::INFINITY, 6e-8, 1e-5, 2.9e-8, 0.1];
+    let special =
+        [1.0 + 1.0 / 2048.0, 1.0 + 3.0 / 2048.0, 65519.0, 65520.0, 1e6, f32::INFINITY, 6e-8, 1e-5, 2.9e-8, 0.1];
     let spread = (0..1014u32).map(|i| f32::from_bits(0x3380_0000 + i * 0x2_3457));
     let values: Vec<f32> = special.into_iter().chain(spread).collect();
 

@@ -65,7 +65,8 @@ impl<T> Reading<T> {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn wait(mut self) -> Result<T> {
         wait(self.gpu.device())?;
-        let mapped = self.mapped.try_recv().ok().flatten();
+        // Another thread's wait may be about to run our callback; a lost device drops it.
+        let mapped = pollster::block_on(&mut self.mapped).ok();
         self.complete(mapped)
     }
 

@@ -83,11 +83,13 @@ impl Executable {
                     }),
                 })
                 .collect();
-            let bound = |bytes: usize| wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer: &uniform,
-                offset: 0,
-                size: wgpu::BufferSize::new(bytes.next_multiple_of(16).max(16) as u64),
-            });
+            let bound = |bytes: usize| {
+                wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &uniform,
+                    offset: 0,
+                    size: wgpu::BufferSize::new(bytes.next_multiple_of(16).max(16) as u64),
+                })
+            };
             let group = |layout, entries: &[_]| {
                 gpu.device().create_bind_group(&wgpu::BindGroupDescriptor { label: Some(&d.label), layout, entries })
             };

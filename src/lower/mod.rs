@@ -152,11 +152,8 @@ pub fn lower(request: &Request) -> Result<Lowered> {
     let arenas = train::arenas(request, &mut program, &mut places)?;
     place_inputs(&reached, &mut program, &mut places, control);
 
-    let groups = if reached.fusion {
-        fuse::groups(&reached, request.caps.storage_buffers)
-    } else {
-        fuse::singles(&reached)
-    };
+    let groups =
+        if reached.fusion { fuse::groups(&reached, request.caps.storage_buffers) } else { fuse::singles(&reached) };
     let mut layers = vec![];
     for (&n, node) in &reached.nodes {
         let group = groups.of.get(&n).map(|&g| &groups.groups[g]);
@@ -171,9 +168,12 @@ pub fn lower(request: &Request) -> Result<Lowered> {
             places.operands.insert(value(n, 0), seen);
             continue;
         }
-        let outputs: Vec<Operand> = node.outputs.iter().enumerate().map(|(i, ty)| {
-            *places.operands.entry(value(n, i)).or_insert_with(|| program.scratch(ty.shape, ty.dtype))
-        }).collect();
+        let outputs: Vec<Operand> = node
+            .outputs
+            .iter()
+            .enumerate()
+            .map(|(i, ty)| *places.operands.entry(value(n, i)).or_insert_with(|| program.scratch(ty.shape, ty.dtype)))
+            .collect();
         let inputs: Vec<Operand> = match group {
             Some(g) if g.head.is_none() => vec![],
             _ => reached.nodes[&first].inputs.iter().map(|v| places.operands[v]).collect(),
@@ -320,13 +320,23 @@ fn check_limits(program: &Program, caps: &Caps) -> Result<()> {
         if let Some((x, _)) = d.bindings.iter().find(|(x, _)| x.bytes() > caps.binding_bytes) {
             return Err(Error::Memory(format!(
                 "{:?} binds {} {} of {} bytes, {:?} allows {} a binding; {advice}",
-                d.label, x.dtype, x.shape, x.bytes(), caps.adapter, caps.binding_bytes
+                d.label,
+                x.dtype,
+                x.shape,
+                x.bytes(),
+                caps.adapter,
+                caps.binding_bytes
             )));
         }
         if d.bindings.len() as u32 > caps.storage_buffers {
             return Err(Error::Unsupported {
                 adapter: caps.adapter.clone(),
-                detail: format!("{:?} binds {} storage buffers, it allows {}", d.label, d.bindings.len(), caps.storage_buffers),
+                detail: format!(
+                    "{:?} binds {} storage buffers, it allows {}",
+                    d.label,
+                    d.bindings.len(),
+                    caps.storage_buffers
+                ),
             });
         }
     }

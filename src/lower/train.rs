@@ -54,7 +54,9 @@ pub fn arenas(request: &Request, program: &mut Program, places: &mut Places) -> 
         .collect();
     if precision.master {
         made.masters = (0..weights.chunks.len())
-            .map(|c| program.buffer(format!("master{c}"), Role::Optimizer, Source::Master(c), weights.bytes(c, Dtype::F32)))
+            .map(|c| {
+                program.buffer(format!("master{c}"), Role::Optimizer, Source::Master(c), weights.bytes(c, Dtype::F32))
+            })
             .collect();
     }
     let mut chunks = |name: &str, role, dtype| -> Vec<usize> {
@@ -80,14 +82,26 @@ fn after((chunk, group): (usize, usize), groups: usize) -> (usize, usize) {
 }
 
 /// Appends the dispatches behind the backward pass.
-pub fn lower(request: &Request, training: &Training, arenas: &Arenas, places: &Places, control: Control, program: &mut Program) {
+pub fn lower(
+    request: &Request,
+    training: &Training,
+    arenas: &Arenas,
+    places: &Places,
+    control: Control,
+    program: &mut Program,
+) {
     let precision = request.graph.precision();
     let words = |buffer, n: usize, dtype| Operand { buffer, offset: 0, shape: Shape::from([n]), dtype };
     let flags = words(control.flags, FLAG_WORDS, Dtype::U32);
 
     if let crate::LossScale::Dynamic { .. } = precision.loss_scale {
         for &g in &arenas.gradients {
-            overflow(precision, flat(g, 0..groups_of(program, g, precision.storage), precision.storage), flags, program);
+            overflow(
+                precision,
+                flat(g, 0..groups_of(program, g, precision.storage), precision.storage),
+                flags,
+                program,
+            );
         }
     }
     let shader = Shader::new("step", include_str!("../../shaders/step.wgsl"), precision.wide(), precision);

@@ -183,7 +183,8 @@ impl Op for Matmul {
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![];
-    for (m, k, n) in [(1, 1, 1), (3, 5, 17), (17, 3, 1), (1, 3, 17), (17, 1, 5), (1, 65, 5), (65, 17, 33), (5, 257, 3)] {
+    for (m, k, n) in [(1, 1, 1), (3, 5, 17), (17, 3, 1), (1, 3, 17), (17, 1, 5), (1, 65, 5), (65, 17, 33), (5, 257, 3)]
+    {
         for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
             let a = if ta { [k, m] } else { [m, k] };
             let b = if tb { [n, k] } else { [k, n] };
