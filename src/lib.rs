@@ -14,6 +14,7 @@ mod grad;
 pub mod graph;
 pub mod init;
 pub mod lower;
+pub mod nn;
 pub mod op;
 pub mod ops;
 pub mod optim;
