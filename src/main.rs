@@ -1,1 +1,2 @@
+//! stub until the branch `cli` lands
 fn main() {}
