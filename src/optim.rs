@@ -121,7 +121,7 @@ impl RmsProp {
 }
 
 /// A number as the optimizer's state can hold it.
-fn held(value: f32, precision: Precision) -> f32 {
+pub(crate) fn held(value: f32, precision: Precision) -> f32 {
     if precision.state() == Dtype::F16 { f16::from_f32(value).to_f32() } else { value }
 }
 

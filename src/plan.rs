@@ -10,6 +10,7 @@ use crate::{
     graph::{Graph, Origin, Value},
     lower::{self, CLOCK_WORDS, FLAG_WORDS, LOSSES, Lowered, Request, Training},
     op::{Kind, Update},
+    optim::held,
 };
 
 /// How a plan is made and run.
@@ -217,7 +218,7 @@ impl Plan {
     fn start(&self, optimizer: &dyn Update, options: Options) {
         let mut clock = Clock {
             seed: options.seed,
-            learning_rate: optimizer.learning_rate(),
+            learning_rate: held(optimizer.learning_rate(), self.precision),
             stop: options.stop_on_nan.into(),
             ..Clock::default()
         };
@@ -232,6 +233,7 @@ impl Plan {
     pub fn set_learning_rate(&mut self, learning_rate: f32) {
         let buffer = self.executable.buffer(self.lowered.control.clock);
         let offset = std::mem::offset_of!(Clock, learning_rate) as u64;
+        let learning_rate = held(learning_rate, self.precision);
         self.gpu.queue().write_buffer(buffer, offset, &learning_rate.to_le_bytes());
     }
 

@@ -242,14 +242,16 @@ fn clock(control: Control) -> Operand {
 }
 
 fn control_buffers(program: &mut Program, request: &Request) -> Control {
+    let precision = request.graph.precision();
     let mut words = |name: &str, n: usize| program.buffer(name, Role::Control, Source::Plan, 4 * n as u64);
     let control = Control {
         clock: words("clock", CLOCK_WORDS),
         flags: words("flags", FLAG_WORDS),
         losses: words("losses", if request.training.is_some() { LOSSES } else { 1 }),
-        scale: words("scale", 4),
+        // One group in the type of losses.
+        scale: words("scale", precision.wide().bytes()),
     };
-    let scale = request.graph.precision().loss_scale.initial();
+    let scale = precision.loss_scale.initial();
     program.buffers[control.scale].initial = Some([scale, 0.0, 0.0, 0.0]);
     control
 }
