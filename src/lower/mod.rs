@@ -50,7 +50,7 @@ pub struct Lowered {
     pub ports: BTreeMap<Value, Operand>,
     /// The buffers of a run's state.
     pub control: Control,
-    /// For each dispatch what it computes, in words: the layer, for error messages.
+    /// For each dispatch of the forward and backward pass its ops and layer, for error messages.
     pub layers: Vec<String>,
 }
 
@@ -196,7 +196,6 @@ pub fn lower(request: &Request) -> Result<Lowered> {
     if let Some(training) = &request.training {
         train::lower(request, training, &arenas, &places, control, &mut program);
     }
-    layers.resize(program.dispatches.len(), "optimizer".into());
     finish(request, &reached, program, places, control, layers)
 }
 
