@@ -16,10 +16,12 @@ use crate::{
 static LIBRARY: &[(&str, &str)] = &[
     ("chain", include_str!("../../shaders/lib/chain.wgsl")),
     ("clock", include_str!("../../shaders/lib/clock.wgsl")),
+    ("exponentials", include_str!("../../shaders/lib/exponentials.wgsl")),
     ("f16", include_str!("../../shaders/lib/f16.wgsl")),
     ("f16_packed", include_str!("../../shaders/lib/f16_packed.wgsl")),
     ("f32", include_str!("../../shaders/lib/f32.wgsl")),
     ("grid", include_str!("../../shaders/lib/grid.wgsl")),
+    ("lanes", include_str!("../../shaders/lib/lanes.wgsl")),
     ("math", include_str!("../../shaders/lib/math.wgsl")),
     ("random", include_str!("../../shaders/lib/random.wgsl")),
     ("tail", include_str!("../../shaders/lib/tail.wgsl")),

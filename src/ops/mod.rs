@@ -4,9 +4,10 @@ mod layout;
 mod map;
 mod matmul;
 mod reduce;
+mod softmax;
 
 /// Every op on operands worth trying: what the test harness, the self-test and the shader checks walk.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<crate::reference::Case> {
-    [map::cases(), matmul::cases(), reduce::cases(), layout::cases()].concat()
+    [map::cases(), matmul::cases(), reduce::cases(), layout::cases(), softmax::cases()].concat()
 }
