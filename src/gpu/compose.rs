@@ -21,6 +21,7 @@ static LIBRARY: &[(&str, &str)] = &[
     ("f16_packed", include_str!("../../shaders/lib/f16_packed.wgsl")),
     ("f32", include_str!("../../shaders/lib/f32.wgsl")),
     ("grid", include_str!("../../shaders/lib/grid.wgsl")),
+    ("labels", include_str!("../../shaders/lib/labels.wgsl")),
     ("lanes", include_str!("../../shaders/lib/lanes.wgsl")),
     ("math", include_str!("../../shaders/lib/math.wgsl")),
     ("random", include_str!("../../shaders/lib/random.wgsl")),
