@@ -2,6 +2,7 @@
 
 mod cross_entropy;
 mod layout;
+mod loss;
 mod map;
 mod matmul;
 mod reduce;
