@@ -20,6 +20,7 @@ static LIBRARY: &[(&str, &str)] = &[
     ("f16_packed", include_str!("../../shaders/lib/f16_packed.wgsl")),
     ("f32", include_str!("../../shaders/lib/f32.wgsl")),
     ("half", include_str!("../../shaders/lib/half.wgsl")),
+    ("gemm", include_str!("../../shaders/lib/gemm.wgsl")),
     ("grid", include_str!("../../shaders/lib/grid.wgsl")),
     ("math", include_str!("../../shaders/lib/math.wgsl")),
     ("random", include_str!("../../shaders/lib/random.wgsl")),
