@@ -16,6 +16,7 @@ use crate::{
 static LIBRARY: &[(&str, &str)] = &[
     ("chain", include_str!("../../shaders/lib/chain.wgsl")),
     ("clock", include_str!("../../shaders/lib/clock.wgsl")),
+    ("conv", include_str!("../../shaders/lib/conv.wgsl")),
     ("f16", include_str!("../../shaders/lib/f16.wgsl")),
     ("f16_packed", include_str!("../../shaders/lib/f16_packed.wgsl")),
     ("f32", include_str!("../../shaders/lib/f32.wgsl")),

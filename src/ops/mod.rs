@@ -1,13 +1,16 @@
 //! The operators: one Rust file and one WGSL file of the same stem each; an elementwise op is a row in `map`.
 
+mod conv2d;
 mod dropout;
 mod layout;
 mod map;
 mod matmul;
 mod reduce;
 
+pub use conv2d::{Conv2d, Padding};
+
 /// Every op on operands worth trying: what the test harness, the self-test and the shader checks walk.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<crate::reference::Case> {
-    [map::cases(), matmul::cases(), reduce::cases(), layout::cases(), dropout::cases()].concat()
+    [map::cases(), matmul::cases(), reduce::cases(), layout::cases(), conv2d::cases(), dropout::cases()].concat()
 }
