@@ -33,7 +33,7 @@ const RULES: &[(&str, &[&str])] = &[
     // What a user holds.
     ("weights", &[PLAIN, "graph", "gpu", "arena", "checkpoint"]),
     ("plan", &[PLAIN, "op", "graph", "tensor", "lower", "gpu", "weights", "data", "optim"]),
-    ("check", &[PLAIN, "op", "graph", "tensor", "reference", "random", "gpu", "weights", "plan"]),
+    ("check", &[PLAIN, "op", "graph", "tensor", "reference", "random", "lower", "gpu", "weights", "plan"]),
 ];
 
 /// The plain data that every module above the ground may use.

@@ -88,7 +88,8 @@ impl<'g> Built<'g> {
             }
             12 => {
                 let n = x.shape().len();
-                let mut seen = vec![x.flatten_rows().shape().to_vec(), [&[1], &dims[..]].concat(), [&dims[..], &[1]].concat()];
+                let mut seen =
+                    vec![x.flatten_rows().shape().to_vec(), [&[1], &dims[..]].concat(), [&dims[..], &[1]].concat()];
                 seen.push(dims.iter().copied().filter(|&d| d > 1).collect());
                 seen.push(vec![n]);
                 let to = Shape::new(&seen[c as usize % seen.len()]).unwrap();
@@ -147,7 +148,8 @@ impl<'g> Built<'g> {
             other
         } else {
             let dims = x.shape().to_vec();
-            let dims: Vec<usize> = dims.iter().enumerate().map(|(k, &l)| if (d >> k) & 1 == 1 { 1 } else { l }).collect();
+            let dims: Vec<usize> =
+                dims.iter().enumerate().map(|(k, &l)| if (d >> k) & 1 == 1 { 1 } else { l }).collect();
             let skip = usize::from(d & 0x80 != 0).min(dims.len());
             (self.input(&dims[skip..]), 2.0)
         };
@@ -181,7 +183,8 @@ fn noise(seed: u64) -> f64 {
 
 fn values(inputs: &[Tensor]) -> BTreeMap<Value, Array> {
     let array = |(i, x): (usize, &Tensor)| {
-        let data = (0..x.shape().len()).map(|k| f64::from((noise((i * 100_000 + k) as u64) * 1024.0).round() as f32 / 512.0));
+        let data =
+            (0..x.shape().len()).map(|k| f64::from((noise((i * 100_000 + k) as u64) * 1024.0).round() as f32 / 512.0));
         (x.value, Array::new(x.shape(), data.collect()))
     };
     inputs.iter().enumerate().map(array).collect()
@@ -189,7 +192,8 @@ fn values(inputs: &[Tensor]) -> BTreeMap<Value, Array> {
 
 /// How far each wanted tensor may be off: what moving all inputs by `by` of themselves changes, and `by` of its size.
 fn allowed(graph: &Graph, given: &BTreeMap<Value, Array>, wanted: &[Tensor], expected: &[Array], by: f64) -> Vec<f64> {
-    let mut most: Vec<f64> = expected.iter().map(|e| e.data.iter().fold(1.0, |m: f64, v| m.max(v.abs())) * by).collect();
+    let mut most: Vec<f64> =
+        expected.iter().map(|e| e.data.iter().fold(1.0, |m: f64, v| m.max(v.abs())) * by).collect();
     for round in 0..3 {
         let mut moved = given.clone();
         for (i, v) in moved.values_mut().flat_map(|a| &mut a.data).enumerate() {
