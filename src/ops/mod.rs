@@ -1,5 +1,6 @@
 //! The operators: one Rust file and one WGSL file of the same stem each; an elementwise op is a row in `map`.
 
+mod dropout;
 mod layout;
 mod map;
 mod matmul;
@@ -8,5 +9,5 @@ mod reduce;
 /// Every op on operands worth trying: what the test harness, the self-test and the shader checks walk.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<crate::reference::Case> {
-    [map::cases(), matmul::cases(), reduce::cases(), layout::cases()].concat()
+    [map::cases(), matmul::cases(), reduce::cases(), layout::cases(), dropout::cases()].concat()
 }
