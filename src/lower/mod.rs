@@ -48,6 +48,8 @@ pub struct Lowered {
     pub program: Program,
     /// Where inputs, wanted and watched values lie.
     pub ports: BTreeMap<Value, Operand>,
+    /// The buffers of the inputs.
+    pub inputs: BTreeSet<usize>,
     /// The buffers of a run's state.
     pub control: Control,
     /// For each dispatch of the forward and backward pass its ops and layer, for error messages.
@@ -217,13 +219,15 @@ fn finish(
     places.pinned.extend(ports.values().map(|x| x.buffer));
     let index = slots::assign(&mut program, &places.pinned);
     let moved = |x: Operand| Operand { buffer: index[x.buffer], ..x };
-    let ports = ports.into_iter().map(|(v, x)| (v, moved(x))).collect();
+    let ports: BTreeMap<Value, Operand> = ports.into_iter().map(|(v, x)| (v, moved(x))).collect();
+    let is_input = |v: &Value| matches!(reached.nodes[&v.node].origin, Origin::Input);
+    let inputs = ports.iter().filter(|(v, _)| is_input(v)).map(|(_, x)| x.buffer).collect();
     for slot in [&mut control.clock, &mut control.scale, &mut control.flags, &mut control.losses] {
         *slot = index[*slot];
     }
     check_limits(&program, request.caps)?;
     program.parameters = request.graph.weights().iter().map(|w| w.shape().len()).sum();
-    Ok(Lowered { program, ports, control, layers })
+    Ok(Lowered { program, ports, inputs, control, layers })
 }
 
 /// Where values lie, and which buffers are not shared.

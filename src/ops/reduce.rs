@@ -98,6 +98,8 @@ impl<'g> Tensor<'g> {
             return self.refuse("reduce", &[], detail);
         }
         let kept: Vec<usize> = (0..shape.rank()).filter(|a| !wanted.contains(a)).map(|a| shape[a]).collect();
+        // There is nothing to fold along an axis of length 1, and a trailing one is not even stored.
+        wanted.retain(|&a| shape[a] > 1);
         let mut result = self;
         // The factor belongs to the last sum.
         let mut runs = runs(&wanted);
