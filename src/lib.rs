@@ -1,4 +1,59 @@
-//! halfgrad
+//! Train and run neural networks on whatever GPU is in front of you, in f32, f16 or mixed precision.
+//!
+//! A network is a function of [`Tensor`]s. It is written once and runs in each [`Precision`] on every adapter that
+//! wgpu reaches: Vulkan, Metal, DX12, GL; with the feature `shader-f16` or, on halves packed in words, without.
+//!
+//! ```
+//! use halfgrad::{Gpu, Graph, Plan, Precision, Sgd, Weights, data, nn};
+//!
+//! let gpu = Gpu::new()?;
+//! let graph = Graph::new(Precision::F16);
+//! let x = graph.input("x", [64, 8, 8, 1]);
+//! let label = graph.labels("label", [64]);
+//! let logits = nn::mlp(x, &[32], 10);
+//! let loss = logits.cross_entropy(label);
+//!
+//! let weights = Weights::init(&gpu, &graph, 42)?;
+//! let mut train = Plan::train(&gpu, &weights, loss, Sgd::new(0.05).momentum(0.9))?;
+//! let mut infer = Plan::infer(&gpu, &weights, [logits])?; // the same weights, forward only
+//!
+//! let digits = data::digits();
+//! for batch in digits.train.batches(64)?.shuffled(7) {
+//!     train.write(x, &batch.images)?;
+//!     train.write(label, &batch.labels)?;
+//!     train.run();
+//! }
+//! assert!(infer.evaluate(x, logits, &digits.test)?.accuracy > 0.75); // one epoch
+//! # Ok::<(), halfgrad::Error>(())
+//! ```
+//!
+//! # The house
+//!
+//! ```text
+//! user code ── nn · optim · data ──► graph ──► grad ──► lower (reach → fuse → lower → slots) ──► Program
+//!                                      └── ops: shape rule · gradient · lowering · f64 reference       │
+//!                                                                         plan ◄── gpu (wgpu) ◄────────┘
+//! ```
+//!
+//! * [`graph`] is an arena of nodes, built without `?`: the first mistake is kept and returned when a plan is made.
+//! * `grad` writes the backward pass as further nodes.
+//! * [`lower`] makes a [`dispatch::Program`]: plain data, printable, made and tested without a GPU.
+//! * [`gpu`] is the only folder that compiles and runs: one encoder, one pass, bind groups made once.
+//! * [`plan::Plan`] is what a user holds: a Program on a device, with the ports to write and read.
+//! * [`ops`]: an elementwise op is a row of a table; an op with a kernel is a Rust and a WGSL file and one line.
+//!
+//! A test (`tests/layers.rs`) holds who may import whom.
+//!
+//! # Numbers
+//!
+//! Tensors are stored in groups of four, the last axis padded with zeros ([`shape`]). In [`Precision::F16`] each
+//! dispatch computes in f32 registers and rounds once, when it stores: what is fused into it is not rounded between.
+//! In [`Precision::F16_STRICT`] registers are f16 too, except inside exp, log, tanh, erf, sigmoid, softplus, gelu, silu
+//! and pow, which are computed in f32 by `shaders/lib/math.wgsl` and rounded: native f16 tanh is up to 3072 ulp off.
+//! Overflow, NaN and lost updates are found by bits of stored values, since compilers may assume that they do not exist.
+//!
+//! The same seed on the same adapter gives the same bits: random numbers are functions of seed, step and place, sums
+//! are ordered, and no float is added atomically.
 
 pub mod arena;
 pub mod caps;

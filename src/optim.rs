@@ -121,7 +121,7 @@ impl RmsProp {
 }
 
 /// A number as the optimizer's state can hold it.
-fn held(value: f32, precision: Precision) -> f32 {
+pub(crate) fn held(value: f32, precision: Precision) -> f32 {
     if precision.state() == Dtype::F16 { f16::from_f32(value).to_f32() } else { value }
 }
 
@@ -155,7 +155,8 @@ fn lost(optimizer: &str, numbers: &[(&str, f32)], precision: Precision) -> Vec<S
 fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch {
     let mut shader = Shader::new(name, source, io.precision.storage, io.precision)
         .wide(io.precision.state())
-        .constant("COUNT", io.count.into());
+        .constant("COUNT", io.count.into())
+        .constant("HALVES", u32::from(io.precision.state() == Dtype::F16));
     if io.copy.is_some() {
         let at = 4 + io.moments.len();
         shader.declarations = format!("@group(0) @binding({at}) var<storage, read_write> copy: array<elem4>;\n");

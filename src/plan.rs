@@ -1,6 +1,6 @@
 //! `Plan`: a program on a device, ready to be run again and again.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
     Dtype, Error, Gpu, LossScale, Port, Precision, Result, Shape, Tensor, Weights,
@@ -10,6 +10,7 @@ use crate::{
     graph::{Graph, Origin, Value},
     lower::{self, CLOCK_WORDS, FLAG_WORDS, LOSSES, Lowered, Request, Training},
     op::{Kind, Update},
+    optim::held,
 };
 
 /// How a plan is made and run.
@@ -51,6 +52,41 @@ pub struct Progress {
     pub all_updates: u64,
 }
 
+#[cfg(not(target_arch = "wasm32"))]
+impl Core {
+    fn diagnose(&self) -> Result<Option<String>> {
+        let bad = |values: &[f32]| values.iter().any(|v| !v.is_finite());
+        for ((name, _), values) in self.weights.names().iter().zip(self.weights.read_all().wait()?) {
+            if bad(&values) {
+                return Ok(Some(format!("weight {name:?}")));
+            }
+        }
+        for (i, layer) in self.lowered.layers.iter().enumerate() {
+            let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+            self.executable.encode(&mut encoder, i..i + 1);
+            self.gpu.queue().submit([encoder.finish()]);
+            let written = self.lowered.program.dispatches[i].bindings.iter().filter(|(_, a)| *a != Access::Read);
+            for (x, _) in written.filter(|(x, _)| x.dtype != Dtype::U32) {
+                if bad(&self.read(*x).wait()?) {
+                    return Ok(Some(format!("{layer} (dispatch {i})")));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn first_bad(&self) -> Result<String> {
+        Ok(self.diagnose()?.unwrap_or_else(|| "none with the inputs that are there now".into()))
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+impl Core {
+    fn first_bad(&self) -> Result<String> {
+        Ok("not looked for in a browser".into())
+    }
+}
+
 /// Loss and accuracy over a data set.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Evaluation {
@@ -87,9 +123,7 @@ const _: () = assert!(size_of::<Clock>() == 4 * CLOCK_WORDS);
 ///
 /// A plan owns what it needs; the graph may be dropped, and tensors kept as [`Port`]s.
 pub struct Plan {
-    gpu: Gpu,
-    lowered: Lowered,
-    executable: Executable,
+    core: Arc<Core>,
     graph: u32,
     names: BTreeMap<String, Value>,
     precision: Precision,
@@ -98,9 +132,34 @@ pub struct Plan {
     steps: u32,
 }
 
+/// What a plan runs, shared with the readings that are on their way.
+struct Core {
+    gpu: Gpu,
+    weights: Weights,
+    lowered: Lowered,
+    executable: Executable,
+}
+
+impl Core {
+    /// What the buffer of this index holds.
+    fn buffer(&self, index: usize) -> &wgpu::Buffer {
+        self.executable.buffer(index)
+    }
+
+    /// A tensor on its way to the host.
+    fn read(&self, x: Operand) -> Reading<Vec<f32>> {
+        let range = (self.buffer(x.buffer), x.offset, x.bytes());
+        Reading::new(&self.gpu, &[range], move |b| Ok(gpu::loaded(b, x.shape, x.dtype)))
+    }
+
+    fn write(&self, x: Operand, bytes: &[u8]) {
+        self.gpu.queue().write_buffer(self.buffer(x.buffer), x.offset, bytes);
+    }
+}
+
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "Plan of {} dispatches in {}", self.executable.len(), self.precision)
+        write!(f, "Plan of {} dispatches in {}", self.program().dispatches.len(), self.precision)
     }
 }
 
@@ -202,9 +261,7 @@ impl Plan {
         }
         let names = (0..graph.len()).filter_map(|node| Some((graph.node(node).name?, Value { node, output: 0 })));
         Ok(Plan {
-            gpu: gpu.clone(),
-            lowered,
-            executable,
+            core: Arc::new(Core { gpu: gpu.clone(), weights: weights.clone(), lowered, executable }),
             graph: graph.id(),
             names: names.collect(),
             precision: graph.precision(),
@@ -217,22 +274,23 @@ impl Plan {
     fn start(&self, optimizer: &dyn Update, options: Options) {
         let mut clock = Clock {
             seed: options.seed,
-            learning_rate: optimizer.learning_rate(),
+            learning_rate: held(optimizer.learning_rate(), self.precision),
             stop: options.stop_on_nan.into(),
             ..Clock::default()
         };
         if let LossScale::Dynamic { growth, backoff, interval, .. } = self.precision.loss_scale {
             clock = Clock { dynamic: 1, growth, backoff, interval, ..clock };
         }
-        let buffer = self.executable.buffer(self.lowered.control.clock);
-        self.gpu.queue().write_buffer(buffer, 0, bytemuck::bytes_of(&clock));
+        let buffer = self.core.buffer(self.core.lowered.control.clock);
+        self.core.gpu.queue().write_buffer(buffer, 0, bytemuck::bytes_of(&clock));
     }
 
     /// Sets the learning rate from the next step on.
     pub fn set_learning_rate(&mut self, learning_rate: f32) {
-        let buffer = self.executable.buffer(self.lowered.control.clock);
+        let buffer = self.core.buffer(self.core.lowered.control.clock);
         let offset = std::mem::offset_of!(Clock, learning_rate) as u64;
-        self.gpu.queue().write_buffer(buffer, offset, &learning_rate.to_le_bytes());
+        let learning_rate = held(learning_rate, self.precision);
+        self.core.gpu.queue().write_buffer(buffer, offset, &learning_rate.to_le_bytes());
     }
 
     /// Fills an input or labels: values in row-major order, without padding.
@@ -250,20 +308,20 @@ impl Plan {
         }
         // Labels are words, and so are f32: the bits are laid out alike.
         let bytes = gpu::stored(bytemuck::cast_slice(values), x.shape, if T::LABEL { Dtype::F32 } else { x.dtype });
-        self.gpu.queue().write_buffer(self.executable.buffer(x.buffer), x.offset, &bytes);
+        self.core.write(x, &bytes);
         Ok(())
     }
 
     /// One step: everything once, in one submission; returns at once.
     pub fn run(&mut self) {
-        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        let mut encoder = self.gpu().device().create_command_encoder(&Default::default());
         self.encode(&mut encoder);
-        self.gpu.queue().submit([encoder.finish()]);
+        self.gpu().queue().submit([encoder.finish()]);
     }
 
     /// Records one step into an encoder that the app submits.
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder) {
-        self.executable.encode(encoder, 0..self.executable.len());
+        self.core.executable.encode(encoder, 0..self.program().dispatches.len());
         self.steps += 1;
     }
 
@@ -272,9 +330,7 @@ impl Plan {
     /// # Errors
     /// [`Error::Port`] if this plan does not keep it.
     pub fn read<'p>(&self, port: impl Into<Port<'p>>) -> Result<Reading<Vec<f32>>> {
-        let (x, _) = self.find(port.into())?;
-        let range = (self.executable.buffer(x.buffer), x.offset, x.bytes());
-        Ok(Reading::new(&self.gpu, &[range], move |b| Ok(gpu::loaded(b, x.shape, x.dtype))))
+        Ok(self.core.read(self.find(port.into())?.0))
     }
 
     /// The buffer of an output, an input or a watched tensor, to be bound without a copy. Rows are padded to a
@@ -283,39 +339,40 @@ impl Plan {
     /// # Errors
     /// [`Error::Port`] if this plan does not keep it.
     pub fn buffer<'p>(&self, port: impl Into<Port<'p>>) -> Result<&wgpu::Buffer> {
-        Ok(self.executable.buffer(self.find(port.into())?.0.buffer))
+        Ok(self.core.buffer(self.find(port.into())?.0.buffer))
     }
 
     /// The losses of the steps since the last call, at most the last 1024.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if training halted; [`diagnose`](Self::diagnose) finds the layer.
+    /// [`Error::NotFinite`] if training halted, with what [`diagnose`](Self::diagnose) finds.
     pub fn losses(&mut self) -> Reading<Vec<f32>> {
-        let control = self.lowered.control;
+        let core = self.core.clone();
+        let control = core.lowered.control;
         let (from, to) = (self.read.max(self.steps.saturating_sub(LOSSES as u32)), self.steps);
         self.read = to;
-        let clock = (self.executable.buffer(control.clock), 0, 4 * CLOCK_WORDS as u64);
-        let log = self.executable.buffer(control.losses);
-        Reading::new(&self.gpu, &[clock, (log, 0, log.size())], move |b| {
+        let clock = (self.core.buffer(control.clock), 0, 4 * CLOCK_WORDS as u64);
+        let log = self.core.buffer(control.losses);
+        Reading::new(&self.core.gpu, &[clock, (log, 0, log.size())], move |b| {
             let (clock, log) = b.split_at(4 * CLOCK_WORDS);
             let halted = bytemuck::pod_read_unaligned::<Clock>(clock).halted;
             let log: Vec<f32> = log.chunks_exact(4).map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]])).collect();
             let at = |step: u32| log[step as usize % log.len()];
             match halted {
                 0 => Ok((from..to).map(at).collect()),
-                n => Err(Error::NotFinite { step: n - 1, loss: at(n - 1), layer: "Plan::diagnose tells".into() }),
+                n => Err(Error::NotFinite { step: n - 1, loss: at(n - 1), layer: core.first_bad()? }),
             }
         })
     }
 
     /// Counts of steps, skipped steps and lost updates.
     pub fn progress(&self) -> Reading<Progress> {
-        let control = self.lowered.control;
-        let part = |index, words: usize| (self.executable.buffer(index), 0, 4 * words as u64);
-        let scale = self.executable.buffer(control.scale);
-        let scale_bytes = self.lowered.program.buffers[control.scale].bytes;
+        let control = self.core.lowered.control;
+        let part = |index, words: usize| (self.core.buffer(index), 0, 4 * words as u64);
+        let scale = self.core.buffer(control.scale);
+        let scale_bytes = self.program().buffers[control.scale].bytes;
         let ranges = [part(control.clock, CLOCK_WORDS), part(control.flags, FLAG_WORDS), (scale, 0, scale_bytes)];
-        Reading::new(&self.gpu, &ranges, move |b| {
+        Reading::new(&self.core.gpu, &ranges, move |b| {
             let (clock, rest) = b.split_at(4 * CLOCK_WORDS);
             let (flags, scale) = rest.split_at(4 * FLAG_WORDS);
             let clock: Clock = bytemuck::pod_read_unaligned(clock);
@@ -336,17 +393,17 @@ impl Plan {
 
     /// The dispatches of one step.
     pub fn program(&self) -> &Program {
-        &self.lowered.program
+        &self.core.lowered.program
     }
 
     /// Values of the user's that this precision cannot hold.
     pub fn warnings(&self) -> &[String] {
-        &self.lowered.program.warnings
+        &self.core.lowered.program.warnings
     }
 
     /// The device that the plan runs on.
     pub fn gpu(&self) -> &Gpu {
-        &self.gpu
+        &self.core.gpu
     }
 
     /// Where a tensor lies, and what to call it in messages.
@@ -362,7 +419,7 @@ impl Plan {
         };
         let named = self.names.iter().find(|(_, v)| **v == value);
         let name = named.map_or_else(|| format!("tensor {}", value.node), |(n, _)| format!("{n:?}"));
-        let found = self.lowered.ports.get(&value).copied();
+        let found = self.core.lowered.ports.get(&value).copied();
         let lost = || Error::Port(format!("{name} is not kept by this plan: make it an output, or watch() it first"));
         Ok((found.ok_or_else(lost)?, name.clone()))
     }
@@ -370,33 +427,13 @@ impl Plan {
 
 #[cfg(not(target_arch = "wasm32"))]
 impl Plan {
-    /// Looks for the first weight or tensor that holds Inf or NaN, with the inputs as they are now: reads the weights,
-    /// then runs the dispatches of the forward and backward pass one by one and reads what each wrote. Slow.
+    /// The first weight or tensor that holds Inf or NaN with the inputs as they are now, in the order of execution:
+    /// the weights are read, then the forward and backward pass runs dispatch by dispatch. Slow, and changes nothing.
     ///
     /// # Errors
     /// [`Error::Device`].
-    pub fn diagnose(&mut self, weights: &Weights) -> Result<Option<String>> {
-        let bad = |values: &[f32]| values.iter().any(|v| !v.is_finite());
-        for ((name, _), values) in weights.names().iter().zip(weights.read_all().wait()?) {
-            if bad(&values) {
-                return Ok(Some(format!("weight {name:?}")));
-            }
-        }
-        for i in 0..self.lowered.layers.len() {
-            let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-            self.executable.encode(&mut encoder, i..i + 1);
-            self.gpu.queue().submit([encoder.finish()]);
-            let written = self.lowered.program.dispatches[i].bindings.iter().filter(|(_, a)| *a != Access::Read);
-            for (x, _) in written.filter(|(x, _)| x.dtype != Dtype::U32) {
-                let (shape, dtype) = (x.shape, x.dtype);
-                let range = (self.executable.buffer(x.buffer), x.offset, x.bytes());
-                let values = Reading::new(&self.gpu, &[range], move |b| Ok(gpu::loaded(b, shape, dtype))).wait()?;
-                if bad(&values) {
-                    return Ok(Some(format!("{} (dispatch {i})", self.lowered.layers[i])));
-                }
-            }
-        }
-        Ok(None)
+    pub fn diagnose(&self) -> Result<Option<String>> {
+        self.core.diagnose()
     }
 
     /// The network's output for each sample of a data set, in its order: `[samples, d]`.
@@ -448,10 +485,10 @@ impl Plan {
 impl Plan {
     /// Fills whatever the next step computes with NaN, so that nothing can lean on what memory happens to hold.
     pub fn fill_with_nan(&mut self) {
-        for (i, b) in self.lowered.program.buffers.iter().enumerate() {
+        for (i, b) in self.program().buffers.iter().enumerate() {
             if b.role == crate::dispatch::Role::Activations {
                 let nan = vec![0xff; b.bytes as usize];
-                self.gpu.queue().write_buffer(self.executable.buffer(i), 0, &nan);
+                self.gpu().queue().write_buffer(self.core.buffer(i), 0, &nan);
             }
         }
     }
@@ -462,11 +499,11 @@ impl Plan {
     /// As [`read`](Self::read).
     pub fn padding_is_zero<'p>(&self, port: impl Into<Port<'p>>) -> Result<bool> {
         let (x, _) = self.find(port.into())?;
-        let range = (self.executable.buffer(x.buffer), x.offset, x.bytes());
+        let range = (self.core.buffer(x.buffer), x.offset, x.bytes());
         let last = x.shape.storage().last() * x.dtype.bytes();
         let row = x.shape.storage().last().next_multiple_of(crate::shape::GROUP) * x.dtype.bytes();
         let zero = move |b: &[u8]| Ok(b.chunks_exact(row).all(|r| r[last..].iter().all(|&v| v == 0)));
-        Reading::new(&self.gpu, &[range], zero).wait()
+        Reading::new(self.gpu(), &[range], zero).wait()
     }
 }
 

@@ -1,9 +1,12 @@
 // What every optimizer shares: its bindings, the step's decision, the store, the count of what rounding loses.
 #import clock
 #import grid
+#import half
 
 // Whether changes that rounding loses are counted in flags.
 const COUNT: u32 = 0u;
+// Whether the weights that the optimizer works on are of 16 bits.
+const HALVES: u32 = 0u;
 
 @group(0) @binding(0) var<storage, read> clock: Clock;
 @group(0) @binding(1) var<storage, read_write> flags: array<atomic<u32>>; // [8]: 1, 2 lost; 3, 4 all (low, high)
@@ -15,6 +18,14 @@ var<workgroup> moved: atomic<u32>;
 
 fn unscaled(g: u32) -> vec4<acc> {
     return unpack4(gradient[g]) * acc(clock.unscale);
+}
+
+// What is stored of a value, as bits: compilers may fold w - c == w to c == 0, but not this.
+fn bits(v: vec4<acc>) -> vec4<u32> {
+    if HALVES == 1u {
+        return half_bits4(vec4<f32>(v)) << vec4(16u);
+    }
+    return bitcast<vec4<u32>>(vec4<f32>(v));
 }
 
 fn ones(v: vec4<bool>) -> u32 {
@@ -29,9 +40,9 @@ fn apply(g: u32, w: vec4<acc>, change: vec4<acc>) {
     //: copy
     //: end
     if COUNT == 1u {
-        let real = unpack4_wide(pack4_wide(change)) != vec4<acc>();
+        let real = (bits(change) & vec4(0x7fffffffu)) != vec4(0u);
         atomicAdd(&moved, ones(real));
-        atomicAdd(&lost, ones(real & (unpack4_wide(stored) == w)));
+        atomicAdd(&lost, ones(real & (bits(w - change) == bits(w))));
     }
 }
 

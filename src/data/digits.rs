@@ -17,14 +17,20 @@ use std::io::Read;
 /// ```
 pub fn digits() -> Split {
     let (pixels, labels) = rows();
-    let mut order: Vec<u32> = (0..labels.len() as u32).collect();
-    Random::new(0, "digits").shuffle(&mut order);
+    let order = digits_order();
     let (train, test) = order.split_at(1437);
     let split = || {
         let all = Dataset::new(pixels, labels, Shape::from([8, 8, 1]), 10)?;
         Split::standardized("digits", all.subset(train)?, all.subset(test)?)
     };
     split().expect("the tests read the embedded file")
+}
+
+/// The row in the file of each sample of [`digits`]: 1437 of the training set, then 360 of the test set.
+pub fn digits_order() -> Vec<u32> {
+    let mut order: Vec<u32> = (0..1797).collect();
+    Random::new(0, "digits").shuffle(&mut order);
+    order
 }
 
 /// All pixels and labels in the order of the file: per line 64 pixels and the label.

@@ -18,5 +18,5 @@ pub mod idx;
 
 pub use batches::{Batch, Batches, Epoch, IGNORE};
 pub use dataset::{Dataset, Split};
-pub use digits::digits;
+pub use digits::{digits, digits_order};
 pub use idx::fashion_mnist;

@@ -19,6 +19,7 @@ static LIBRARY: &[(&str, &str)] = &[
     ("f16", include_str!("../../shaders/lib/f16.wgsl")),
     ("f16_packed", include_str!("../../shaders/lib/f16_packed.wgsl")),
     ("f32", include_str!("../../shaders/lib/f32.wgsl")),
+    ("half", include_str!("../../shaders/lib/half.wgsl")),
     ("grid", include_str!("../../shaders/lib/grid.wgsl")),
     ("math", include_str!("../../shaders/lib/math.wgsl")),
     ("random", include_str!("../../shaders/lib/random.wgsl")),
@@ -63,7 +64,8 @@ pub fn compose(shader: &Shader, caps: &Caps) -> Result<Wgsl> {
         Dtype::F16 => "f16_packed",
         _ => "f32",
     };
-    out.push_all(storage(shader.elem), library(shader, storage(shader.elem))?);
+    let mut imported = vec![];
+    include(shader, storage(shader.elem), library(shader, storage(shader.elem))?, &mut imported, &mut out)?;
     if shader.wide == shader.elem {
         out.push_all(
             "prelude",
@@ -74,9 +76,8 @@ pub fn compose(shader: &Shader, caps: &Caps) -> Result<Wgsl> {
     } else {
         let text = library(shader, storage(shader.wide))?;
         let text = text.replace("elem4", "wide4").replace("pack4(", "pack4_wide(");
-        out.push_all(storage(shader.wide), &text);
+        include(shader, storage(shader.wide), &text, &mut imported, &mut out)?;
     }
-    let mut imported = vec![];
     include(shader, shader.name, &shader.source, &mut imported, &mut out)?;
     include(shader, "fused chain", &shader.declarations, &mut imported, &mut out)?;
 

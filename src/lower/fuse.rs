@@ -80,7 +80,7 @@ fn joins(reached: &Reached, found: &Groups, n: usize, storage_buffers: usize) ->
     let fits = match reached.kind(n) {
         // A single value is the same for every lane, whatever the shape of the result.
         Kind::Map(_) => (ours.shape == root.shape || ours.shape.len() == 1) && !node.inputs.is_empty(),
-        Kind::Head => group.head.is_none() && ours == root,
+        Kind::Head => group.head.is_none() && ours == root && node.outputs.len() == 1,
         _ => false,
     };
     let mut operands: Vec<Value> = external(reached, group).into_iter().filter(|v| v.node != n).collect();

@@ -50,7 +50,7 @@ pub struct Lowered {
     pub ports: BTreeMap<Value, Operand>,
     /// The buffers of a run's state.
     pub control: Control,
-    /// For each dispatch what it computes, in words: the layer, for error messages.
+    /// For each dispatch of the forward and backward pass its ops and layer, for error messages.
     pub layers: Vec<String>,
 }
 
@@ -196,7 +196,6 @@ pub fn lower(request: &Request) -> Result<Lowered> {
     if let Some(training) = &request.training {
         train::lower(request, training, &arenas, &places, control, &mut program);
     }
-    layers.resize(program.dispatches.len(), "optimizer".into());
     finish(request, &reached, program, places, control, layers)
 }
 
@@ -242,14 +241,16 @@ fn clock(control: Control) -> Operand {
 }
 
 fn control_buffers(program: &mut Program, request: &Request) -> Control {
+    let precision = request.graph.precision();
     let mut words = |name: &str, n: usize| program.buffer(name, Role::Control, Source::Plan, 4 * n as u64);
     let control = Control {
         clock: words("clock", CLOCK_WORDS),
         flags: words("flags", FLAG_WORDS),
         losses: words("losses", if request.training.is_some() { LOSSES } else { 1 }),
-        scale: words("scale", 4),
+        // One group in the type of losses.
+        scale: words("scale", precision.wide().bytes()),
     };
-    let scale = request.graph.precision().loss_scale.initial();
+    let scale = precision.loss_scale.initial();
     program.buffers[control.scale].initial = Some([scale, 0.0, 0.0, 0.0]);
     control
 }
