@@ -119,13 +119,13 @@ struct OptimizerArgs {
     #[arg(long, default_value = "sgd", value_name = "O", value_parser = values::one_of(&halfgrad::study::OPTIMIZERS))]
     optimizer: String,
     /// The learning rate [default: 0.05 for sgd, 0.001 for others].
-    #[arg(long, value_name = "X", value_parser = values::positive)]
+    #[arg(long, value_name = "X", value_parser = values::positive, allow_negative_numbers = true)]
     lr: Option<f32>,
     /// The momentum of sgd [default: 0.9].
-    #[arg(long, value_name = "X", value_parser = values::fraction)]
+    #[arg(long, value_name = "X", value_parser = values::fraction, allow_negative_numbers = true)]
     momentum: Option<f32>,
     /// Weight decay: decoupled in adamw, where the default is 0.01, else added to the gradient [default: 0].
-    #[arg(long, value_name = "X", value_parser = values::not_negative)]
+    #[arg(long, value_name = "X", value_parser = values::not_negative, allow_negative_numbers = true)]
     weight_decay: Option<f32>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use comfy_table::{Cell, Row, Table, presets::UTF8_HORIZONTAL_ONLY, ColumnConstraint, Width};
+use comfy_table::{Cell, Row, Table};
 use halfgrad::{
     Caps, Precision,
     gpu::{self, Choice},
@@ -119,25 +119,26 @@ impl Adapter {
 
 fn table(adapters: &[Adapter]) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(["", "adapter", "precisions", "features", "largest"]);
+    table.load_style(super::TALL_TABLE).set_header(["", "adapter", "precisions", "features", "largest"]);
     table.add_rows(adapters.iter().map(Adapter::row));
     let chosen = match adapters.iter().any(|a| a.default) {
         true => "\n* is taken unless --adapter or HALFGRAD_ADAPTER says otherwise, by index or part of the name.",
         false => "",
     };
     format!(
-        "{table}{chosen}\nnative: 16 bit by the adapter's own f16; packed: two halves in a 32-bit word, f32 arithmetic.\n"
+        "{}{chosen}\nnative: 16 bit by the adapter's own f16; packed: two halves in a 32-bit word, f32 arithmetic.\n",
+        table.trim_fmt()
     )
 }
 
-/// Bytes in binary units: `128 MiB`.
+/// Bytes in binary units, rounded: `128 MiB`.
 fn binary(bytes: u64) -> String {
-    let (mut value, mut unit) = (bytes, "B");
+    let (mut value, mut unit) = (bytes as f64, "B");
     for next in ["KiB", "MiB", "GiB"] {
-        if value < 1024 {
+        if value < 1000.0 {
             break;
         }
-        (value, unit) = (value / 1024, next);
+        (value, unit) = (value / 1024.0, next);
     }
-    format!("{value} {unit}")
+    format!("{} {unit}", (value * 10.0).round() / 10.0)
 }

@@ -14,13 +14,19 @@ use std::{
     process::ExitCode,
 };
 
-use halfgrad::Error;
-
-use crate::{NetworkArgs, OptimizerArgs};
+use comfy_table::{LineStyle, TableStyle};
 use halfgrad::{
-    Shape,
+    Error, Shape,
     study::{Model, Optimizer},
 };
+
+use crate::{NetworkArgs, OptimizerArgs};
+
+const LINE: LineStyle = LineStyle::none().fill('─').junction('─');
+/// Tables have a line above, below and under the header.
+pub const TABLE: TableStyle = TableStyle::new().top_border(LINE).header_separator(LINE).bottom_border(LINE);
+/// As [`TABLE`], with a line between rows, for rows of many lines.
+pub const TALL_TABLE: TableStyle = TABLE.row_separator(LINE);
 
 /// Writes to stdout; a reader that has seen enough, as `head`, is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {

@@ -24,7 +24,9 @@ pub fn read(path: &Path, samples: usize) -> Result<Vec<u32>> {
     let indices = integers(npy).map_err(wrong)?;
     let valid = |&(_, index): &(usize, i128)| !(0..samples as i128).contains(&index);
     match indices.iter().copied().enumerate().find(valid) {
-        Some((at, index)) => Err(wrong(format!("entry {at} is {index}, the training samples are 0 to {}", samples - 1))),
+        Some((at, index)) => {
+            Err(wrong(format!("entry {at} is {index}, the training samples are 0 to {}", samples - 1)))
+        }
         None if indices.is_empty() => Err(wrong("it has no indices".into())),
         None => Ok(indices.into_iter().map(|index| index as u32).collect()),
     }
@@ -85,7 +87,10 @@ mod tests {
         assert_eq!(read(&file(vec![3i64, 10], &[2])), Err("entry 1 is 10, the training samples are 0 to 9".into()));
         assert_eq!(read(&file(vec![-1i16], &[1])), Err("entry 0 is -1, the training samples are 0 to 9".into()));
         assert_eq!(read(&file(vec![0f32], &[1])), Err("its values are <f4, integers are wanted".into()));
-        assert_eq!(read(&file(vec![0i32; 4], &[2, 2])), Err("its shape is [2, 2], one axis of indices is wanted".into()));
+        assert_eq!(
+            read(&file(vec![0i32; 4], &[2, 2])),
+            Err("its shape is [2, 2], one axis of indices is wanted".into())
+        );
         assert_eq!(read(&file(Vec::<i32>::new(), &[0])), Err("it has no indices".into()));
         let whole = file(vec![1i64; 4], &[4]);
         for n in 0..whole.len() {

@@ -3,7 +3,7 @@
 use std::{io::IsTerminal, time::Duration};
 
 use halfgrad::study::{Outcome, Stand};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The progress of all runs together.
 pub struct Progress {
@@ -18,9 +18,10 @@ pub struct Progress {
 impl Progress {
     /// For so many runs of so many steps each.
     pub fn new(runs: usize, steps: usize, epochs: usize) -> Self {
-        let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target =
+            if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some((runs * steps) as u64), target);
-        let style = ProgressStyle::with_template("{prefix} {bar:24} {msg}, {eta} left").expect("a template");
+        let style = ProgressStyle::with_template("{prefix} {wide_bar} {msg}").expect("a template");
         bar.set_style(style.progress_chars("━╸─"));
         Progress { bar, runs, run: 0, steps, epochs, title: String::new() }
     }
@@ -28,7 +29,7 @@ impl Progress {
     /// A run begins.
     pub fn begin(&mut self, precision: &str, seed: u64) {
         self.run += 1;
-        self.title = format!("run {:>2} of {}  {precision:<10}  seed {seed}", self.run, self.runs);
+        self.title = format!("run {}/{} {precision} seed {seed}", self.run, self.runs);
         self.bar.set_prefix(self.title.clone());
         self.bar.set_message("getting ready");
         self.bar.tick();
@@ -37,9 +38,10 @@ impl Progress {
     /// Steps were done.
     pub fn step(&self, at: &Stand) {
         let (epoch, epochs, steps) = (at.epoch + 1, self.epochs, self.steps);
-        let place = format!("epoch {epoch}/{epochs}, step {}/{steps}, loss {:.4}", at.step, at.loss);
-        self.bar.set_message(place);
         self.bar.set_position(((self.run - 1) * steps + at.step) as u64);
+        let left = HumanDuration(self.bar.eta());
+        let place = format!("epoch {epoch}/{epochs}, step {}/{steps}, loss {:.4}, {left:#} left", at.step, at.loss);
+        self.bar.set_message(place);
     }
 
     /// A run is over.

@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Instant};
 
 use anyhow::{Context, ensure};
 use halfgrad::{
-    Error, Gpu, Precision,
+    Error, Gpu, Graph, Precision, Weights,
     data::{self, Split},
     file,
     gpu::{Choice, title},
@@ -35,6 +35,12 @@ pub fn run(args: &StudyArgs) -> anyhow::Result<()> {
     let seeds = args.seeds.unwrap_or(if args.init.is_some() && args.order.is_some() { 1 } else { 3 });
     let last = args.seed.checked_add(seeds as u64 - 1).context("--seed and --seeds go beyond 64 bits")?;
 
+    if let Some(path) = &setup.init {
+        let graph = Graph::new(precisions[0]);
+        setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
+        Weights::load(&gpu, &graph, path)?;
+    }
+
     print(&introduction(&data, &setup, &gpu))?;
     let runs = train(args, &gpu, &data, &setup, &precisions, args.seed..=last)?;
     print(&table::render(&runs))?;
@@ -50,7 +56,8 @@ fn load(name: &str) -> anyhow::Result<Split> {
         "fashion-mnist" => data::fashion_mnist()?,
         folder if Path::new(folder).is_dir() => data::idx::load(folder)?,
         other => {
-            let detail = "no such folder; --data takes digits, fashion-mnist, or a folder with the four files of an MNIST";
+            let detail =
+                "no such folder; --data takes digits, fashion-mnist, or a folder with the four files of an MNIST";
             return Err(Error::file(other, detail).into());
         }
     })
@@ -78,15 +85,15 @@ fn setup(args: &StudyArgs, data: &Split) -> anyhow::Result<Setup> {
     let model = args.network.model(data.train.shape());
     let mut setup = Setup::new(model, args.optimizer.optimizer()?, batch, steps);
     (setup.init, setup.order, setup.pause) = (args.init.clone(), order, args.save_every);
-    if let Some(path) = &setup.init {
-        halfgrad::checkpoint::load(path)?;
-    }
     Ok(setup)
 }
 
 /// Makes the folder and a file in it, so that an hour's work is not lost at its end.
 fn prepare(folder: &Path) -> anyhow::Result<()> {
-    let cannot = |e: std::io::Error| Error::file(folder, format!("cannot write here: {e}"));
+    let cannot = |e: std::io::Error| match folder.is_file() {
+        true => Error::file(folder, "is a file, --out takes a folder"),
+        false => Error::file(folder, format!("cannot write here: {e}")),
+    };
     fs::create_dir_all(folder).map_err(cannot)?;
     tempfile::Builder::new().prefix(".halfgrad-").tempfile_in(folder).map_err(cannot)?;
     Ok(())

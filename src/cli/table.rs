@@ -1,10 +1,7 @@
 //! The end of a study: one table, and how to read it.
 
-use comfy_table::{Cell, CellAlignment, Row, Table, presets::UTF8_HORIZONTAL_ONLY};
-use halfgrad::{
-    dispatch::count,
-    study::{Comparison, Outcome, deviation, mean, median},
-};
+use comfy_table::{Cell, CellAlignment, Row, Table};
+use halfgrad::study::{Comparison, Outcome, deviation, mean, median};
 
 /// A run and how it compares with the f32 run of the same seed.
 pub struct Compared {
@@ -15,10 +12,10 @@ pub struct Compared {
 const HEADER: [&str; 12] = [
     "precision",
     "test\naccuracy %",
-    "against\nf32",
+    "vs\nf32",
     "class\nflips",
     "certi-\nfied",
-    "of which\nflips",
+    "and\nflips",
     "step\nms",
     "weights",
     "opti-\nmizer",
@@ -28,10 +25,10 @@ const HEADER: [&str; 12] = [
 ];
 
 const NOTES: &str = "\
-accuracy is the mean over the seeds ± its standard deviation; \"against f32\" is the difference in points of per cent.
-flips are test samples that got another class than from the f32 run of the same seed. A sample is certified if its f32
-margin is more than twice the largest change of a probability: its class cannot flip, and the flips counted are 0.
-a step's time is the median, host and device, warm. An update is lost if it is not 0 but rounding leaves the weight as it was.
+Accuracy: mean over the seeds ± standard deviation. Against f32: the difference in points.
+Class flips: test samples that got another class than from the f32 run of the same seed. Certified: samples whose margin
+in f32 is more than twice the largest change of a probability, so that their class cannot flip; that must count 0 flips.
+Step: median of host and device together, warm. Updates lost: changes that are not 0, but rounding left the weight as it was.
 ";
 
 /// The table with its notes; runs are in the order of the rows wanted.
@@ -47,12 +44,14 @@ pub fn render(runs: &[Compared]) -> String {
     let f32 = mean(&accuracies(&of("f32")));
 
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(HEADER);
+    table.load_style(super::TABLE).set_header(HEADER);
     table.add_rows(names.iter().map(|name| row(name, &of(name), f32)));
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
+        column.set_padding((2, 0));
     }
-    let mut text = format!("{table}\n");
+    table.column_mut(0).expect("there are twelve").set_padding((0, 0));
+    let mut text = format!("{}\n", table.trim_fmt());
     for Compared { run, .. } in runs {
         if let Some(e) = &run.failure {
             text += &format!("! {}, seed {}: {e}; its row shows the weights of that moment\n", run.precision, run.seed);
@@ -86,7 +85,6 @@ fn row(name: &str, runs: &[&Compared], f32: f64) -> Row {
     let mark = if runs.iter().any(|r| r.run.failure.is_some()) { "! " } else { "" };
     let times: Vec<f64> = runs.iter().map(|r| 1e3 * r.run.step_seconds).collect();
     let bytes = runs[0].run.bytes;
-    let size = |bytes| format!("{}B", count(bytes));
     let lost: u64 = runs.iter().map(|r| r.run.progress.lost_updates).sum();
     let all: u64 = runs.iter().map(|r| r.run.progress.all_updates).sum();
     let cells = [
@@ -104,4 +102,28 @@ fn row(name: &str, runs: &[&Compared], f32: f64) -> Row {
         if all == 0 { none() } else { format!("{:.2} %", 100.0 * lost as f64 / all as f64) },
     ];
     Row::from(cells.map(Cell::new))
+}
+
+/// Bytes in three digits: `39.9 kB`.
+fn size(bytes: u64) -> String {
+    let (mut value, mut unit) = (bytes as f64, "B");
+    for next in ["kB", "MB", "GB"] {
+        if value < 999.5 {
+            break;
+        }
+        (value, unit) = (value / 1000.0, next);
+    }
+    let digits = if unit == "B" || value >= 99.95 { 0 } else { 1 + usize::from(value < 9.995) };
+    format!("{value:.digits$} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_have_three_digits() {
+        let sizes = [16, 999, 9994, 39_940, 99_960, 999_499, 999_500, 20_971_520].map(size);
+        assert_eq!(sizes, ["16 B", "999 B", "9.99 kB", "39.9 kB", "100 kB", "999 kB", "1.00 MB", "21.0 MB"]);
+    }
 }

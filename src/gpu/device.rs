@@ -98,10 +98,11 @@ pub fn choose(choice: &Choice, found: &[wgpu::Adapter]) -> Result<usize> {
         lines.collect::<Vec<_>>().join("; ")
     };
     if found.is_empty() {
-        return Err(Error::Adapter(
-            "no adapter found: install a driver for Vulkan, Metal or DX12 (Debian and Ubuntu: mesa-vulkan-drivers)"
-                .into(),
-        ));
+        let advice = match env::var("WGPU_BACKEND") {
+            Ok(backend) => format!("WGPU_BACKEND is {backend:?}, which may leave none"),
+            Err(_) => "install a driver for Vulkan, Metal or DX12 (Debian and Ubuntu: mesa-vulkan-drivers)".to_owned(),
+        };
+        return Err(Error::Adapter(format!("no adapter found: {advice}")));
     }
     let chosen = match choice {
         Choice::Best => (0..found.len()).min_by_key(|&i| rank(&found[i])),

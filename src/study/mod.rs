@@ -19,7 +19,7 @@ mod theorem;
 #[cfg(not(target_arch = "wasm32"))]
 mod train;
 
-pub use outcome::{DeviceBytes, Outcome, mean, median, deviation};
+pub use outcome::{DeviceBytes, Outcome, deviation, mean, median};
 pub use setup::{MODELS, Model, Network, OPTIMIZERS, Optimizer, Setup};
 pub use theorem::Comparison;
 #[cfg(not(target_arch = "wasm32"))]

@@ -57,7 +57,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Of the changes of weights that were not zero, the share that rounding lost; `None` if there were no changes.
+    /// Of the changes of weights that were not zero, the share that rounding lost, over a quarter of the steps, spread
+    /// over the run; `None` if there were no changes.
     pub fn lost_update_share(&self) -> Option<f64> {
         let Progress { lost_updates, all_updates, .. } = self.progress;
         (all_updates > 0).then(|| lost_updates as f64 / all_updates as f64)

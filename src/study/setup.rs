@@ -42,13 +42,21 @@ impl Model {
     /// Builds the network and its loss for batches of `batch` samples.
     ///
     /// # Errors
-    /// [`Error::Data`] if such a batch is too large for a tensor; the graph keeps all other mistakes.
+    /// [`Error::Data`] if a tensor would be too large; the graph keeps all other mistakes.
     pub fn build<'g>(&self, graph: &'g Graph, batch: usize, sample: Shape, classes: usize) -> Result<Network<'g>> {
+        let Model::Mlp(hidden) = self;
         let shape = nn::batch_of(batch, sample)
             .ok_or_else(|| Error::Data(format!("{batch} samples of {sample} are too many values for a tensor")))?;
+        let widths = [&[sample.len()], &hidden[..], &[classes]].concat();
+        for (&from, &to) in widths.iter().zip(&widths[1..]) {
+            if Shape::new(&[from.max(batch), to]).is_none() {
+                return Err(Error::Data(format!(
+                    "a layer from {from} to {to} values with batches of {batch} is too large for a tensor"
+                )));
+            }
+        }
         let x = graph.input("x", shape);
         let label = graph.labels("label", [batch]);
-        let Model::Mlp(hidden) = self;
         let logits = nn::mlp(x, hidden, classes);
         Ok(Network { x, label, logits, loss: logits.cross_entropy(label) })
     }

@@ -11,6 +11,9 @@ use crate::{
 /// below the number of losses that it keeps.
 const WINDOW: usize = 16;
 
+/// In one window of so many, lost updates are counted; the others, which it would slow down, are timed.
+const COUNTED: usize = 4;
+
 /// Where a run stands when the caller is told.
 #[derive(Debug)]
 pub struct Stand<'a> {
@@ -29,9 +32,9 @@ pub struct Stand<'a> {
 /// Weights and batches do not depend on the precision. `watch` is told every few steps, at the end of each epoch and
 /// after each [`Setup::pause`] steps. Training that meets a loss which is not finite ends there, and the outcome says so.
 ///
-/// A step's time is the wall time of sixteen steps with all that the host does for them and the count of lost updates,
-/// from one wait for the device to the next, divided by their number; the median of those, without the first, which
-/// warms up.
+/// A step's time is the wall time of sixteen steps with all that the host does for them, from one wait for the
+/// device to the next, divided by their number; the median of those. The first sixteen steps, which warm up, and a
+/// quarter of the others are not timed: in these, lost updates are counted.
 ///
 /// # Errors
 /// What a plan's making and running may meet; what `watch` returns.
@@ -51,7 +54,8 @@ pub fn train(
     };
     let options = Options { count_updates: true, seed: seed as u32, ..Options::default() };
     let plan = Plan::train_with(gpu, &weights, network.loss, &*setup.optimizer.update(), options)?;
-    let mut run = Run { plan, network, weights: &weights, order: Order::new(&data.train, setup, seed)?, times: vec![] };
+    let mut run =
+        Run { plan, network, weights: &weights, order: Order::new(&data.train, setup, seed)?, windows: vec![] };
     let (train_loss, failure) = run.train(setup, watch)?;
 
     let mut infer = Plan::infer(gpu, &weights, [network.logits])?;
@@ -62,7 +66,7 @@ pub fn train(
         evaluation: Evaluation::of(&logits, data.test.labels()),
         logits,
         train_loss,
-        step_seconds: median(&warm(&run.times)),
+        step_seconds: median(&warm(&run.windows)),
         bytes: DeviceBytes::of(run.plan.program()),
         progress: run.plan.progress().wait()?,
         failure,
@@ -77,8 +81,8 @@ struct Run<'a, 'g> {
     network: Network<'g>,
     weights: &'a Weights,
     order: Order<'a>,
-    /// Steps of each window, and the seconds that each of them took.
-    times: Vec<(usize, f64)>,
+    /// Steps of each window, and the seconds that each step took.
+    windows: Vec<(usize, f64)>,
 }
 
 impl Run<'_, '_> {
@@ -117,6 +121,7 @@ impl Run<'_, '_> {
 
     /// Runs the steps of one window and waits for the device: how many samples each step had.
     fn steps(&mut self, window: Range<usize>, batches: &mut crate::data::Epoch) -> Result<Vec<usize>> {
+        self.plan.count_updates(self.windows.len().is_multiple_of(COUNTED));
         let (start, mut counts, mut batch) = (Instant::now(), vec![], Batch::default());
         for _ in window {
             batches.fill(&mut batch);
@@ -125,7 +130,7 @@ impl Run<'_, '_> {
             counts.push(batch.count);
         }
         self.plan.gpu().wait()?;
-        self.times.push((counts.len(), start.elapsed().as_secs_f64() / counts.len() as f64));
+        self.windows.push((counts.len(), start.elapsed().as_secs_f64() / counts.len() as f64));
         Ok(counts)
     }
 
@@ -140,7 +145,7 @@ impl Run<'_, '_> {
         let (epoch, at) = (step as usize / self.order.steps, step as usize % self.order.steps);
         let batch = self.order.epoch(epoch)?.epoch(epoch as u32).nth(at);
         self.write(&batch.expect("the step was run"))?;
-        let layer = self.plan.diagnose(self.weights)?.unwrap_or_else(|| "none but the loss".into());
+        let layer = self.plan.diagnose()?.unwrap_or_else(|| "none but the loss".into());
         Ok(Error::NotFinite { step, loss, layer })
     }
 }
@@ -181,9 +186,10 @@ impl<'a> Order<'a> {
     }
 }
 
-/// The times of windows that are not much shorter than others, without the first, which compiles and warms up.
-fn warm(times: &[(usize, f64)]) -> Vec<f64> {
-    let warm = if times.len() > 1 { &times[1..] } else { times };
-    let longest = warm.iter().map(|(steps, _)| *steps).max().unwrap_or(0);
-    warm.iter().filter(|(steps, _)| 2 * steps >= longest).map(|(_, seconds)| *seconds).collect()
+/// The times of windows that did not count and are not much shorter than others; of a very short run, the first.
+fn warm(windows: &[(usize, f64)]) -> Vec<f64> {
+    let timed = windows.iter().enumerate().filter(|(i, _)| !i.is_multiple_of(COUNTED)).map(|(_, window)| *window);
+    let timed: Vec<_> = if windows.len() > 1 { timed.collect() } else { windows.to_vec() };
+    let longest = timed.iter().map(|(steps, _)| *steps).max().unwrap_or(0);
+    timed.into_iter().filter(|(steps, _)| 2 * steps >= longest).map(|(_, seconds)| seconds).collect()
 }
