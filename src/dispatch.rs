@@ -147,7 +147,7 @@ pub struct Dispatch {
     pub bindings: Vec<(Operand, Access)>,
     /// The file's uniforms by name, in the order of its `struct Params`.
     pub params: Vec<(&'static str, u32)>,
-    /// The fused chain's uniforms, in groups of four.
+    /// The fused chain's uniforms, or the file's own `table`, in groups of four.
     pub chain: Vec<u32>,
     /// Workgroups along each axis.
     pub grid: [u32; 3],
@@ -197,6 +197,11 @@ impl Dispatch {
     pub fn param_f32(mut self, name: &'static str, value: f32) -> Self {
         self.params.push((name, value.to_bits()));
         self
+    }
+
+    /// Fills the file's `var<uniform> table: array<vec4<u32>, _>`, which stands where a fused chain's uniforms would.
+    pub fn table(self, entries: impl IntoIterator<Item = [u32; 4]>) -> Self {
+        Dispatch { chain: entries.into_iter().flatten().collect(), ..self }
     }
 
     /// Runs `n` workgroups, folded into two axes where one is too short; shaders use `linear_id`.

@@ -190,6 +190,39 @@ table! {
     /// `a` where `b` is positive, else 0: the gradient of `relu`.
     gate(a, b) in REAL, "select(vec4<acc>(), a, b > vec4<acc>())", |x, _| if x[1] > 0.0 { x[0] } else { 0.0 },
         |d, _| vec![d.dy().gate(d.x[1]), d.x[1].zeros_like()];
+    /// (a − b)²: [`mse`](Self::mse) is the mean.
+    squared_error(a, b) in REAL, "(a - b) * (a - b)", |x, _| (x[0] - x[1]).powi(2), |d, _| {
+        let slope = 2.0 * d.dy() * (d.x[0] - d.x[1]);
+        vec![slope, -slope]
+    };
+    /// |a − b|: [`l1`](Self::l1) is the mean.
+    absolute_error(a, b) in REAL, "abs(a - b)", |x, _| (x[0] - x[1]).abs(), |d, _| {
+        let slope = d.dy() * (d.x[0] - d.x[1]).sign();
+        vec![slope, -slope]
+    };
+    /// d² / 2 where |d| ≤ delta, else delta · (|d| − delta / 2), with d = a − b: [`huber`](Self::huber) is the mean.
+    huber_error(a, b; delta) in REAL, "min(abs(a - b), vec4(acc(p.x))) * (abs(a - b) - 0.5 * min(abs(a - b), vec4(acc(p.x))))",
+        |x, p| {
+            let (d, c) = ((x[0] - x[1]).abs(), (x[0] - x[1]).abs().min(p[0]));
+            c * (d - 0.5 * c)
+        },
+        |d, p| {
+            let slope = d.dy() * (d.x[0] - d.x[1]).clamp(-p[0], p[0]);
+            vec![slope, -slope]
+        };
+    /// −b · log σ(a) − (1 − b) · log(1 − σ(a)): [`bce_with_logits`](Self::bce_with_logits) is the mean.
+    // Terms that are not negative do not cancel, as those of max(a, 0) − a · b would; nor do those of the gradient.
+    logistic_error(a, b) in REAL,
+        "vec4<acc>(softplus4(-abs(vec4<f32>(a)))) + max(a, vec4<acc>()) * (1.0 - b) + max(-a, vec4<acc>()) * b",
+        |x, _| (-x[0].abs()).exp().ln_1p() + x[0].max(0.0) * (1.0 - x[1]) + (-x[0]).max(0.0) * x[1],
+        |d, _| {
+            let (a, b) = (d.x[0], d.x[1]);
+            vec![d.dy() * ((1.0 - b) * a.sigmoid() - b * (-a).sigmoid()), -(d.dy() * a)]
+        };
+    /// b · (log b − a), 0 where b is: the terms of [`kl_divergence`](Self::kl_divergence).
+    relative_entropy(a, b) in POSITIVE, "b * (vec4<acc>(log4(max(vec4<f32>(b), vec4(1.2e-38)))) - a)",
+        |x, _| if x[1] == 0.0 { 0.0 } else { x[1] * (x[1].ln() - x[0]) },
+        |d, _| vec![-(d.dy() * d.x[1]), d.dy() * (d.x[1].log() - d.x[0] + 1.0)];
 }
 
 impl<'g> Tensor<'g> {

@@ -1,12 +1,27 @@
 //! The operators: one Rust file and one WGSL file of the same stem each; an elementwise op is a row in `map`.
 
+mod cross_entropy;
+mod dropout;
 mod layout;
+mod loss;
 mod map;
 mod matmul;
 mod reduce;
+mod softmax;
+
+pub use cross_entropy::CrossEntropy;
 
 /// Every op on operands worth trying: what the test harness, the self-test and the shader checks walk.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<crate::reference::Case> {
-    [map::cases(), matmul::cases(), reduce::cases(), layout::cases()].concat()
+    [
+        map::cases(),
+        matmul::cases(),
+        reduce::cases(),
+        layout::cases(),
+        dropout::cases(),
+        softmax::cases(),
+        cross_entropy::cases(),
+    ]
+    .concat()
 }

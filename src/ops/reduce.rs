@@ -4,7 +4,7 @@
 use crate::reference::{Array, Case, indices};
 use crate::{
     Dtype, Error, Precision, Shape,
-    dispatch::{Dispatch, Program},
+    dispatch::{Dispatch, Operand, Program},
     error::Site,
     op::{Backward, Io, Kind, Op, Type},
     shape::GROUP,
@@ -53,15 +53,20 @@ impl<'g> Tensor<'g> {
     /// The sum of all values, as a loss: a scalar in f32 unless everything is 16 bit.
     #[track_caller]
     pub fn sum_all(self) -> Tensor<'g> {
-        let axes: Vec<usize> = (0..self.shape().rank()).collect();
-        self.reduce(Fold::Sum(1.0), &axes, true)
+        self.total(1.0)
     }
 
     /// The mean of all values, as a loss: a scalar in f32 unless everything is 16 bit.
     #[track_caller]
     pub fn mean_all(self) -> Tensor<'g> {
+        self.total(1.0 / self.shape().len() as f32)
+    }
+
+    /// `factor` times the sum of all values, as a loss.
+    #[track_caller]
+    pub(super) fn total(self, factor: f32) -> Tensor<'g> {
         let axes: Vec<usize> = (0..self.shape().rank()).collect();
-        self.reduce(Fold::Sum(1.0 / self.shape().len() as f32), &axes, true)
+        self.reduce(Fold::Sum(factor), &axes, true)
     }
 
     /// The sum over what broadcasting stretched: the tensor in a shape that broadcasts to its own.
@@ -110,6 +115,9 @@ impl<'g> Tensor<'g> {
     }
 }
 
+/// How many values one workgroup reduces, at most, if another could help.
+const ONE_WORKGROUP: usize = 1 << 15;
+
 /// Sorted axes as half-open runs of neighbours.
 fn runs(axes: &[usize]) -> Vec<(usize, usize)> {
     let mut found: Vec<(usize, usize)> = vec![];
@@ -120,6 +128,11 @@ fn runs(axes: &[usize]) -> Vec<(usize, usize)> {
         }
     }
     found
+}
+
+/// Invocations for one result of so many terms: each has a handful, and all fit a workgroup of 64.
+pub(super) fn lanes(terms: usize) -> u32 {
+    (terms / 8).clamp(1, 64).next_power_of_two() as u32
 }
 
 impl Reduce {
@@ -164,43 +177,18 @@ impl Op for Reduce {
     }
 
     fn lower(&self, io: &Io, program: &mut Program) {
-        let (x, y) = (io.inputs[0], io.outputs[0]);
-        let dims = x.shape.storage().to_vec();
-        let (first, end) = (self.axes.0.min(dims.len()), self.axes.1.min(dims.len()));
-        let last = dims.last().copied().unwrap_or(1);
-        let product = |d: &[usize]| d.iter().product::<usize>();
-        // Over rows: four results are four rows, each a run of groups. Over columns: a result is a group of columns.
-        let rows = end == dims.len();
-        let groups_in = |d: &[usize]| if d.is_empty() { 1 } else { product(&d[..d.len() - 1]) * last.div_ceil(GROUP) };
-        let (terms, inner) = match rows {
-            true => (groups_in(&dims[first..]), 1),
-            false => (product(&dims[first..end]), groups_in(&dims[end..])),
-        };
-        let groups = y.shape.groups();
-        // Enough invocations for one result that each has a handful of terms, in a workgroup of 64.
-        let lanes = (terms / 8).clamp(1, 64).next_power_of_two() as u32;
-        let mut shader = io
-            .shader("reduce", include_str!("../../shaders/reduce.wgsl"))
-            .wide(x.dtype)
-            .constant("LANES", lanes)
-            .constant("OVER_ROWS", rows.into())
-            .constant("MAX", u32::from(self.fold == Fold::Max));
-        shader.acc = if x.dtype == Dtype::F32 { Dtype::F32 } else { io.precision.acc() };
-        let factor = if let Fold::Sum(f) = self.fold { f } else { 1.0 };
-        program.push(
-            Dispatch::new(io.label, shader)
-                .read(x)
-                .write(y)
-                .param("groups", groups)
-                .param("terms", terms)
-                .param("inner", inner)
-                .param("last_in", last)
-                .param("last_out", y.shape.storage().last())
-                .param_f32("factor", factor)
-                .flops(x.shape.len())
-                .fuse("epilogue", io.chain)
-                .workgroups((groups * lanes as usize).div_ceil(64)),
-        );
+        let (mut x, y) = (io.inputs[0], io.outputs[0]);
+        let mut last = *self;
+        let stored = x.shape.storage();
+        // A single result is the work of one workgroup, so a long fold first makes one of each row.
+        if y.shape.len() == 1 && x.shape.len() > ONE_WORKGROUP && stored.rank() > 1 && stored[0] > 1 {
+            let rows = program.scratch(Shape::from([stored[0]]), y.dtype);
+            // The factor belongs to the last sum.
+            let fold = if self.fold == Fold::Max { Fold::Max } else { Fold::Sum(1.0) };
+            program.push(Reduce { fold, axes: (1, x.shape.rank()), ..*self }.dispatch(io, x, rows));
+            (x, last.axes) = (rows, (0, 1));
+        }
+        program.push(last.dispatch(io, x, y).fuse("epilogue", io.chain));
     }
 
     #[cfg(feature = "reference")]
@@ -219,6 +207,42 @@ impl Op for Reduce {
 }
 
 impl Reduce {
+    /// The dispatch that folds `x` into `y`.
+    fn dispatch(&self, io: &Io, x: Operand, y: Operand) -> Dispatch {
+        let dims = x.shape.storage().to_vec();
+        let (first, end) = (self.axes.0.min(dims.len()), self.axes.1.min(dims.len()));
+        let last = dims.last().copied().unwrap_or(1);
+        let product = |d: &[usize]| d.iter().product::<usize>();
+        // Over rows: four results are four rows, each a run of groups. Over columns: a result is a group of columns.
+        let rows = end == dims.len();
+        let groups_in = |d: &[usize]| if d.is_empty() { 1 } else { product(&d[..d.len() - 1]) * last.div_ceil(GROUP) };
+        let (terms, inner) = match rows {
+            true => (groups_in(&dims[first..]), 1),
+            false => (product(&dims[first..end]), groups_in(&dims[end..])),
+        };
+        let groups = y.shape.groups();
+        let lanes = lanes(terms);
+        let mut shader = io
+            .shader("reduce", include_str!("../../shaders/reduce.wgsl"))
+            .wide(x.dtype)
+            .constant("LANES", lanes)
+            .constant("OVER_ROWS", rows.into())
+            .constant("MAX", u32::from(self.fold == Fold::Max));
+        shader.acc = if x.dtype == Dtype::F32 { Dtype::F32 } else { io.precision.acc() };
+        let factor = if let Fold::Sum(f) = self.fold { f } else { 1.0 };
+        Dispatch::new(io.label, shader)
+            .read(x)
+            .write(y)
+            .param("groups", groups)
+            .param("terms", terms)
+            .param("inner", inner)
+            .param("last_in", last)
+            .param("last_out", y.shape.storage().last())
+            .param_f32("factor", factor)
+            .flops(x.shape.len())
+            .workgroups((groups * lanes as usize).div_ceil(64))
+    }
+
     /// Another fold over the same axes.
     fn on<'g>(&self, x: Tensor<'g>, fold: Fold) -> Tensor<'g> {
         x.graph.apply(Reduce { fold, wide: false, ..*self }, &[x])
@@ -228,7 +252,7 @@ impl Reduce {
 /// First, middle and last axes, long and short, with lone last axes and padding.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<Case> {
-    let shapes: [(&[usize], (usize, usize)); 12] = [
+    let shapes: [(&[usize], (usize, usize)); 13] = [
         (&[5, 17], (0, 1)),
         (&[5, 17], (1, 2)),
         (&[5, 17], (0, 2)),
@@ -241,6 +265,7 @@ pub fn cases() -> Vec<Case> {
         (&[2, 3, 5, 1], (0, 2)),
         (&[257], (0, 1)),
         (&[6, 1, 2], (1, 2)),
+        (&[33, 1001], (0, 2)),
     ];
     let folds = [Fold::Sum(1.0), Fold::Sum(0.125), Fold::Max];
     let case = |(shape, axes): (&[usize], (usize, usize)), fold| {

@@ -1,0 +1,84 @@
+// Mean cross-entropy of rows of logits. Each workgroup takes some rows and leaves the sum of their losses; one that
+// is alone, or that runs after the others and takes their sums for rows, divides by the number of labels that count.
+#import exponentials
+#import grid
+#import labels
+
+const LOGITS: u32 = 1u; // whether the rows are logits, and not sums of other workgroups
+const ALONE: u32 = 1u;  // whether there is one workgroup
+
+@group(0) @binding(0) var<storage, read> logits: array<elem4>;           // [rows, classes]
+@group(0) @binding(1) var<storage, read> labels: array<u32>;             // [_, last]
+@group(0) @binding(2) var<storage, read_write> rows: array<wide4>;       // [rows, 4], see `line`
+@group(0) @binding(3) var<storage, read_write> loss: array<wide4>;       // [], or [workgroups, 4] like rows
+@group(0) @binding(4) var<storage, read_write> count: array<vec4<u32>>;  // []
+
+struct Params {
+    rows: u32,
+    classes: u32,
+    last: u32,      // length of the labels' last axis
+    ignore: u32,    // a label that does not count
+    smoothing: f32, // share of the target that all classes have in common
+    stride: u32,    // rows that all workgroups take at once
+}
+@group(1) @binding(0) var<uniform> p: Params;
+
+var<workgroup> counted: atomic<u32>;
+
+fn load(row: u32, k: u32) -> vec4<acc> {
+    return unpack4(logits[row * ((p.classes + 3u) / 4u) + k]);
+}
+
+// A row as the backward pass and the sum need it: the largest logit, the logarithm of the sum of exp(logit - largest),
+// the loss, and how many labels count.
+fn line(row: u32, part: u32, lane: u32) -> vec4<acc> {
+    if LOGITS == 0u {
+        return unpack4_wide(rows[row]);
+    }
+    let e = exponentials(row, p.classes, part, lane);
+    let log_sum = log1(e.sum);
+    let label = labels[label_place(row, p.last)];
+    if is_ignored(label, p.ignore) {
+        return vec4(e.largest, log_sum, acc(), acc());
+    }
+    // All relative to the largest logit, so that large logits do not cancel.
+    let at = min(label, p.classes - 1u);
+    var l = log_sum - acc(1.0 - p.smoothing) * (load(row, at / 4u)[at % 4u] - e.largest);
+    if p.smoothing > 0.0 {
+        l -= acc(p.smoothing / f32(p.classes)) * e.total;
+    }
+    if label >= p.classes {
+        l = acc(bitcast<f32>(0x7fc00000u | label)); // NaN, which no constant may be
+    }
+    return vec4(e.largest, log_sum, l, acc(1.0));
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let part = lane % LANES;
+    var sum = acc();
+    var n = 0u;
+    for (var first = linear_id(workgroup) * (64u / LANES); first < p.rows; first += p.stride) {
+        let row = first + lane / LANES;
+        // Invocations past the end take the last row along, since all must meet at the barriers.
+        let v = line(min(row, p.rows - 1u), part, lane);
+        if part == 0u && row < p.rows {
+            if LOGITS == 1u {
+                rows[row] = pack4_wide(v);
+            }
+            sum += v.z;
+            n += u32(v.w);
+        }
+    }
+    atomicAdd(&counted, n);
+    sum = together(vec2(sum), lane, 64u, false).x; // its barriers serve the counter too
+    if lane == 0u {
+        n = atomicLoad(&counted);
+        if ALONE == 1u {
+            loss[0] = pack4_wide(vec4(acc(f32(sum) / f32(max(n, 1u))), acc(), acc(), acc()));
+            count[0] = vec4(n, 0u, 0u, 0u);
+        } else {
+            loss[linear_id(workgroup)] = pack4_wide(vec4(acc(), acc(), sum, acc(n)));
+        }
+    }
+}
