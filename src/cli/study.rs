@@ -145,7 +145,8 @@ fn train(
     seeds: std::ops::RangeInclusive<u64>,
 ) -> anyhow::Result<Vec<Compared>> {
     let epochs = setup.steps.div_ceil(data.train.len().div_ceil(setup.batch));
-    let mut progress = Progress::new(seeds.clone().count() * precisions.len(), setup.steps, epochs);
+    let count = (seeds.end() - seeds.start() + 1) as usize;
+    let mut progress = Progress::new(count * precisions.len(), setup.steps, epochs);
     let mut compared = vec![];
     for seed in seeds {
         let mut runs = vec![];
@@ -205,5 +206,5 @@ fn write(folder: &Path, gpu: &Gpu, data: &Split, setup: &Setup, runs: &[Compared
         serde_json::to_writer_pretty(&mut *file, &study)?;
         file.write_all(b"\n")
     })?;
-    print(&format!("{} and {} files of weights are in {}\n", "study.json", runs.len(), folder.display()))
+    print(&format!("study.json and weights-*.safetensors are in {}\n", folder.display()))
 }

@@ -28,7 +28,7 @@ const NOTES: &str = "\
 Accuracy: mean over the seeds ± standard deviation. Against f32: the difference in points.
 Class flips: test samples that got another class than from the f32 run of the same seed. Certified: samples whose margin
 in f32 is more than twice the largest change of a probability, so that their class cannot flip; that must count 0 flips.
-Step: median of host and device together, warm. Updates lost: changes that are not 0, but rounding left the weight as it was.
+Step: median, host and device, warm. Updates lost: the change was not 0, but rounding left the weight as it was.
 ";
 
 /// The table with its notes; runs are in the order of the rows wanted.
@@ -54,7 +54,8 @@ pub fn render(runs: &[Compared]) -> String {
     let mut text = format!("{}\n", table.trim_fmt());
     for Compared { run, .. } in runs {
         if let Some(e) = &run.failure {
-            text += &format!("! {}, seed {}: {e}; its row shows the weights of that moment\n", run.precision, run.seed);
+            text +=
+                &format!("! {}, seed {}: {e}; accuracy is that of the weights before it\n", run.precision, run.seed);
         }
     }
     for name in &names {
