@@ -42,7 +42,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let t = f32(clock.updates);
         let m_hat = m / acc(one_minus_exp(t * p.ln_beta1));
         let v_hat = v / acc(one_minus_exp(t * p.ln_beta2));
-        let change = m_hat / (sqrt(v_hat) + acc(p.epsilon)) + select(vec4<acc>(), decay, decoupled);
+        // Where ε is 0, 0 / 0 would be NaN, also in the padding, which must stay zero.
+        let step = select(m_hat / (sqrt(v_hat) + acc(p.epsilon)), vec4<acc>(), m_hat == vec4<acc>());
+        let change = step + select(vec4<acc>(), decay, decoupled);
         apply(i, w, acc(clock.learning_rate) * change);
     }
     count(lane);

@@ -21,7 +21,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let root = unpack4_wide(second_root[i]);
         let v_root = sqrt(acc(p.alpha) * root * root + acc(p.rest) * g * g);
         second_root[i] = pack4_wide(v_root);
-        apply(i, w, acc(clock.learning_rate) * (g / (v_root + acc(p.epsilon))));
+        // Where ε is 0, 0 / 0 would be NaN, also in the padding, which must stay zero.
+        let step = select(g / (v_root + acc(p.epsilon)), vec4<acc>(), g == vec4<acc>());
+        apply(i, w, acc(clock.learning_rate) * step);
     }
     count(lane);
 }

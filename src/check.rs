@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    Dtype, Error, Gpu, Graph, Plan, Precision, Result, Shape, Tensor, Weights,
+    Caps, Dtype, Error, Gpu, Graph, Plan, Precision, Result, Shape, Tensor, Weights,
+    dispatch::Program,
     graph::{IGNORE, Value},
+    lower::{Request, lower},
     op::{Backward, Io, Kind, Op, Type},
     plan::Options,
     random::Random,
@@ -28,7 +30,7 @@ impl Op for Shared {
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         self.0.grad(at)
     }
-    fn lower(&self, io: &Io, program: &mut crate::dispatch::Program) {
+    fn lower(&self, io: &Io, program: &mut Program) {
         self.0.lower(io, program);
     }
     fn identity_at_inference(&self) -> bool {
@@ -143,6 +145,17 @@ pub fn definition(case: &Case) -> Result<(), String> {
     Ok(())
 }
 
+/// The program that computes a case and its gradients; needs no GPU.
+///
+/// # Errors
+/// The graph's first mistake, or what the adapter cannot do.
+pub fn program(caps: &Caps, precision: Precision, case: &Case) -> Result<Program> {
+    let graph = Graph::new(precision);
+    let bench = Bench::new(&graph, case)?;
+    let wanted = bench.results.iter().chain(&bench.gradients).map(|t| t.value).collect();
+    Ok(lower(&Request { graph: &graph, caps, wanted, training: None, fusion: true })?.program)
+}
+
 /// Forward and gradient on a device against the reference. Every temporary holds NaN before the run, and the padding
 /// of every result is looked at afterwards.
 ///
@@ -177,7 +190,8 @@ pub fn on_device(gpu: &Gpu, precision: Precision, case: &Case) -> Result<(), Str
         let allowed = tolerance(precision, case.terms, size);
         let what = if i < bench.results.len() { "result" } else { "gradient" };
         for (k, (&f, &e)) in found.iter().zip(&expected.data).enumerate() {
-            if !((f64::from(f) - e).abs() <= allowed) {
+            let off = (f64::from(f) - e).abs();
+            if off.is_nan() || off > allowed {
                 let shape = t.shape();
                 return Err(format!("{what} {i} {shape} at {k}: {f} instead of {e}, off by more than {allowed:.2e}"));
             }

@@ -54,7 +54,7 @@ pub struct Node {
     pub inputs: Vec<Value>,
     /// The types of its results.
     pub outputs: Vec<Type>,
-    /// The user's name for it: inputs and weights have one, others may.
+    /// The user's first name for it: inputs and weights have one, others may.
     pub name: Option<String>,
     /// The layer that it works for, in listings: the stem of the weight that it reads, or its operand's layer.
     pub layer: String,
@@ -86,7 +86,7 @@ pub struct Graph {
 #[derive(Debug, Default)]
 struct State {
     nodes: Vec<Node>,
-    names: BTreeMap<String, usize>,
+    names: BTreeMap<String, Value>,
     weights: Vec<usize>,
     frozen: Vec<String>,
     error: Option<Error>,
@@ -154,7 +154,7 @@ impl Graph {
     pub fn weight(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Tensor<'_> {
         let tensor = self.leaf(name, Type::new(shape, self.precision.storage), Origin::Weight(init));
         let mut state = self.state.borrow_mut();
-        if state.names.get(name) == Some(&tensor.value.node) {
+        if state.names.get(name) == Some(&tensor.value) {
             state.weights.push(tensor.value.node);
         }
         tensor
@@ -165,9 +165,7 @@ impl Graph {
     pub fn shared(&self, name: &str) -> Tensor<'_> {
         let found = self.state.borrow().names.get(name).copied();
         match found {
-            Some(node) if matches!(self.node(node).origin, Origin::Weight(_)) => {
-                Tensor { graph: self, value: Value { node, output: 0 } }
-            }
+            Some(value) if matches!(self.node(value.node).origin, Origin::Weight(_)) => Tensor { graph: self, value },
             _ => self.mistake(Error::name(name, "no weight has this name yet, so it cannot be shared")),
         }
     }
@@ -221,9 +219,9 @@ impl Graph {
         self.state.borrow().nodes[index].clone()
     }
 
-    /// The node that bears a name.
-    pub fn find(&self, name: &str) -> Option<usize> {
-        self.state.borrow().names.get(name).copied()
+    /// The tensors that bear names; one may bear several.
+    pub fn names(&self) -> BTreeMap<String, Value> {
+        self.state.borrow().names.clone()
     }
 
     /// The result types of a node.
@@ -306,12 +304,13 @@ impl Graph {
         state.nodes[value.node].watched |= watch;
         let Some(name) = name else { return };
         match state.names.get(name) {
-            Some(&other) if other != value.node => {
+            Some(&other) if other != value => {
                 state.error.get_or_insert(Error::name(name, "two tensors bear this name"));
             }
             _ => {
-                state.names.insert(name.to_owned(), value.node);
-                state.nodes[value.node].name = Some(name.to_owned());
+                state.names.insert(name.to_owned(), value);
+                // The first stays: a reshape that changes nothing is the weight or input itself.
+                state.nodes[value.node].name.get_or_insert(name.to_owned());
             }
         }
     }
@@ -331,7 +330,7 @@ impl Graph {
             let detail = format!("{name:?} has an axis of length 0");
             return self.mistake(Error::Op { op: "input".into(), operands, detail, at: Site::here() });
         }
-        if self.find(name).is_some() {
+        if self.state.borrow().names.contains_key(name) {
             let detail = "this name is taken; Graph::shared uses a weight a second time on purpose";
             return self.mistake(Error::name(name, detail));
         }
@@ -344,8 +343,9 @@ impl Graph {
             layer,
             watched: false,
         });
-        self.state.borrow_mut().names.insert(name.to_owned(), node);
-        Tensor { graph: self, value: Value { node, output: 0 } }
+        let value = Value { node, output: 0 };
+        self.state.borrow_mut().names.insert(name.to_owned(), value);
+        Tensor { graph: self, value }
     }
 
     fn append(&self, node: Node) -> usize {

@@ -79,6 +79,26 @@ impl Io<'_> {
     pub fn shader(&self, name: &'static str, source: &'static str) -> Shader {
         Shader::new(name, source, self.outputs[0].dtype, self.precision)
     }
+
+    /// Lowers a chain that has no kernel before it: the whole of it stands between the marks of `map.wgsl`.
+    fn lower_chain(&self, program: &mut Program) {
+        let y = self.outputs[0];
+        let mixed = self.chain.is_some_and(|c| c.inputs.iter().any(|x| x.dtype != y.dtype));
+        let mut shader = self.shader("map", include_str!("../shaders/map.wgsl"));
+        if mixed {
+            shader = shader.wide(if y.dtype == Dtype::F16 { Dtype::F32 } else { Dtype::F16 });
+            shader.acc = Dtype::F32;
+        }
+        let groups = y.shape.groups();
+        program.push(
+            Dispatch::new(self.label, shader)
+                .write(y)
+                .param("groups", groups)
+                .param("last", y.shape.storage().last())
+                .fuse("map", self.chain)
+                .workgroups(groups.div_ceil(64)),
+        );
+    }
 }
 
 /// Elementwise work fused into one dispatch: WGSL text, the tensors that it reads, its uniforms.
@@ -164,8 +184,11 @@ pub trait Op: Debug + Send + Sync {
     /// The gradient with respect to each operand, as further nodes; `None` where there is none.
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>>;
 
-    /// Appends the dispatches that compute `io.outputs` from `io.inputs`.
-    fn lower(&self, io: &Io, program: &mut Program);
+    /// Appends the dispatches that compute `io.outputs` from `io.inputs`. For a [`Kind::Map`] this is the fused chain,
+    /// and nothing needs to be written; a [`Kind::View`] never gets here.
+    fn lower(&self, io: &Io, program: &mut Program) {
+        io.lower_chain(program);
+    }
 
     /// Whether the op hands on its operand unchanged when the network is not being trained, as dropout does.
     fn identity_at_inference(&self) -> bool {

@@ -236,6 +236,9 @@ impl Plan {
             return Err(Error::Port("a plan needs an output to compute".into()));
         };
         let graph = first.graph;
+        if outputs.iter().any(|t| t.graph.id() != graph.id()) {
+            return Err(Error::Port("the outputs belong to different graphs".into()));
+        }
         let wanted = outputs.iter().map(|t| t.value).collect();
         let lowered =
             lower::lower(&Request { graph, caps: gpu.caps(), wanted, training: None, fusion: options.fusion })?;
@@ -243,9 +246,7 @@ impl Plan {
     }
 
     async fn new(gpu: &Gpu, weights: &Weights, graph: &Graph, lowered: Lowered) -> Result<Self> {
-        if weights.graph() != graph.id() {
-            return Err(Error::Port("the weights belong to another graph".into()));
-        }
+        weights.belong_to(graph, gpu)?;
         let (chunks, masters) = weights.chunks();
         let executable = Executable::new(gpu, &lowered.program, |source| match source {
             Source::Weights(c) => chunks[c].clone(),
@@ -259,11 +260,10 @@ impl Plan {
                 gpu.queue().write_buffer(executable.buffer(i), 0, &gpu::stored(&values, Shape::from([4]), dtype));
             }
         }
-        let names = (0..graph.len()).filter_map(|node| Some((graph.node(node).name?, Value { node, output: 0 })));
         Ok(Plan {
             core: Arc::new(Core { gpu: gpu.clone(), weights: weights.clone(), lowered, executable }),
             graph: graph.id(),
-            names: names.collect(),
+            names: graph.names(),
             precision: graph.precision(),
             read: 0,
             steps: 0,
@@ -308,6 +308,9 @@ impl Plan {
     /// [`Error::Port`] if it is no input of this plan or of the other kind; [`Error::Length`].
     pub fn write<'p, T: Element>(&mut self, port: impl Into<Port<'p>>, values: &[T]) -> Result<()> {
         let (x, name) = self.find(port.into())?;
+        if !self.core.lowered.inputs.contains(&x.buffer) {
+            return Err(Error::Port(format!("{name} is no input; Weights::set writes a weight")));
+        }
         if (x.dtype == Dtype::U32) != T::LABEL {
             let wants = if T::LABEL { "f32" } else { "u32" };
             return Err(Error::Port(format!("{name} takes {wants} values")));

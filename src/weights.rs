@@ -114,7 +114,7 @@ impl Weights {
     pub fn get(&self, name: &str) -> Result<Reading<Vec<f32>>> {
         let i = self.index(name)?;
         let (dtype, shape) = (self.shared.precision.state(), self.shared.names[i].1);
-        let range = self.range(i, dtype);
+        let range = self.range(i, self.shared.precision.master);
         Ok(Reading::new(&self.shared.gpu, &[range], move |b| Ok(gpu::loaded(b, shape, dtype))))
     }
 
@@ -136,7 +136,7 @@ impl Weights {
     pub fn read_all(&self) -> Reading<Vec<Vec<f32>>> {
         let dtype = self.shared.precision.state();
         let shapes: Vec<Shape> = self.shared.names.iter().map(|(_, s)| *s).collect();
-        let ranges: Vec<_> = (0..shapes.len()).map(|i| self.range(i, dtype)).collect();
+        let ranges: Vec<_> = (0..shapes.len()).map(|i| self.range(i, self.shared.precision.master)).collect();
         Reading::new(&self.shared.gpu, &ranges, move |mut b| {
             let part = |shape: &Shape| {
                 let (this, rest) = b.split_at(bytes(*shape, dtype) as usize);
@@ -147,9 +147,18 @@ impl Weights {
         })
     }
 
-    /// The number of the graph that they belong to.
-    pub(crate) fn graph(&self) -> u32 {
-        self.shared.graph
+    /// Fails if a plan of `graph` on `gpu` cannot use these weights.
+    pub(crate) fn belong_to(&self, graph: &Graph, gpu: &Gpu) -> Result<()> {
+        if self.shared.graph != graph.id() {
+            return Err(Error::Port("the weights belong to another graph".into()));
+        }
+        if self.shared.gpu.device() != gpu.device() {
+            return Err(Error::Port("the weights are on another device than the plan".into()));
+        }
+        if self.shared.names.len() != graph.weights().len() {
+            return Err(Error::Port("the graph has weights that were added after Weights::init".into()));
+        }
+        Ok(())
     }
 
     /// The chunks in the storage type, and the f32 masters.
@@ -185,20 +194,21 @@ impl Weights {
     }
 
     /// The buffer, offset and bytes of weight `i` in the storage type or as f32 master.
-    fn range(&self, i: usize, dtype: Dtype) -> (&wgpu::Buffer, u64, u64) {
+    fn range(&self, i: usize, master: bool) -> (&wgpu::Buffer, u64, u64) {
         let (chunk, group) = self.shared.arena.places[i];
-        let master = self.shared.precision.master && dtype == Dtype::F32;
-        let buffers = if master { &self.shared.masters } else { &self.shared.chunks };
+        let (buffers, dtype) = match master {
+            true => (&self.shared.masters, Dtype::F32),
+            false => (&self.shared.chunks, self.shared.precision.storage),
+        };
         let offset = (group * GROUP * dtype.bytes()) as u64;
         (&buffers[chunk], offset, bytes(self.shared.names[i].1, dtype))
     }
 
     fn write(&self, i: usize, values: &[f32]) {
         let precision = self.shared.precision;
-        let mut types = vec![precision.storage];
-        types.extend(precision.master.then_some(Dtype::F32));
-        for dtype in types {
-            let (buffer, offset, _) = self.range(i, dtype);
+        let copies = [(false, precision.storage), (true, Dtype::F32)];
+        for (master, dtype) in copies.into_iter().take(1 + usize::from(precision.master)) {
+            let (buffer, offset, _) = self.range(i, master);
             self.shared.gpu.queue().write_buffer(buffer, offset, &gpu::stored(values, self.shared.names[i].1, dtype));
         }
     }

@@ -4,7 +4,11 @@
 //! the shapes agree and the bindings suffice; so whole DAGs fuse, and at last the kernel that feeds them
 //! ([`Kind::Head`]) takes the group as its epilogue. Intermediate values then stay in registers, unrounded.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
 
 use super::Reached;
 use crate::{
@@ -77,20 +81,22 @@ fn joins(reached: &Reached, found: &Groups, n: usize, storage_buffers: usize) ->
     if !inner || reached.is_wanted(n) || group.members.len() >= LONGEST {
         return None;
     }
-    let fits = match reached.kind(n) {
-        // A single value is the same for every lane, whatever the shape of the result.
-        Kind::Map(_) => (ours.shape == root.shape || ours.shape.len() == 1) && !node.inputs.is_empty(),
-        Kind::Head => group.head.is_none() && ours == root && node.outputs.len() == 1,
-        _ => false,
-    };
-    let mut operands: Vec<Value> = external(reached, group).into_iter().filter(|v| v.node != n).collect();
-    for v in node.inputs.iter().filter(|v| !reached.is_inlined(v.node)) {
-        if !operands.contains(v) {
-            operands.push(*v);
+    let mut reads: Vec<Value> = external(reached, group).into_iter().filter(|v| v.node != n).collect();
+    let (fits, head) = match reached.kind(n) {
+        Kind::Map(_) => {
+            let memory: BTreeSet<Value> = node.inputs.iter().copied().filter(|v| !reached.is_inlined(v.node)).collect();
+            reads.extend(memory.iter().filter(|v| !reads.contains(v)).collect::<Vec<_>>());
+            // A single value is the same for every lane, whatever the shape of the result.
+            ((ours.shape == root.shape || ours.shape.len() == 1) && !node.inputs.is_empty(), group.head)
         }
-    }
-    // One more for the result, and one for a head that binds a third tensor of its own.
-    (fits && operands.len() + 2 <= storage_buffers).then_some(g)
+        Kind::Head => (group.head.is_none() && node.outputs.len() == 1 && ours == root, Some(n)),
+        _ => (false, None),
+    };
+    // A head's file knows its own types: its epilogue loads only what is of the result's.
+    let typed = head.is_none() || reads.iter().all(|v| reached.nodes[&v.node].outputs[v.output].dtype == root.dtype);
+    let own = head.map_or(0, |h| reached.nodes[&h].inputs.len());
+    // One more for the result, and one for a head that binds a tensor besides its operands.
+    (fits && typed && reads.len() + own + 2 <= storage_buffers).then_some(g)
 }
 
 /// The values that a group reads from memory, the head's own aside.
@@ -136,14 +142,16 @@ pub fn chain(reached: &Reached, group: &Group, operand: impl Fn(Value) -> Operan
         names.insert(Value { node: *m, output: 0 }, format!("t{k}"));
     }
     let _ = writeln!(text.body, "    return t{};", group.members.len() - 1);
-    let (functions, body, params) = (text.functions.into_values().collect(), text.body, text.params);
+    let Text { functions, body, params, .. } = text;
     Chain { functions, body, inputs, params, rank: axes.len() as u32, flops: group.members.len() }
 }
 
 /// The text of a chain as it grows.
 #[derive(Default)]
 struct Text {
-    functions: BTreeMap<&'static str, String>,
+    functions: String,
+    /// Name, body and number of arguments of each function so far.
+    declared: Vec<(&'static str, Cow<'static, str>, usize)>,
     body: String,
     params: Vec<u32>,
 }
@@ -180,10 +188,20 @@ impl Text {
             arguments.push(format!("bitcast<vec4<f32>>(chain[{}])", self.params.len() / GROUP));
             self.push(e.params.iter().map(|p| p.to_bits()), GROUP);
         }
-        self.functions.entry(e.name).or_insert_with(|| {
-            format!("fn map_{}({}) -> vec4<acc> {{\n    return {};\n}}\n", e.name, parameters.join(", "), e.body)
-        });
-        format!("map_{}({})", e.name, arguments.join(", "))
+        let key = (e.name, e.body.clone(), arguments.len());
+        let known = self.declared.iter().position(|d| *d == key);
+        let k = known.unwrap_or(self.declared.len());
+        // Two ops of one name are two functions.
+        let name = match self.declared[..k].iter().any(|d| d.0 == e.name) {
+            true => format!("map_{}_{k}", e.name),
+            false => format!("map_{}", e.name),
+        };
+        if known.is_none() {
+            self.declared.push(key);
+            let (parameters, body) = (parameters.join(", "), &e.body);
+            let _ = writeln!(self.functions, "fn {name}({parameters}) -> vec4<acc> {{\n    return {body};\n}}");
+        }
+        format!("{name}({})", arguments.join(", "))
     }
 
     fn push(&mut self, values: impl Iterator<Item = u32>, room: usize) {

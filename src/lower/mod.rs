@@ -48,6 +48,8 @@ pub struct Lowered {
     pub program: Program,
     /// Where inputs, wanted and watched values lie.
     pub ports: BTreeMap<Value, Operand>,
+    /// The buffers of the inputs.
+    pub inputs: BTreeSet<usize>,
     /// The buffers of a run's state.
     pub control: Control,
     /// For each dispatch of the forward and backward pass its ops and layer, for error messages.
@@ -95,11 +97,11 @@ impl Reached {
         let mut nodes: BTreeMap<usize, Node> = BTreeMap::new();
         let mut todo: Vec<usize> = wanted.iter().copied().collect();
         while let Some(n) = todo.pop() {
-            if !nodes.contains_key(&n) {
+            nodes.entry(n).or_insert_with(|| {
                 let node = request.graph.node(n);
                 todo.extend(node.inputs.iter().map(|v| v.node));
-                nodes.insert(n, node);
-            }
+                node
+            });
         }
         wanted.extend(nodes.iter().filter(|(_, node)| node.watched).map(|(&n, _)| n));
         let mut consumers: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
@@ -217,13 +219,15 @@ fn finish(
     places.pinned.extend(ports.values().map(|x| x.buffer));
     let index = slots::assign(&mut program, &places.pinned);
     let moved = |x: Operand| Operand { buffer: index[x.buffer], ..x };
-    let ports = ports.into_iter().map(|(v, x)| (v, moved(x))).collect();
+    let ports: BTreeMap<Value, Operand> = ports.into_iter().map(|(v, x)| (v, moved(x))).collect();
+    let is_input = |v: &Value| matches!(reached.nodes[&v.node].origin, Origin::Input);
+    let inputs = ports.iter().filter(|(v, _)| is_input(v)).map(|(_, x)| x.buffer).collect();
     for slot in [&mut control.clock, &mut control.scale, &mut control.flags, &mut control.losses] {
         *slot = index[*slot];
     }
     check_limits(&program, request.caps)?;
     program.parameters = request.graph.weights().iter().map(|w| w.shape().len()).sum();
-    Ok(Lowered { program, ports, control, layers })
+    Ok(Lowered { program, ports, inputs, control, layers })
 }
 
 /// Where values lie, and which buffers are not shared.

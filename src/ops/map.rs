@@ -10,13 +10,13 @@
 use crate::reference::{Array, Case, Fill as Values};
 use crate::{
     Dtype, Precision, Shape,
-    dispatch::{Dispatch, Program},
     graph::Graph,
-    op::{Backward, Expression, Io, Kind, Op, Type},
+    op::{Backward, Expression, Kind, Op, Type},
     tensor::Tensor,
 };
 
 /// A row of the table.
+#[cfg_attr(not(feature = "reference"), allow(dead_code, reason = "tests and references read some of it"))]
 pub struct Row {
     name: &'static str,
     /// How many operands and how many numbers it takes.
@@ -261,26 +261,6 @@ impl Graph {
     }
 }
 
-/// Lowers a chain: the whole of it stands between the marks of `map.wgsl`.
-fn lower(io: &Io, program: &mut Program) {
-    let y = io.outputs[0];
-    let mixed = io.chain.is_some_and(|c| c.inputs.iter().any(|x| x.dtype != y.dtype));
-    let mut shader = io.shader("map", include_str!("../../shaders/map.wgsl"));
-    if mixed {
-        shader = shader.wide(if y.dtype == Dtype::F16 { Dtype::F32 } else { Dtype::F16 });
-        shader.acc = Dtype::F32;
-    }
-    let groups = y.shape.groups();
-    program.push(
-        Dispatch::new(io.label, shader)
-            .write(y)
-            .param("groups", groups)
-            .param("last", y.shape.storage().last())
-            .fuse("map", io.chain)
-            .workgroups(groups.div_ceil(64)),
-    );
-}
-
 /// The common type of operands: theirs, or f32 where f32 meets f16.
 fn common(x: &[Type]) -> Result<Dtype, String> {
     if x.iter().any(|t| t.dtype == Dtype::U32) {
@@ -309,10 +289,6 @@ impl Op for Map {
         let mut grads = grads.into_iter().zip(&at.x).map(|(g, x)| Some(g.sum_to(x.shape()))).collect::<Vec<_>>();
         grads.resize(at.x.len(), None);
         grads
-    }
-
-    fn lower(&self, io: &Io, program: &mut Program) {
-        lower(io, program);
     }
 
     #[cfg(feature = "reference")]
@@ -344,9 +320,6 @@ impl Op for Fill {
     fn grad<'g>(&self, _: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         vec![]
     }
-    fn lower(&self, io: &Io, program: &mut Program) {
-        lower(io, program);
-    }
     #[cfg(feature = "reference")]
     fn reference(&self, _: &[Array]) -> Vec<Array> {
         vec![Array::from_fn(self.shape, |_| self.value.into())]
@@ -372,9 +345,6 @@ impl Op for Broadcast {
     }
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         vec![Some(at.dy().sum_to(at.x[0].shape()))]
-    }
-    fn lower(&self, io: &Io, program: &mut Program) {
-        lower(io, program);
     }
     #[cfg(feature = "reference")]
     fn reference(&self, x: &[Array]) -> Vec<Array> {
@@ -402,9 +372,6 @@ impl Op for Cast {
     }
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         vec![Some(at.dy())]
-    }
-    fn lower(&self, io: &Io, program: &mut Program) {
-        lower(io, program);
     }
     #[cfg(feature = "reference")]
     fn reference(&self, x: &[Array]) -> Vec<Array> {

@@ -114,12 +114,12 @@ impl Op for Matmul {
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let (a, b, dy) = (at.x[0], at.x[1], at.dy());
         // Y = A·B: dA = dY·Bᵀ, dB = Aᵀ·dY; an operand that lies transposed gets the transpose of that.
-        let da = match self.ta {
-            false => dy.matmul_with(b, false, !self.tb),
-            true => b.matmul_with(dy, self.tb, true),
-        };
         // A matrix that serves a batch gets the sum over the batch: one product of all rows.
         let rows = |t: Tensor<'g>| if b.shape().rank() == 2 { t.flatten_rows() } else { t };
+        let da = match self.ta {
+            false => dy.matmul_with(b, false, !self.tb),
+            true => b.matmul_with(rows(dy), self.tb, true).reshape(a.shape()),
+        };
         let db = match self.tb {
             false => rows(a).matmul_with(rows(dy), !self.ta, false),
             true => rows(dy).matmul_with(rows(a), true, self.ta),
@@ -144,8 +144,8 @@ impl Op for Matmul {
         let (rows, columns) = if wide { (2, 2) } else { (1, 1) };
         let shader = io
             .shader("matmul", include_str!("../../shaders/matmul.wgsl"))
-            .constant("TRANSPOSED_A", ta.into())
-            .constant("TRANSPOSED_B", tb.into())
+            .constant("ALONG_A", (!ta).into())
+            .constant("ALONG_B", tb.into())
             .constant("ROWS", rows)
             .constant("COLUMNS", columns);
         let (rows, columns) = (blocks(s.m, rows as usize), blocks(s.n, columns as usize));

@@ -1,0 +1,73 @@
+//! What several tests share: the rules that every Program keeps.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::collections::BTreeMap;
+
+use halfgrad::{
+    Caps, Precision,
+    dispatch::{Access, Program, Role, Source},
+    gpu::compose,
+};
+
+/// Fails, naming the dispatch, where a program breaks a rule of WebGPU or of the planner.
+pub fn keeps_the_rules(program: &Program, caps: &Caps) -> Result<(), String> {
+    let mut written: BTreeMap<usize, u64> = BTreeMap::new();
+    for (i, d) in program.dispatches.iter().enumerate() {
+        let wrong = |what: String| Err(format!("dispatch {i} {:?}: {what}\n{program}", d.label));
+        if d.bindings.len() > caps.storage_buffers as usize {
+            return wrong(format!("{} storage buffers", d.bindings.len()));
+        }
+        for (x, _) in &d.bindings {
+            if x.offset + x.bytes() > program.buffers[x.buffer].bytes || x.offset % 256 != 0 {
+                return wrong(format!("{x:?} is not within its buffer"));
+            }
+        }
+        // One buffer in two bindings: only read by both, or written by both in ranges that do not meet.
+        for (k, (x, a)) in d.bindings.iter().enumerate() {
+            for (y, b) in d.bindings[..k].iter().filter(|(y, _)| y.buffer == x.buffer) {
+                let (read_x, read_y) = (*a == Access::Read, *b == Access::Read);
+                let apart = x.offset + x.bytes() <= y.offset || y.offset + y.bytes() <= x.offset;
+                if read_x != read_y || (!read_x && !apart) {
+                    return wrong(format!("{} is bound as {a:?} and {b:?}", program.buffers[x.buffer].name));
+                }
+            }
+        }
+        // A temporary is read only after it was written, and no further.
+        let temporary = |b: usize| {
+            let buffer = &program.buffers[b];
+            let slot = buffer.name.strip_prefix('s').is_some_and(|n| n.parse::<u32>().is_ok());
+            slot && buffer.role == Role::Activations && buffer.source == Source::Plan
+        };
+        for (x, _) in d.bindings.iter().filter(|(x, a)| *a != Access::Write && temporary(x.buffer)) {
+            match written.get(&x.buffer) {
+                None => return wrong(format!("{} is read before it is written", program.buffers[x.buffer].name)),
+                Some(&bytes) if bytes != x.bytes() => {
+                    return wrong(format!("{bytes} bytes were written and {} are read", x.bytes()));
+                }
+                _ => {}
+            }
+        }
+        written.extend(d.bindings.iter().filter(|(_, a)| *a == Access::Write).map(|(x, _)| (x.buffer, x.bytes())));
+        let grid: u64 = d.grid.iter().map(|&g| u64::from(g)).product();
+        if grid == 0 || d.grid.iter().any(|&g| g > caps.workgroups) {
+            return wrong(format!("grid {:?}", d.grid));
+        }
+    }
+    Ok(())
+}
+
+/// Composes every dispatch for adapters with and without `shader-f16` and with both ways to pack, through naga.
+pub fn shaders_are_valid(program: &Program, precision: Precision) -> Result<(), String> {
+    for (shader_f16, pack_exact) in [(true, true), (false, true), (false, false)] {
+        let caps = Caps { shader_f16, pack_exact, ..Caps::reference() };
+        if caps.supports(precision).is_err() {
+            continue;
+        }
+        for d in &program.dispatches {
+            let module = compose::compose(&d.shader, &caps).and_then(|text| compose::parse(&d.shader, &text, &caps));
+            let checked = module.and_then(|m| compose::check(d, &m));
+            checked.map_err(|e| format!("{:?}, f16 {shader_f16}, exact {pack_exact}: {e}", d.label))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! An app's own ops from outside the crate: one elementwise, one with its own WGSL; checked like ours and trained.
+
+use halfgrad::{
+    Gpu, Graph, Plan, Precision, Sgd, Tensor, Weights, check,
+    dispatch::{Dispatch, Program},
+    nn,
+    op::{Backward, Expression, Io, Kind, Op, Type},
+    reference::{Array, Case},
+};
+
+/// `x + sin²(αx)/α` (arXiv 2006.08195): elementwise, so an expression is all it needs.
+#[derive(Debug, Clone)]
+struct Snake {
+    alpha: f32,
+}
+
+impl Op for Snake {
+    fn name(&self) -> &'static str {
+        "snake"
+    }
+    fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
+        Ok(vec![x[0]])
+    }
+    fn kind(&self) -> Kind {
+        let body = "a + sin(acc(p.x) * a) * sin(acc(p.x) * a) / acc(p.x)".into();
+        Kind::Map(Expression { name: "snake", body, params: vec![self.alpha] })
+    }
+    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
+        let slope = at.x[0].graph.apply(SnakeSlope(self.alpha), &[at.x[0]]);
+        vec![Some(at.dy() * slope)]
+    }
+    fn reference(&self, x: &[Array]) -> Vec<Array> {
+        let alpha = f64::from(self.alpha);
+        vec![x[0].map(|v| v + (alpha * v).sin().powi(2) / alpha)]
+    }
+}
+
+/// The derivative of [`Snake`]: `1 + sin(2αx)`.
+#[derive(Debug, Clone)]
+struct SnakeSlope(f32);
+
+impl Op for SnakeSlope {
+    fn name(&self) -> &'static str {
+        "snake_slope"
+    }
+    fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
+        Ok(vec![x[0]])
+    }
+    fn kind(&self) -> Kind {
+        // The number is in the body on purpose: two bodies of one name must not be mixed up.
+        let body = format!("1.0 + sin({:?} * a)", 2.0 * self.0).into();
+        Kind::Map(Expression { name: "snake_slope", body, params: vec![] })
+    }
+    fn grad<'g>(&self, _: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
+        vec![None]
+    }
+    fn reference(&self, x: &[Array]) -> Vec<Array> {
+        vec![x[0].map(|v| 1.0 + (2.0 * f64::from(self.0) * v).sin())]
+    }
+}
+
+/// Rows of mean 0 and variance 1, by a kernel of its own.
+#[derive(Debug, Clone)]
+struct RowNorm;
+
+const EPSILON: f32 = 0.01;
+
+impl Op for RowNorm {
+    fn name(&self) -> &'static str {
+        "row_norm"
+    }
+    fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
+        match x[0].shape.last() {
+            0 | 1 => Err("a row of one value has no variance".into()),
+            _ => Ok(vec![x[0]]),
+        }
+    }
+    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
+        let (x, y, dy) = (at.x[0], at.y[0], at.dy());
+        let last = x.shape().rank() - 1;
+        let kept = x.shape().keep(&[last]);
+        let mean = |t: Tensor<'g>| t.mean([last]).reshape(kept);
+        let variance = mean((x - mean(x)).square());
+        vec![Some((variance + EPSILON).rsqrt() * (dy - mean(dy) - y * mean(dy * y)))]
+    }
+    fn lower(&self, io: &Io, program: &mut Program) {
+        let (x, y) = (io.inputs[0], io.outputs[0]);
+        let last = x.shape.last();
+        let rows = x.shape.len() / last;
+        program.push(
+            Dispatch::new(io.label, io.shader("row_norm", include_str!("custom_op.wgsl")))
+                .read(x)
+                .write(y)
+                .param("rows", rows)
+                .param("last", last)
+                .param_f32("epsilon", EPSILON)
+                .flops(8 * x.shape.len())
+                .workgroups(rows.div_ceil(64)),
+        );
+    }
+    fn reference(&self, x: &[Array]) -> Vec<Array> {
+        let n = x[0].shape.last();
+        let rows = x[0].data.chunks(n).flat_map(|row| {
+            let mean = row.iter().sum::<f64>() / n as f64;
+            let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64;
+            row.iter().map(move |v| (v - mean) / (variance + f64::from(EPSILON)).sqrt())
+        });
+        vec![Array::new(x[0].shape, rows.collect())]
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let shapes: [&[usize]; 4] = [&[5, 17], &[3, 2, 8], &[65, 3], &[1, 257]];
+    let snake = |s: &[usize]| Case::new(Snake { alpha: 0.75 }, [s]);
+    let norm = |s: &[usize]| Case::new(RowNorm, [s]).terms(2 * s[s.len() - 1]);
+    shapes.into_iter().flat_map(|s| [snake(s), norm(s)]).collect()
+}
+
+#[test]
+fn definitions_agree_with_finite_differences() {
+    for case in cases() {
+        check::definition(&case).unwrap_or_else(|e| panic!("{case:?}: {e}"));
+    }
+}
+
+#[test]
+fn kernels_agree_with_the_definitions_in_every_precision() {
+    let gpu = Gpu::new().unwrap();
+    let packed = pollster::block_on(gpu.without_f16()).unwrap();
+    for (name, precision) in Precision::PRESETS {
+        for gpu in [&gpu, &packed].into_iter().filter(|g| g.caps().supports(precision).is_ok()) {
+            for case in cases() {
+                let how = gpu.caps().how(precision);
+                check::on_device(gpu, precision, &case).unwrap_or_else(|e| panic!("{case:?}, {name} {how}: {e}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn two_ops_of_one_name_are_two_functions() {
+    let gpu = Gpu::new().unwrap();
+    let graph = Graph::new(Precision::F32);
+    let x = graph.input("x", [3]);
+    let y = graph.apply(SnakeSlope(0.5), &[x]) + 10.0 * graph.apply(SnakeSlope(1.0), &[x]);
+    let weights = Weights::init(&gpu, &graph, 0).unwrap();
+    let mut plan = Plan::infer(&gpu, &weights, [y]).unwrap();
+    assert_eq!(plan.program().dispatches.len(), 1, "{}", plan.program());
+    plan.write(x, &[0.1, 0.2, 0.3]).unwrap();
+    plan.run();
+    for (v, found) in [0.1f64, 0.2, 0.3].into_iter().zip(plan.read(y).unwrap().wait().unwrap()) {
+        let expected = 1.0 + v.sin() + 10.0 * (1.0 + (2.0 * v).sin());
+        assert!((f64::from(found) - expected).abs() < 1e-4, "{found} {expected}");
+    }
+}
+
+#[test]
+fn a_network_trains_through_them() {
+    let gpu = Gpu::new().unwrap();
+    for precision in [Precision::F32, Precision::F16, Precision::MIXED] {
+        let graph = Graph::new(precision);
+        let x = graph.input("x", [32, 2]);
+        let target = graph.input("target", [32, 1]);
+        let h = graph.apply(RowNorm, &[nn::linear("fc1", x, 17)]);
+        let h = graph.apply(Snake { alpha: 0.75 }, &[h]);
+        let loss = (nn::linear("fc2", h, 1) - target).square().mean_all();
+        let weights = Weights::init(&gpu, &graph, 1).unwrap();
+        let mut plan = Plan::train(&gpu, &weights, loss, Sgd::new(0.05).momentum(0.9)).unwrap();
+        let points: Vec<f32> = (0..64).map(|i| (i * 37 % 64) as f32 / 32.0 - 1.0).collect();
+        let products: Vec<f32> = points.chunks(2).map(|p| p[0] * p[1]).collect();
+        plan.write(x, &points).unwrap();
+        plan.write(target, &products).unwrap();
+        (0..200).for_each(|_| plan.run());
+        let losses = plan.losses().wait().unwrap();
+        let skipped = plan.progress().wait().unwrap().skipped as usize;
+        assert!(losses[199] < 0.1 * losses[0], "{precision}: {} to {}, {skipped} skipped", losses[0], losses[199]);
+    }
+}

@@ -1,0 +1,170 @@
+//! Programs as plain data, no GPU: golden listings, WebGPU's rules, every shader through naga, bytes and FLOPs.
+
+mod common;
+
+use std::{env, fs};
+
+use halfgrad::{
+    Adam, AdamW, Caps, Graph, Precision, RmsProp, Sgd, check,
+    dispatch::{Program, Role},
+    nn,
+    op::Update,
+    ops,
+    plan::{Options, lower_training},
+};
+
+/// The program of a training step of a perceptron; `sizes` are input, hidden layers, classes.
+fn mlp(precision: Precision, batch: usize, sizes: &[usize], optimizer: &dyn Update, caps: &Caps) -> Program {
+    program(precision, batch, sizes, optimizer, caps, Options::default())
+}
+
+fn program(
+    precision: Precision,
+    batch: usize,
+    sizes: &[usize],
+    optimizer: &dyn Update,
+    caps: &Caps,
+    options: Options,
+) -> Program {
+    let graph = Graph::new(precision);
+    let (&classes, hidden) = sizes[1..].split_last().unwrap();
+    let logits = nn::mlp(graph.input("x", [batch, sizes[0]]), hidden, classes);
+    let loss = loss(logits);
+    lower_training(loss, optimizer, caps, options).unwrap().program
+}
+
+fn loss(logits: halfgrad::Tensor) -> halfgrad::Tensor {
+    let target = logits.graph.input("target", logits.shape());
+    (logits - target).square().mean_all()
+}
+
+fn optimizers() -> Vec<Box<dyn Update>> {
+    vec![
+        Box::new(Sgd::new(0.1)),
+        Box::new(Sgd::new(0.1).momentum(0.9).nesterov().weight_decay(1e-3)),
+        Box::new(Adam::new(1e-3)),
+        Box::new(AdamW::new(1e-3)),
+        Box::new(RmsProp::new(1e-3)),
+    ]
+}
+
+#[test]
+fn programs_are_the_golden_ones() {
+    let sgd = Sgd::new(0.05).momentum(0.9);
+    let adam = Adam::new(1e-3);
+    let golden: [(&str, Precision, &dyn Update); 4] = [
+        ("mlp-f32-momentum", Precision::F32, &sgd),
+        ("mlp-f16-momentum", Precision::F16, &sgd),
+        ("mlp-mixed-momentum", Precision::MIXED, &sgd),
+        ("mlp-f16-adam", Precision::F16, &adam),
+    ];
+    let mut differ = vec![];
+    for (name, precision, optimizer) in golden {
+        let path = format!("tests/golden/{name}.txt");
+        let found = mlp(precision, 64, &[64, 128, 10], optimizer, &Caps::reference()).to_string();
+        if env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&path, &found).unwrap();
+        }
+        let expected = fs::read_to_string(&path).unwrap_or_default().replace('\r', "");
+        if expected != found {
+            differ.push(format!("{path} differs; the program is now\n{found}"));
+        }
+    }
+    assert!(differ.is_empty(), "{}\nUPDATE_GOLDEN=1 accepts it", differ.join("\n"));
+}
+
+#[test]
+fn training_programs_keep_the_rules() {
+    // The second binds so little at once that weights lie in several chunks.
+    let small = Caps { binding_bytes: 4096, ..Caps::reference() };
+    for (_, precision) in Precision::PRESETS {
+        for optimizer in optimizers() {
+            for (sizes, batch) in [(&[5, 17, 3][..], 1), (&[64, 12, 7, 1], 5), (&[9, 1, 10], 65)] {
+                for (caps, fusion) in [(&Caps::reference(), true), (&Caps::reference(), false), (&small, true)] {
+                    let options = Options { fusion, count_updates: batch == 5, ..Options::default() };
+                    let p = program(precision, batch, sizes, &*optimizer, caps, options);
+                    common::keeps_the_rules(&p, caps).unwrap_or_else(|e| panic!("{precision} {optimizer:?}: {e}"));
+                    common::shaders_are_valid(&p, precision)
+                        .unwrap_or_else(|e| panic!("{precision} {optimizer:?}: {e}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn programs_of_all_ops_keep_the_rules() {
+    let caps = Caps::reference();
+    for case in ops::cases() {
+        for (name, precision) in Precision::PRESETS {
+            let tried = check::program(&caps, precision, &case).map_err(|e| e.to_string()).and_then(|program| {
+                common::keeps_the_rules(&program, &caps)?;
+                common::shaders_are_valid(&program, precision)
+            });
+            tried.unwrap_or_else(|e| panic!("{name} {:?} {:?}: {e}", case.op, case.inputs));
+        }
+    }
+}
+
+#[test]
+fn a_chain_stops_at_eight_buffers() {
+    // Six fused operands made before the product that they follow: with its own two and the result they are nine.
+    let graph = Graph::new(Precision::F32);
+    let others: Vec<_> = (0..6).map(|i| graph.input(&format!("x{i}"), [5, 7])).collect();
+    let sum = others.into_iter().reduce(|a, b| a + b).unwrap();
+    let w = graph.weight("w", [3, 7], halfgrad::Init::Kaiming);
+    let loss = (graph.input("x", [5, 3]).matmul(w) + sum).square().mean_all();
+    let program = lower_training(loss, &Sgd::new(0.1), &Caps::reference(), Options::default()).unwrap().program;
+    common::keeps_the_rules(&program, &Caps::reference()).unwrap();
+    common::shaders_are_valid(&program, Precision::F32).unwrap();
+}
+
+#[test]
+fn an_epilogue_loads_only_what_its_file_can() {
+    // The reduction is of f16 alone; what follows it reads the loss scale, which is f32.
+    let graph = Graph::new(Precision::F16);
+    let w = graph.weight("w", [5, 7], halfgrad::Init::Kaiming);
+    let loss = w.max([1]).mean_all() * w.sum_all();
+    let program = lower_training(loss, &Sgd::new(0.1), &Caps::reference(), Options::default()).unwrap().program;
+    common::shaders_are_valid(&program, Precision::F16).unwrap();
+    for d in &program.dispatches {
+        let known = [d.shader.elem, d.shader.wide, halfgrad::Dtype::U32];
+        let strange = d.bindings.iter().find(|(x, _)| !known.contains(&x.dtype));
+        let raw = ["step", "overflow"].contains(&d.shader.name) || d.shader.name == "sgd";
+        assert!(raw || strange.is_none(), "{:?} reads {strange:?}\n{program}", d.label);
+    }
+}
+
+#[test]
+fn bytes_and_flops_grow_linearly_with_the_batch() {
+    for (_, precision) in Precision::PRESETS {
+        let of = |batch| mlp(precision, batch, &[64, 128, 10], &Sgd::new(0.1).momentum(0.9), &Caps::reference());
+        let [a, b, c, d] = [64, 128, 192, 256].map(of);
+        let measures: [fn(&Program) -> u64; 4] = [
+            |p| p.total_bytes(),
+            |p| p.flops(),
+            |p| p.dispatches.iter().map(|d| d.bytes_read()).sum(),
+            |p| p.dispatches.iter().map(|d| d.bytes_written()).sum(),
+        ];
+        for (i, m) in measures.into_iter().enumerate() {
+            let step = m(&b) - m(&a);
+            assert_eq!((m(&c) - m(&b), m(&d) - m(&c)), (step, step), "{precision}, measure {i}");
+        }
+        let products: u64 = a.dispatches.iter().filter(|d| d.shader.name == "matmul").map(|d| d.flops).sum();
+        // Two products forward, and backward two for the weights and one for the hidden layer.
+        let least = 2 * 64 * (2 * (64 * 128 + 128 * 10) + 128 * 10);
+        assert!((least..least + 64 * 128 * 8).contains(&products), "{products} {least}");
+    }
+}
+
+#[test]
+fn sixteen_bits_take_about_half_the_memory() {
+    for (sizes, batch) in [(&[64, 128, 10][..], 64), (&[784, 512, 512, 10], 128)] {
+        let of = |p| mlp(p, batch, sizes, &Sgd::new(0.05).momentum(0.9), &Caps::reference());
+        let (wide, half) = (of(Precision::F32), of(Precision::F16));
+        let share = |a: u64, b: u64| a as f64 / b as f64;
+        let total = share(half.total_bytes(), wide.total_bytes());
+        let weights = share(half.device_bytes(Role::Weights), wide.device_bytes(Role::Weights));
+        assert!(total <= 0.56 && weights <= 0.51, "{sizes:?}: all {total}, weights {weights}\n{half}{wide}");
+    }
+}
