@@ -1,5 +1,7 @@
 """The same network, data, weights and batches in halfgrad and in JAX: every weight after N steps.
 
+JAX computes in f64: in f32 it may itself leave the trajectory, where a relu's sign hangs on the last bit.
+
     pip install jax && python tests/jax/trajectories.py [--adapter A]
 
 Digits and Fashion-MNIST (Debian: dataset-fashion-mnist), SGD with momentum and Adam, f32. Fails if a weight tensor is
@@ -10,6 +12,8 @@ further than 1e-5.
 import argparse, gzip, json, pathlib, struct, subprocess, sys, tempfile
 
 import jax, jax.numpy as jnp, numpy as np
+
+jax.config.update("jax_enable_x64", True)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FASHION = pathlib.Path("/usr/share/datasets/fashion-mnist")
@@ -74,7 +78,7 @@ def loss_of(weights, x, y):
 
 
 def jax_trajectory(weights, x, y, order, batch, optimizer, rate, steps):
-    w = {k: jnp.asarray(v) for k, v in weights.items()}
+    w = {k: jnp.asarray(v, jnp.float64) for k, v in weights.items()}
     m = {k: jnp.zeros_like(v) for k, v in w.items()}
     v = {k: jnp.zeros_like(v) for k, v in w.items()}
 
@@ -91,7 +95,7 @@ def jax_trajectory(weights, x, y, order, batch, optimizer, rate, steps):
 
     for s in range(steps):
         rows = order[s * batch : (s + 1) * batch]
-        w, m, v = step(w, m, v, jnp.asarray(x[rows]), jnp.asarray(y[rows]), float(s + 1))
+        w, m, v = step(w, m, v, jnp.asarray(x[rows], jnp.float64), jnp.asarray(y[rows]), float(s + 1))
     return {k: np.asarray(value) for k, value in w.items()}
 
 
