@@ -5,7 +5,8 @@
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use crate::{
-    Dtype, Shape,
+    Dtype, Error, Shape,
+    error::Site,
     graph::{Graph, Value},
 };
 
@@ -39,6 +40,14 @@ impl<'g> Tensor<'g> {
     pub fn watch(self) -> Self {
         self.graph.mark(self.value, None, true);
         self
+    }
+
+    /// Keeps what is wrong with these operands as the graph's mistake, and stands in for the result.
+    #[track_caller]
+    pub(crate) fn refuse(self, op: &str, others: &[Tensor<'g>], detail: String) -> Self {
+        let operands =
+            [&[self], others].concat().iter().map(|t| format!("{} {}", t.dtype(), t.shape())).collect::<Vec<_>>();
+        self.graph.mistake(Error::Op { op: op.into(), operands: operands.join(", "), detail, at: Site::here() })
     }
 
     /// A tensor of the same shape and type, filled with zeros.

@@ -14,7 +14,7 @@ fn run(graph: &Graph, given: &[(&str, &[f32])], labels: Option<&[u32]>, wanted: 
     let gpu = gpu();
     let weights = Weights::init(&gpu, graph, 0).unwrap();
     let mut plan = Plan::infer(&gpu, &weights, wanted.iter().copied()).unwrap();
-    given.iter().for_each(|(name, values)| plan.write(*name, *values).unwrap());
+    given.iter().for_each(|(name, values)| plan.write(*name, values).unwrap());
     labels.into_iter().for_each(|values| plan.write("labels", values).unwrap());
     plan.run();
     wanted.iter().map(|t| plan.read(*t).unwrap().wait().unwrap()).collect()

@@ -16,11 +16,13 @@ use crate::{
 static LIBRARY: &[(&str, &str)] = &[
     ("chain", include_str!("../../shaders/lib/chain.wgsl")),
     ("clock", include_str!("../../shaders/lib/clock.wgsl")),
+    ("conv", include_str!("../../shaders/lib/conv.wgsl")),
     ("exponentials", include_str!("../../shaders/lib/exponentials.wgsl")),
     ("f16", include_str!("../../shaders/lib/f16.wgsl")),
     ("f16_packed", include_str!("../../shaders/lib/f16_packed.wgsl")),
     ("f32", include_str!("../../shaders/lib/f32.wgsl")),
     ("half", include_str!("../../shaders/lib/half.wgsl")),
+    ("gemm", include_str!("../../shaders/lib/gemm.wgsl")),
     ("grid", include_str!("../../shaders/lib/grid.wgsl")),
     ("labels", include_str!("../../shaders/lib/labels.wgsl")),
     ("lanes", include_str!("../../shaders/lib/lanes.wgsl")),

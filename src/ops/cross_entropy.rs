@@ -142,9 +142,10 @@ impl Op for CrossEntropy {
             .workgroups(workgroups);
         program.push(params(by_rows, n, each * workgroups));
         if workgroups > 1 {
+            // Logits and labels must be bound, but are not looked at.
             let of_sums = Dispatch::new(io.label, shader(1, false, 1))
-                .read(logits)
-                .read(labels)
+                .read(logits.seen_as(Shape::default()))
+                .read(labels.seen_as(Shape::default()))
                 .update(sums)
                 .write(loss)
                 .write(count)

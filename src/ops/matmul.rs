@@ -144,8 +144,8 @@ impl Op for Matmul {
         let (rows, columns) = if wide { (2, 2) } else { (1, 1) };
         let shader = io
             .shader("matmul", include_str!("../../shaders/matmul.wgsl"))
-            .constant("TRANSPOSED_A", ta.into())
-            .constant("TRANSPOSED_B", tb.into())
+            .constant("ALONG_A", (!ta).into())
+            .constant("ALONG_B", tb.into())
             .constant("ROWS", rows)
             .constant("COLUMNS", columns);
         let (rows, columns) = (blocks(s.m, rows as usize), blocks(s.n, columns as usize));

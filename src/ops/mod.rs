@@ -1,5 +1,6 @@
 //! The operators: one Rust file and one WGSL file of the same stem each; an elementwise op is a row in `map`.
 
+mod conv2d;
 mod cross_entropy;
 mod dropout;
 mod layout;
@@ -9,6 +10,7 @@ mod matmul;
 mod reduce;
 mod softmax;
 
+pub use conv2d::{Conv2d, Padding};
 pub use cross_entropy::CrossEntropy;
 
 /// Every op on operands worth trying: what the test harness, the self-test and the shader checks walk.
@@ -22,6 +24,7 @@ pub fn cases() -> Vec<crate::reference::Case> {
         dropout::cases(),
         softmax::cases(),
         cross_entropy::cases(),
+        conv2d::cases(),
     ]
     .concat()
 }

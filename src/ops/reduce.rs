@@ -3,9 +3,8 @@
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, indices};
 use crate::{
-    Dtype, Error, Precision, Shape,
+    Dtype, Precision, Shape,
     dispatch::{Dispatch, Operand, Program},
-    error::Site,
     op::{Backward, Io, Kind, Op, Type},
     shape::GROUP,
     tensor::Tensor,
@@ -95,9 +94,8 @@ impl<'g> Tensor<'g> {
         wanted.sort_unstable();
         wanted.dedup();
         if wanted.len() != axes.len() || wanted.iter().any(|&a| a >= shape.rank()) {
-            let operands = format!("{} {shape}", self.dtype());
             let detail = format!("the axes {axes:?} are not distinct axes of rank {}", shape.rank());
-            return self.graph.mistake(Error::Op { op: "reduce".into(), operands, detail, at: Site::here() });
+            return self.refuse("reduce", &[], detail);
         }
         let kept: Vec<usize> = (0..shape.rank()).filter(|a| !wanted.contains(a)).map(|a| shape[a]).collect();
         // There is nothing to fold along an axis of length 1, and a trailing one is not even stored.

@@ -1,0 +1,51 @@
+// The uniforms of a convolution, and how image and result lie to each other.
+#import gemm
+
+struct Params {
+    members: u32, // groups of channels
+    down: u32,    // block rows of the product
+    wide: u32,    // block columns
+    taps: u32,    // matrices summed
+    steps: u32,   // groups of four that each is summed over
+    n: u32,       // images [n, h, w, c]
+    h: u32,
+    w: u32,
+    c: u32,
+    oh: u32,      // results [n, oh, ow, o]
+    ow: u32,
+    o: u32,
+    kh: u32,      // weights [kh, kw, c / members, o]
+    kw: u32,
+    stride_h: u32,
+    stride_w: u32,
+    before_h: u32, // padding above and left
+    before_w: u32,
+    dilation_h: u32,
+    dilation_w: u32,
+}
+@group(1) @binding(0) var<uniform> p: Params;
+
+// Channels of a member, in the image and in the result.
+fn inner() -> u32 {
+    return p.c / p.members;
+}
+fn outer() -> u32 {
+    return p.o / p.members;
+}
+
+// A pixel (image, row, column) of four, given its number.
+struct Pixels {
+    n: vec4<u32>,
+    y: vec4<u32>,
+    x: vec4<u32>,
+}
+
+fn pixels(number: vec4<u32>, height: u32, width: u32) -> Pixels {
+    let row = number / vec4(width);
+    let n = row / vec4(height);
+    return Pixels(n, row - n * height, number - row * width);
+}
+
+fn convolve(workgroup: vec3<u32>, lane: u32, last: u32) {
+    gemm(linear_id(workgroup) * 64u + lane, p.members, p.down, p.wide, p.taps, p.steps, last);
+}

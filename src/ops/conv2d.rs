@@ -1,0 +1,391 @@
+//! Convolution in two dimensions, channels last: `[n, h, w, in] * [kh, kw, in / groups, out] → [n, oh, ow, out]`.
+//!
+//! An implicit matrix product on the body of `matmul` (`lib/gemm.wgsl`), so no patch is ever copied. Forward, gradient to
+//! the input and gradient to the weights are three linear ops, and each is the gradient of the other two: all orders of
+//! gradients follow.
+
+#[cfg(feature = "reference")]
+use crate::reference::{Array, Case, indices};
+use crate::{
+    Precision, Shape,
+    dispatch::{Dispatch, Program},
+    op::{Backward, Io, Kind, Op, Type},
+    shape::GROUP,
+    tensor::Tensor,
+};
+
+/// How the window moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv2d {
+    /// Rows and columns from one window to the next.
+    pub stride: [usize; 2],
+    /// Zeros around the image.
+    pub padding: Padding,
+    /// Rows and columns from one weight to the next.
+    pub dilation: [usize; 2],
+    /// Parts of the channels that do not see each other.
+    pub groups: usize,
+}
+
+/// Zeros around an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Padding {
+    /// As many as keep `⌈size / stride⌉` windows; an odd one goes behind.
+    Same,
+    /// Above, below, left, right.
+    Explicit([usize; 4]),
+}
+
+impl Default for Conv2d {
+    fn default() -> Self {
+        Conv2d { stride: [1; 2], padding: Padding::Explicit([0; 4]), dilation: [1; 2], groups: 1 }
+    }
+}
+
+/// Which of the three linear maps between image `x`, weights `w` and result `y` is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// `(x, w) → y`
+    Result,
+    /// `(y, w) → x`
+    Image,
+    /// `(x, y) → w`
+    Weights,
+}
+
+/// One of the three maps, all sizes known.
+#[derive(Debug, Clone, Copy)]
+struct Conv {
+    wanted: Wanted,
+    sizes: Sizes,
+}
+
+/// A convolution's sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sizes {
+    image: [usize; 4],
+    window: [usize; 2],
+    result: [usize; 4],
+    stride: [usize; 2],
+    /// Above and left: what is behind follows from the other sizes.
+    before: [usize; 2],
+    dilation: [usize; 2],
+    groups: usize,
+}
+
+impl Sizes {
+    fn new(x: Shape, w: Shape, options: Conv2d) -> Result<Self, String> {
+        let (Ok(image), Ok([kh, kw, inner, out])) =
+            (<[usize; 4]>::try_from(x.to_vec()), <[usize; 4]>::try_from(w.to_vec()))
+        else {
+            return Err("the image is [n, h, w, in] and the weights are [kh, kw, in / groups, out]".into());
+        };
+        let Conv2d { stride, padding, dilation, groups } = options;
+        if stride.contains(&0) || dilation.contains(&0) || groups == 0 {
+            return Err("stride, dilation and groups are at least 1".into());
+        }
+        if inner * groups != image[3] || out % groups != 0 {
+            return Err(format!(
+                "{groups} groups of {inner} channels do not make {} channels and {out} results",
+                image[3]
+            ));
+        }
+        let mut before = [0; 2];
+        let mut result = [image[0], 0, 0, out];
+        for (d, window) in [kh, kw].into_iter().enumerate() {
+            let reach = dilation[d] * (window - 1) + 1;
+            let size = image[d + 1];
+            let total = match padding {
+                Padding::Same => ((size.div_ceil(stride[d]) - 1) * stride[d] + reach).saturating_sub(size),
+                Padding::Explicit(p) => p[2 * d] + p[2 * d + 1],
+            };
+            before[d] = if let Padding::Explicit(p) = padding { p[2 * d] } else { total / 2 };
+            let room = (size + total).checked_sub(reach);
+            let room = room.ok_or_else(|| format!("a window of {reach} does not fit {size} and {total} of padding"))?;
+            result[d + 1] = room / stride[d] + 1;
+        }
+        Ok(Sizes { image, window: [kh, kw], result, stride, before, dilation, groups })
+    }
+
+    fn weights(&self) -> [usize; 4] {
+        [self.window[0], self.window[1], self.image[3] / self.groups, self.result[3]]
+    }
+
+    fn taps(&self) -> usize {
+        self.window[0] * self.window[1]
+    }
+
+    /// Multiplications of one product.
+    fn products(&self) -> usize {
+        self.result.iter().product::<usize>() * self.taps() * self.image[3] / self.groups
+    }
+
+    /// Where the window at `out` sees the image with weight `k`, along one axis.
+    #[cfg(feature = "reference")]
+    fn seen(&self, axis: usize, out: usize, k: usize) -> Option<usize> {
+        (out * self.stride[axis] + k * self.dilation[axis])
+            .checked_sub(self.before[axis])
+            .filter(|&i| i < self.image[axis + 1])
+    }
+}
+
+impl<'g> Tensor<'g> {
+    /// Convolution: `[n, h, w, in] * [kh, kw, in / groups, out] → [n, oh, ow, out]`.
+    ///
+    /// ```
+    /// # use halfgrad::{Graph, Precision, ops::{Conv2d, Padding}};
+    /// let graph = Graph::new(Precision::F32);
+    /// let (x, w) = (graph.input("x", [2, 28, 28, 3]), graph.input("w", [3, 3, 3, 16]));
+    /// let y = x.conv2d(w, Conv2d { stride: [2, 2], padding: Padding::Same, ..Conv2d::default() });
+    /// assert_eq!(y.shape().to_string(), "[2, 14, 14, 16]");
+    /// ```
+    #[track_caller]
+    pub fn conv2d(self, w: Tensor<'g>, options: Conv2d) -> Tensor<'g> {
+        let sizes = match Sizes::new(self.shape(), w.shape(), options) {
+            Ok(sizes) => sizes,
+            Err(detail) => return self.refuse("conv2d", &[w], detail),
+        };
+        convolve(Wanted::Result, sizes, self, w)
+    }
+
+    /// Transposed convolution, the gradient of [`conv2d`](Self::conv2d) to its image:
+    /// `[n, h, w, in] * [kh, kw, out / groups, in] → [n, oh, ow, out]`, with `oh = (h − 1)·stride + reach − padding + extra`.
+    #[track_caller]
+    pub fn conv_transpose2d(self, w: Tensor<'g>, options: Conv2d, extra: [usize; 2]) -> Tensor<'g> {
+        let (x, k) = (self.shape().to_vec(), w.shape().to_vec());
+        let padding = if let Padding::Explicit(p) = options.padding { p } else { [0; 4] };
+        let size = |d: usize| {
+            let reach = options.dilation[d] * (k[d].max(1) - 1) + 1;
+            ((x[d + 1] - 1) * options.stride[d] + reach + extra[d]).checked_sub(padding[2 * d] + padding[2 * d + 1])
+        };
+        let sizes = match (x.len(), k.len()) {
+            (4, 4) => match (size(0), size(1)) {
+                (Some(h), Some(w_)) if h > 0 && w_ > 0 => {
+                    let image = Shape::from([x[0], h, w_, k[2] * options.groups]);
+                    let options = Conv2d { padding: Padding::Explicit(padding), ..options };
+                    Sizes::new(image, w.shape(), options).and_then(|s| match s.result[..] == x[..] {
+                        true => Ok(s),
+                        false => Err(format!("{:?} is no result of these weights and strides", self.shape())),
+                    })
+                }
+                _ => Err("the padding leaves nothing".into()),
+            },
+            _ => Err("the image is [n, h, w, in] and the weights are [kh, kw, out / groups, in]".into()),
+        };
+        match sizes {
+            Ok(sizes) => convolve(Wanted::Image, sizes, self, w),
+            Err(detail) => self.refuse("conv_transpose2d", &[w], detail),
+        }
+    }
+}
+
+/// One of the three maps by the ops that there are: a plain product, one kernel, or a kernel for each group.
+#[track_caller]
+fn convolve<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tensor<'g> {
+    let (inner, out) = (s.image[3] / s.groups, s.result[3] / s.groups);
+    if s.groups > 1 && (inner % GROUP != 0 || out % GROUP != 0) {
+        return by_group(wanted, s, a, b);
+    }
+    // A lone last axis is not stored, so kernels get a second channel of zeros.
+    if inner == 1 || out == 1 {
+        return widened(wanted, s, a, b);
+    }
+    a.graph.apply(Conv { wanted, sizes: s }, &[a, b])
+}
+
+/// A convolution for each group, side by side.
+#[track_caller]
+fn by_group<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tensor<'g> {
+    let (inner, out) = (s.image[3] / s.groups, s.result[3] / s.groups);
+    let (image, result) = ([s.image[0], s.image[1], s.image[2], inner], [s.result[0], s.result[1], s.result[2], out]);
+    let one = Sizes { image, result, groups: 1, ..s };
+    let part = |t: Tensor<'g>, width: usize, g: usize| t.slice(3, g * width..(g + 1) * width);
+    let parts: Vec<Tensor> = (0..s.groups)
+        .map(|g| match wanted {
+            Wanted::Result => convolve(wanted, one, part(a, inner, g), part(b, out, g)),
+            Wanted::Image => convolve(wanted, one, part(a, out, g), part(b, out, g)),
+            Wanted::Weights => convolve(wanted, one, part(a, inner, g), part(b, out, g)),
+        })
+        .collect();
+    parts[0].concat(3, &parts[1..])
+}
+
+/// A convolution of one channel in or out as one of two, the second zero.
+#[track_caller]
+fn widened<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tensor<'g> {
+    let mut wide = s;
+    wide.image[3] = s.image[3].max(2);
+    wide.result[3] = s.result[3].max(2);
+    let (inner, out) = (wide.image[3] - s.image[3], wide.result[3] - s.result[3]);
+    let image = |t: Tensor<'g>| t.pad(3, 0, inner);
+    let result = |t: Tensor<'g>| t.pad(3, 0, out);
+    let weights = |t: Tensor<'g>| t.pad(2, 0, inner).pad(3, 0, out);
+    let y = match wanted {
+        Wanted::Result => convolve(wanted, wide, image(a), weights(b)).slice(3, 0..s.result[3]),
+        Wanted::Image => convolve(wanted, wide, result(a), weights(b)).slice(3, 0..s.image[3]),
+        Wanted::Weights => convolve(wanted, wide, image(a), result(b)).slice(2, 0..s.image[3]).slice(3, 0..s.result[3]),
+    };
+    debug_assert!(s.groups == 1);
+    y
+}
+
+impl Op for Conv {
+    fn name(&self) -> &'static str {
+        match self.wanted {
+            Wanted::Result => "conv2d",
+            Wanted::Image => "conv2d_image",
+            Wanted::Weights => "conv2d_weights",
+        }
+    }
+
+    fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
+        if x[0].dtype != x[1].dtype {
+            return Err("the operands need one type; cast one of them".into());
+        }
+        let shape = match self.wanted {
+            Wanted::Result => self.sizes.result,
+            Wanted::Image => self.sizes.image,
+            Wanted::Weights => self.sizes.weights(),
+        };
+        Ok(vec![Type { shape: Shape::from(shape), ..x[0] }])
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Head
+    }
+
+    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
+        let (a, b, dy) = (at.x[0], at.x[1], at.dy());
+        let conv = |wanted, a, b| Some(convolve(wanted, self.sizes, a, b));
+        match self.wanted {
+            Wanted::Result => vec![conv(Wanted::Image, dy, b), conv(Wanted::Weights, a, dy)],
+            Wanted::Image => vec![conv(Wanted::Result, dy, b), conv(Wanted::Weights, dy, a)],
+            Wanted::Weights => vec![conv(Wanted::Image, b, dy), conv(Wanted::Result, a, dy)],
+        }
+    }
+
+    fn lower(&self, io: &Io, program: &mut Program) {
+        let (s, y) = (self.sizes, io.outputs[0]);
+        let (inner, out) = (s.image[3] / s.groups, s.result[3] / s.groups);
+        let blocks = |n: usize| n.div_ceil(GROUP);
+        let positions = |t: [usize; 4]| t[0] * t[1] * t[2];
+        // Block rows and columns of the product, and what is summed over.
+        let (down, wide, taps, steps, file, source) = match self.wanted {
+            Wanted::Result => (
+                blocks(positions(s.result)),
+                blocks(out),
+                s.taps(),
+                blocks(inner),
+                "conv2d",
+                include_str!("../../shaders/conv2d.wgsl"),
+            ),
+            Wanted::Image => (
+                blocks(positions(s.image)),
+                blocks(inner),
+                s.taps(),
+                blocks(out),
+                "conv2d_image",
+                include_str!("../../shaders/conv2d_image.wgsl"),
+            ),
+            Wanted::Weights => (
+                s.taps() * blocks(inner),
+                blocks(out),
+                s.result[0] * s.result[1],
+                blocks(s.result[2]),
+                "conv2d_weights",
+                include_str!("../../shaders/conv2d_weights.wgsl"),
+            ),
+        };
+        let large = s.groups * down.div_ceil(2) * wide.div_ceil(2) >= 64;
+        let per = if large { 2 } else { 1 };
+        let along = |a, b| [("ALONG_A", u32::from(a)), ("ALONG_B", u32::from(b))];
+        let along = match self.wanted {
+            Wanted::Result => along(true, false),
+            Wanted::Image => along(true, true),
+            Wanted::Weights => along(false, false),
+        };
+        let mut shader = io.shader(file, source).constant("ROWS", per).constant("COLUMNS", per);
+        shader.constants.extend(along);
+        let mut d = Dispatch::new(io.label, shader)
+            .read(io.inputs[0])
+            .read(io.inputs[1])
+            .write(y)
+            .param("members", s.groups)
+            .param("down", down)
+            .param("wide", wide)
+            .param("taps", taps)
+            .param("steps", steps);
+        let names = [
+            ["n", "h", "w", "c"],
+            ["_", "oh", "ow", "o"],
+            ["kh", "kw", "_", "_"],
+            ["stride_h", "stride_w", "_", "_"],
+            ["before_h", "before_w", "_", "_"],
+            ["dilation_h", "dilation_w", "_", "_"],
+        ];
+        let pair = |p: [usize; 2]| [p[0], p[1], 0, 0];
+        let values = [s.image, s.result, pair(s.window), pair(s.stride), pair(s.before), pair(s.dilation)];
+        for (name, value) in names.iter().flatten().zip(values.iter().flatten()).filter(|(n, _)| **n != "_") {
+            d = d.param(name, *value);
+        }
+        let invocations = s.groups * down.div_ceil(per as usize) * wide.div_ceil(per as usize);
+        program.push(d.flops(2 * s.products()).fuse("epilogue", io.chain).workgroups(invocations.div_ceil(64)));
+    }
+
+    #[cfg(feature = "reference")]
+    fn reference(&self, x: &[Array]) -> Vec<Array> {
+        let s = self.sizes;
+        let (image, weights, result) = (Shape::from(s.image), Shape::from(s.weights()), Shape::from(s.result));
+        let target = match self.wanted {
+            Wanted::Result => result,
+            Wanted::Image => image,
+            Wanted::Weights => weights,
+        };
+        let mut y = Array::from_fn(target, |_| 0.0);
+        let flat = |shape: Shape, i: [usize; 4]| i.iter().zip(shape.dims()).fold(0, |f, (i, d)| f * d + i);
+        let (inner, out) = (s.image[3] / s.groups, s.result[3] / s.groups);
+        for r in indices(result) {
+            for k in indices(Shape::from([s.window[0], s.window[1], inner])) {
+                let (Some(row), Some(column)) = (s.seen(0, r[1], k[0]), s.seen(1, r[2], k[1])) else { continue };
+                let at_image = flat(image, [r[0], row, column, r[3] / out * inner + k[2]]);
+                let at_weights = flat(weights, [k[0], k[1], k[2], r[3]]);
+                let at_result = flat(result, [r[0], r[1], r[2], r[3]]);
+                match self.wanted {
+                    Wanted::Result => y.data[at_result] += x[0].data[at_image] * x[1].data[at_weights],
+                    Wanted::Image => y.data[at_image] += x[0].data[at_result] * x[1].data[at_weights],
+                    Wanted::Weights => y.data[at_weights] += x[0].data[at_image] * x[1].data[at_result],
+                }
+            }
+        }
+        vec![y]
+    }
+}
+
+/// Strides, paddings, dilations and groups; the gradients of each are cases of the other two.
+#[cfg(feature = "reference")]
+pub fn cases() -> Vec<Case> {
+    let plain = Conv2d::default();
+    let explicit = |p| Conv2d { padding: Padding::Explicit(p), ..plain };
+    let shapes: [([usize; 4], [usize; 4], Conv2d); 10] = [
+        ([2, 5, 7, 3], [3, 3, 3, 5], plain),
+        ([1, 8, 8, 4], [3, 3, 4, 8], explicit([1; 4])),
+        ([2, 7, 6, 5], [3, 2, 5, 6], explicit([0, 2, 1, 3])),
+        ([1, 9, 8, 3], [3, 3, 3, 4], Conv2d { stride: [2, 3], padding: Padding::Same, ..plain }),
+        ([1, 9, 9, 4], [3, 3, 4, 4], Conv2d { dilation: [2, 2], ..explicit([2; 4]) }),
+        ([1, 10, 7, 6], [3, 2, 6, 5], Conv2d { stride: [3, 2], dilation: [1, 2], ..explicit([1, 0, 2, 1]) }),
+        ([1, 5, 5, 8], [3, 3, 4, 8], Conv2d { groups: 2, ..explicit([1; 4]) }),
+        ([2, 17, 5, 17], [1, 1, 17, 3], plain),
+        ([1, 14, 14, 8], [3, 3, 8, 16], Conv2d { padding: Padding::Same, ..plain }),
+        ([3, 1, 9, 3], [1, 3, 3, 5], Conv2d { padding: Padding::Same, ..plain }),
+    ];
+    let case = |(x, w, options): ([usize; 4], [usize; 4], Conv2d), wanted| {
+        let sizes = Sizes::new(Shape::from(x), Shape::from(w), options).expect("valid");
+        let (operands, terms) = match wanted {
+            Wanted::Result => ([x, w], sizes.products() / sizes.result.iter().product::<usize>()),
+            Wanted::Image => ([sizes.result, w], sizes.taps() * w[3] / sizes.groups),
+            Wanted::Weights => ([x, sizes.result], sizes.result[..3].iter().product()),
+        };
+        Case::new(Conv { wanted, sizes }, [&operands[0], &operands[1]]).terms(terms)
+    };
+    shapes.into_iter().flat_map(|s| [Wanted::Result, Wanted::Image, Wanted::Weights].map(|w| case(s, w))).collect()
+}
