@@ -221,6 +221,11 @@ impl Gpu {
         super::readback::wait(&self.shared.device)
     }
 
+    /// Whether both stand for one device, as clones do. wgpu's own comparison takes devices of two instances for equal.
+    pub(crate) fn shares_device(&self, other: &Gpu) -> bool {
+        Arc::ptr_eq(&self.shared.lost, &other.shared.lost)
+    }
+
     /// The same device with the feature left out, as if the adapter did not have it.
     ///
     /// # Errors

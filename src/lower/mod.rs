@@ -210,17 +210,18 @@ fn finish(
     mut control: Control,
     layers: Vec<String>,
 ) -> Result<Lowered> {
+    // A weight that nothing reached has a place but no node here.
+    let is_input = |v: &Value| reached.nodes.get(&v.node).is_some_and(|n| matches!(n.origin, Origin::Input));
     let ports: BTreeMap<Value, Operand> = places
         .operands
         .iter()
-        .filter(|(v, _)| reached.is_wanted(v.node) || matches!(reached.nodes[&v.node].origin, Origin::Input))
+        .filter(|(v, _)| reached.is_wanted(v.node) || is_input(v))
         .map(|(v, x)| (*v, *x))
         .collect();
     places.pinned.extend(ports.values().map(|x| x.buffer));
     let index = slots::assign(&mut program, &places.pinned);
     let moved = |x: Operand| Operand { buffer: index[x.buffer], ..x };
     let ports: BTreeMap<Value, Operand> = ports.into_iter().map(|(v, x)| (v, moved(x))).collect();
-    let is_input = |v: &Value| matches!(reached.nodes[&v.node].origin, Origin::Input);
     let inputs = ports.iter().filter(|(v, _)| is_input(v)).map(|(_, x)| x.buffer).collect();
     for slot in [&mut control.clock, &mut control.scale, &mut control.flags, &mut control.losses] {
         *slot = index[*slot];
