@@ -128,11 +128,11 @@ impl<'g> Tensor<'g> {
     /// 1, since a lone last axis is not stored and kernels have no rows to walk along.
     #[track_caller]
     pub(super) fn widened(self, f: impl FnOnce(Tensor<'g>) -> Tensor<'g>) -> Tensor<'g> {
-        let axis = self.shape().rank() - 1;
+        let last = |x: Tensor| x.shape().rank().saturating_sub(1);
         match self.shape().last() {
             1 => {
-                let y = f(self.pad(axis, 0, 1));
-                y.slice(y.shape().rank() - 1, 0..1)
+                let y = f(self.pad(last(self), 0, 1));
+                y.slice(last(y), 0..1)
             }
             _ => f(self),
         }

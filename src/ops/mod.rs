@@ -3,6 +3,8 @@
 mod conv2d;
 mod cross_entropy;
 mod dropout;
+mod gather;
+mod labels;
 mod layout;
 mod loss;
 mod map;
@@ -31,6 +33,8 @@ pub fn cases() -> Vec<crate::reference::Case> {
         conv2d::cases(),
         pool2d::cases(),
         resample2d::cases(),
+        gather::cases(),
+        labels::cases(),
     ]
     .concat()
 }
