@@ -2,6 +2,7 @@
 
 mod conv2d;
 mod cross_entropy;
+mod cumsum;
 mod dropout;
 mod gather;
 mod labels;
@@ -35,6 +36,7 @@ pub fn cases() -> Vec<crate::reference::Case> {
         resample2d::cases(),
         gather::cases(),
         labels::cases(),
+        cumsum::cases(),
     ]
     .concat()
 }
