@@ -554,7 +554,8 @@ pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &crate::Caps, 
     for v in (0..graph.len()).flat_map(|n| graph.node(n).inputs) {
         *readers.entry(v).or_default() += 1;
     }
-    let gradients = trained.iter().zip(&gradients).map(|(w, g)| (w.value, own(*g, &gradients, &readers).value)).collect();
+    let gradients =
+        trained.iter().zip(&gradients).map(|(w, g)| (w.value, own(*g, &gradients, &readers).value)).collect();
     let training = Training { loss: wide.value, optimizer, gradients, count_updates: options.count_updates };
     let wanted = vec![loss.value];
     lower::lower(&Request { graph, caps, wanted, training: Some(training), fusion: options.fusion })
