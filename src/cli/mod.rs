@@ -100,9 +100,14 @@ impl OptimizerArgs {
 
 /// The network, in a few words: `mlp 64-128-10`.
 pub fn describe(model: &Model, sample: Shape, classes: usize) -> String {
-    let Model::Mlp(hidden) = model;
-    let widths = [&[sample.len()], &hidden[..], &[classes]].concat();
-    format!("mlp {}", widths.iter().map(ToString::to_string).collect::<Vec<_>>().join("-"))
+    match model {
+        Model::Mlp(hidden) => {
+            let widths = [&[sample.len()], &hidden[..], &[classes]].concat();
+            format!("mlp {}", widths.iter().map(ToString::to_string).collect::<Vec<_>>().join("-"))
+        }
+        Model::Lenet => format!("lenet on {sample}, {classes} classes"),
+        Model::Alexnet => format!("alexnet on {sample}, {classes} classes"),
+    }
 }
 
 /// The optimizer, in a few words: `sgd, lr 0.05, momentum 0.9`.

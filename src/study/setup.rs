@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use crate::{Adam, AdamW, Error, Graph, Result, RmsProp, Sgd, Shape, Tensor, nn, op::Update};
 
 /// The models that [`Model::named`] knows.
-pub const MODELS: [&str; 1] = ["mlp"];
+pub const MODELS: [&str; 3] = ["mlp", "lenet", "alexnet"];
 
 /// The optimizers that [`Optimizer::named`] knows.
 pub const OPTIMIZERS: [&str; 4] = ["sgd", "adam", "adamw", "rmsprop"];
@@ -13,6 +13,10 @@ pub const OPTIMIZERS: [&str; 4] = ["sgd", "adam", "adamw", "rmsprop"];
 pub enum Model {
     /// [`nn::mlp`] with these hidden layers.
     Mlp(Vec<usize>),
+    /// [`nn::lenet`].
+    Lenet,
+    /// [`nn::alexnet`].
+    Alexnet,
 }
 
 /// A network in a graph, with its loss: what a plan is made of.
@@ -29,9 +33,14 @@ pub struct Network<'g> {
 }
 
 impl Model {
-    /// The model of this name, one of [`MODELS`]; `hidden` are the widths of its hidden layers.
+    /// The model of this name, one of [`MODELS`]; `hidden` are the widths of the perceptron's hidden layers.
     pub fn named(name: &str, hidden: &[usize]) -> Option<Self> {
-        (name == "mlp").then(|| Model::Mlp(hidden.to_vec()))
+        match name {
+            "mlp" => Some(Model::Mlp(hidden.to_vec())),
+            "lenet" => Some(Model::Lenet),
+            "alexnet" => Some(Model::Alexnet),
+            _ => None,
+        }
     }
 
     /// The hidden layers that suit samples of this shape: 128 for the digits, 512 and 512 from 28×28 on.
@@ -42,22 +51,17 @@ impl Model {
     /// Builds the network and its loss for batches of `batch` samples.
     ///
     /// # Errors
-    /// [`Error::Data`] if a tensor would be too large; the graph keeps all other mistakes.
+    /// [`Error::Data`] if a sample has too many axes; the graph keeps all other mistakes.
     pub fn build<'g>(&self, graph: &'g Graph, batch: usize, sample: Shape, classes: usize) -> Result<Network<'g>> {
-        let Model::Mlp(hidden) = self;
-        let shape = nn::batch_of(batch, sample)
-            .ok_or_else(|| Error::Data(format!("{batch} samples of {sample} are too many values for a tensor")))?;
-        let widths = [&[sample.len()], &hidden[..], &[classes]].concat();
-        for (&from, &to) in widths.iter().zip(&widths[1..]) {
-            if Shape::new(&[from.max(batch), to]).is_none() {
-                return Err(Error::Data(format!(
-                    "a layer from {from} to {to} values with batches of {batch} is too large for a tensor"
-                )));
-            }
-        }
+        let shape = nn::batch_of(batch, sample);
+        let shape = shape.ok_or_else(|| Error::Data(format!("samples of {sample} leave no axis for the batch")))?;
         let x = graph.input("x", shape);
         let label = graph.labels("label", [batch]);
-        let logits = nn::mlp(x, hidden, classes);
+        let logits = match self {
+            Model::Mlp(hidden) => nn::mlp(x, hidden, classes),
+            Model::Lenet => nn::lenet(x, classes),
+            Model::Alexnet => nn::alexnet(x, classes),
+        };
         Ok(Network { x, label, logits, loss: logits.cross_entropy(label) })
     }
 }
