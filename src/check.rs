@@ -190,7 +190,8 @@ pub fn on_device(gpu: &Gpu, precision: Precision, case: &Case) -> Result<(), Str
         let allowed = tolerance(precision, case.terms, size);
         let what = if i < bench.results.len() { "result" } else { "gradient" };
         for (k, (&f, &e)) in found.iter().zip(&expected.data).enumerate() {
-            if !((f64::from(f) - e).abs() <= allowed) {
+            let off = (f64::from(f) - e).abs();
+            if off.is_nan() || off > allowed {
                 let shape = t.shape();
                 return Err(format!("{what} {i} {shape} at {k}: {f} instead of {e}, off by more than {allowed:.2e}"));
             }

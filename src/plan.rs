@@ -21,7 +21,7 @@ pub struct Options {
     /// Whether a loss that is not finite halts training: the weights stay as they were before that step.
     /// If not, the step is skipped.
     pub stop_on_nan: bool,
-    /// Whether changes of weights that rounding loses are counted.
+    /// Whether changes of weights that rounding loses are counted; see [`Plan::count_updates`].
     pub count_updates: bool,
     /// Whether elementwise nodes are fused.
     pub fusion: bool,
@@ -114,8 +114,8 @@ struct Clock {
     backoff: f32,
     interval: u32,
     clean: u32,
-    spare_0: u32,
-    spare_1: u32,
+    counting: u32,
+    spare: u32,
 }
 const _: () = assert!(size_of::<Clock>() == 4 * CLOCK_WORDS);
 
@@ -276,6 +276,7 @@ impl Plan {
             seed: options.seed,
             learning_rate: held(optimizer.learning_rate(), self.precision),
             stop: options.stop_on_nan.into(),
+            counting: options.count_updates.into(),
             ..Clock::default()
         };
         if let LossScale::Dynamic { growth, backoff, interval, .. } = self.precision.loss_scale {
@@ -291,6 +292,14 @@ impl Plan {
         let offset = std::mem::offset_of!(Clock, learning_rate) as u64;
         let learning_rate = held(learning_rate, self.precision);
         self.core.gpu.queue().write_buffer(buffer, offset, &learning_rate.to_le_bytes());
+    }
+
+    /// Stops counting lost updates, or goes on with it, from the next step on: a step that counts takes longer. The plan
+    /// must have been made with [`Options::count_updates`].
+    pub fn count_updates(&mut self, on: bool) {
+        let buffer = self.core.buffer(self.core.lowered.control.clock);
+        let offset = std::mem::offset_of!(Clock, counting) as u64;
+        self.core.gpu.queue().write_buffer(buffer, offset, &u32::from(on).to_le_bytes());
     }
 
     /// Fills an input or labels: values in row-major order, without padding.

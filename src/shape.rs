@@ -106,7 +106,7 @@ impl Shape {
     /// Whether `other` lies in memory just as `self` does, so that one can be seen as the other.
     pub fn lies_like(&self, other: &Shape) -> bool {
         let (a, b) = (self.storage(), other.storage());
-        let contiguous = |s: &Shape| s.rank() <= 1 || s.last() % GROUP == 0;
+        let contiguous = |s: &Shape| s.rank() <= 1 || s.last().is_multiple_of(GROUP);
         self.len() == other.len() && (a.last() == b.last() || (contiguous(&a) && contiguous(&b)))
     }
 

@@ -259,7 +259,8 @@ fn trial(gpu: &Gpu, precision: Precision, fusion: bool, steps: &[Step]) -> Resul
     for (i, ((t, expected), allowed)) in wanted.iter().zip(&expected).zip(&allowed).enumerate() {
         let found = plan.read(*t).and_then(|r| r.wait()).map_err(|e| tell(e.to_string()))?;
         for (k, (&f, &e)) in found.iter().zip(&expected.data).enumerate() {
-            if !((f64::from(f) - e).abs() <= *allowed) {
+            let off = (f64::from(f) - e).abs();
+            if off.is_nan() || off > *allowed {
                 let shape = t.shape();
                 let what = format!("wanted {i} {shape} at {k}: {f}, expected {e}, allowed {allowed:.1e}");
                 return Err(tell(format!("{what}\n{}", plan.program())));

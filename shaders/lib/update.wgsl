@@ -3,7 +3,7 @@
 #import grid
 #import half
 
-// Whether changes that rounding loses are counted in flags.
+// Whether changes that rounding loses can be counted in flags; the clock says when they are.
 const COUNT: u32 = 0u;
 // Whether the weights that the optimizer works on are of 16 bits.
 const HALVES: u32 = 0u;
@@ -39,7 +39,7 @@ fn apply(g: u32, w: vec4<acc>, change: vec4<acc>) {
     weights[g] = stored;
     //: copy
     //: end
-    if COUNT == 1u {
+    if COUNT == 1u && clock.counting != 0u {
         let real = (bits(change) & vec4(0x7fffffffu)) != vec4(0u);
         atomicAdd(&moved, ones(real));
         atomicAdd(&lost, ones(real & (bits(w - change) == bits(w))));
@@ -55,7 +55,7 @@ fn add(at: u32, n: u32) {
 }
 
 fn count(lane: u32) {
-    if COUNT == 1u {
+    if COUNT == 1u && clock.counting != 0u {
         workgroupBarrier();
         if lane == 0u {
             add(1u, atomicLoad(&lost));

@@ -97,11 +97,11 @@ impl Reached {
         let mut nodes: BTreeMap<usize, Node> = BTreeMap::new();
         let mut todo: Vec<usize> = wanted.iter().copied().collect();
         while let Some(n) = todo.pop() {
-            if !nodes.contains_key(&n) {
+            nodes.entry(n).or_insert_with(|| {
                 let node = request.graph.node(n);
                 todo.extend(node.inputs.iter().map(|v| v.node));
-                nodes.insert(n, node);
-            }
+                node
+            });
         }
         wanted.extend(nodes.iter().filter(|(_, node)| node.watched).map(|(&n, _)| n));
         let mut consumers: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();

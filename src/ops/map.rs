@@ -16,6 +16,7 @@ use crate::{
 };
 
 /// A row of the table.
+#[cfg_attr(not(feature = "reference"), allow(dead_code, reason = "tests and references read some of it"))]
 pub struct Row {
     name: &'static str,
     /// How many operands and how many numbers it takes.
