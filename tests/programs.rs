@@ -35,8 +35,7 @@ fn program(
 }
 
 fn loss(logits: halfgrad::Tensor) -> halfgrad::Tensor {
-    let target = logits.graph.input("target", logits.shape());
-    (logits - target).square().mean_all()
+    logits.cross_entropy(logits.graph.labels("label", [logits.shape()[0]]))
 }
 
 fn optimizers() -> Vec<Box<dyn Update>> {
