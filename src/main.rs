@@ -2,7 +2,7 @@
 
 mod cli;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{env, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use halfgrad::{Precision, Shape};
@@ -130,6 +130,11 @@ struct OptimizerArgs {
 }
 
 fn main() -> ExitCode {
+    // Mesa's EGL complains on stderr where there is no session, as over ssh or in a container; we need none.
+    if cfg!(target_os = "linux") && env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: nothing else runs yet.
+        unsafe { env::set_var("XDG_RUNTIME_DIR", env::temp_dir()) };
+    }
     let done = match Tool::try_parse() {
         Ok(tool) => match tool.command {
             Command::Devices(args) => cli::devices::run(&args),

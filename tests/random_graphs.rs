@@ -299,7 +299,8 @@ fn step(gpu: &Gpu, precision: Precision, steps: &[Step]) -> Result<(), String> {
         for (k, &before) in given[&x.value].data.iter().enumerate() {
             let change = if i % 3 == 0 { 0.0 } else { expected[i].data[k] };
             let (found, allowed) = (before - f64::from(after[i][k]), if i % 3 == 0 { 0.0 } else { allowed[i] });
-            if !((found - change).abs() <= allowed) {
+            let off = (found - change).abs();
+            if off.is_nan() || off > allowed {
                 let what =
                     format!("weight {i} {} at {k} moved by {found}, expected {change} ± {allowed:.1e}", x.shape());
                 return Err(tell(format!("{what}\n{}", plan.program())));
