@@ -286,7 +286,11 @@ pub fn cases() -> Vec<Case> {
     let folds = [Fold::Sum(1.0), Fold::Sum(0.125), Fold::Max];
     let case = |(shape, axes): (&[usize], (usize, usize)), fold| {
         let terms = shape[axes.0..axes.1].iter().product();
-        Case::new(Reduce { fold, axes, wide: false, to: None }, [shape]).terms(if fold == Fold::Max { 1 } else { terms })
+        Case::new(Reduce { fold, axes, wide: false, to: None }, [shape]).terms(if fold == Fold::Max {
+            1
+        } else {
+            terms
+        })
     };
     shapes.into_iter().flat_map(|s| folds.map(|f| case(s, f))).collect()
 }
