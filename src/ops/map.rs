@@ -108,7 +108,7 @@ table! {
     /// 1 / (1 + e⁻ᵃ).
     sigmoid(a) in REAL, "vec4<acc>(sigmoid4(vec4<f32>(a)))", |x, _| 1.0 / (1.0 + (-x[0]).exp()),
         |d, _| vec![d.dy() * d.y[0] * (1.0 - d.y[0])];
-    /// max(a, 0); NaN stays NaN, which `max` may turn into 0, so that training would go on with it unseen.
+    /// max(a, 0); NaN stays NaN unless the driver makes a `max` of this, which hides it: Mesa's GL does.
     relu(a) in REAL, "select(a, vec4<acc>(), a < vec4<acc>())", |x, _| x[0].max(0.0), |d, _| vec![d.dy().gate(d.y[0])];
     /// `a` where positive, else `slope · a`.
     leaky_relu(a; slope) in REAL, "select(a * acc(p.x), a, a > vec4<acc>())",
