@@ -1,4 +1,6 @@
-// What every optimizer shares: its bindings, the step's decision, the store, the count of what rounding loses.
+// What every optimizer shares: its bindings, the step's decision, the store, the count of what rounding loses. An
+// optimizer's file declares its moments, its uniforms (`groups` first) and
+//   direction(i, w, g): what is taken from the weights of group i, before the learning rate, given weights and gradient.
 #import clock
 #import grid
 #import half
@@ -15,10 +17,6 @@ const HALVES: u32 = 0u;
 
 var<workgroup> lost: atomic<u32>;
 var<workgroup> moved: atomic<u32>;
-
-fn unscaled(g: u32) -> vec4<acc> {
-    return unpack4(gradient[g]) * acc(clock.unscale);
-}
 
 // What is stored of a value, as bits: compilers may fold w - c == w to c == 0, but not this.
 fn bits(v: vec4<acc>) -> vec4<u32> {
@@ -62,4 +60,15 @@ fn count(lane: u32) {
             add(3u, atomicLoad(&moved));
         }
     }
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = linear_id(workgroup) * 64u + lane;
+    if i < p.groups && clock.apply != 0u {
+        let w = unpack4_wide(weights[i]);
+        let g = unpack4(gradient[i]) * acc(clock.unscale);
+        apply(i, w, acc(clock.learning_rate) * direction(i, w, g));
+    }
+    count(lane);
 }

@@ -28,8 +28,10 @@ static LIBRARY: &[(&str, &str)] = &[
     ("lanes", include_str!("../../shaders/lib/lanes.wgsl")),
     ("math", include_str!("../../shaders/lib/math.wgsl")),
     ("random", include_str!("../../shaders/lib/random.wgsl")),
+    ("resample", include_str!("../../shaders/lib/resample.wgsl")),
     ("tail", include_str!("../../shaders/lib/tail.wgsl")),
     ("update", include_str!("../../shaders/lib/update.wgsl")),
+    ("winner", include_str!("../../shaders/lib/winner.wgsl")),
 ];
 
 /// A composed shader: its text, and where each line came from.
