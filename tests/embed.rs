@@ -135,10 +135,10 @@ fn small_bindings_only_cut_the_weights_in_chunks() {
     assert!(whole == cut);
     // A tensor that does not fit at all is refused before anything is allocated.
     let (device, queue) =
-        pollster::block_on(open(|_| wgpu::Limits { max_storage_buffer_binding_size: 1024, ..wgpu::Limits::default() }));
+        pollster::block_on(open(|_| wgpu::Limits { max_storage_buffer_binding_size: 4096, ..wgpu::Limits::default() }));
     let gpu = pollster::block_on(Gpu::from_wgpu(device, queue)).unwrap();
     let graph = Graph::new(Precision::F32);
-    nn::linear("fc", graph.input("x", [2, 20]), 20);
+    nn::linear("fc", graph.input("x", [2, 40]), 40);
     assert!(matches!(Weights::init(&gpu, &graph, 0), Err(Error::Memory(_))));
 }
 

@@ -86,10 +86,15 @@ impl<'g> Built<'g> {
             10 | 11 => {
                 let axes: Vec<usize> = (0..dims.len()).filter(|a| (c >> a) & 1 == 1).collect();
                 let n: usize = axes.iter().map(|&a| dims[a]).product();
-                match d % 3 {
+                match d % 4 {
                     0 => self.keep(x.sum(&axes), m * n as f64, &how("sum")),
                     1 => self.keep(x.mean(&axes), m, &how("mean")),
-                    _ => self.keep(x.max(&axes), m, &how("max")),
+                    2 => {
+                        // Kept axes: what follows is fused into the reduction.
+                        let kept = x.sum_to(x.shape().keep(&axes));
+                        self.keep(kept.less(x.mean_all().cast(x.dtype())), 1.0, &how("sum_to"));
+                    }
+                    _ => self.keep(x.max(&axes) * x.mean_all().cast(x.dtype()), m * m, &how("max")),
                 }
             }
             12 if c < 128 => {
@@ -131,7 +136,7 @@ impl<'g> Built<'g> {
 
     fn unary(&mut self, x: Tensor<'g>, m: f64, c: u8, number: f32, how: &str) {
         let positive = x.abs() + 0.5;
-        let (y, bound) = match c % 20 {
+        let (y, bound) = match c % 22 {
             0 => (x.tanh(), 1.0),
             1 => (x.sigmoid(), 1.0),
             2 => (x.relu(), m),
@@ -151,9 +156,11 @@ impl<'g> Built<'g> {
             16 => (x.clamp(-0.7, 0.9), 0.9),
             17 => (x.erf(), 1.0),
             18 => (x.gelu_tanh(), m),
+            // A statistic, which is f32 beside 16 bit.
+            19 | 20 => (x * x.mean_all().cast(x.dtype()), m * m),
             _ => (x + x, 2.0 * m),
         };
-        self.keep(y, bound, &format!("{how}.{}", c % 20));
+        self.keep(y, bound, &format!("{how}.{}", c % 22));
     }
 
     /// With a tensor of the pool if the shapes allow, else with a new input some of whose axes stretch.

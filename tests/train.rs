@@ -434,3 +434,25 @@ fn weights_survive_a_file() {
     assert!(missing.contains("extra.weight"), "{missing}");
     assert!(Weights::load(&gpu, &Graph::new(Precision::F32), folder.path().join("none")).is_err());
 }
+
+#[test]
+fn nan_gets_through_to_the_loss() {
+    let gpu = Gpu::new().unwrap();
+    for precision in PRECISIONS {
+        let graph = Graph::new(precision);
+        let x = graph.input("x", [4]);
+        let mut ys = vec![x.silu(), x.gelu(), x.tanh(), x.softplus()];
+        // Mesa's GL makes min and max of these, which drop NaN.
+        if gpu.info().backend != wgpu::Backend::Gl {
+            ys.extend([x.relu(), x.leaky_relu(0.1), x.clamp(-1.0, 2.0)]);
+        }
+        let weights = Weights::init(&gpu, &graph, 0).unwrap();
+        let mut plan = Plan::infer(&gpu, &weights, ys.clone()).unwrap();
+        plan.write(x, &[1.0, f32::NAN, -1.0, f32::INFINITY]).unwrap();
+        plan.run();
+        for (i, y) in ys.into_iter().enumerate() {
+            let found = plan.read(y).unwrap().wait().unwrap();
+            assert!(found[1].is_nan() && !found[0].is_nan() && !found[2].is_nan(), "{precision} {i} {found:?}");
+        }
+    }
+}

@@ -178,6 +178,8 @@ impl Gpu {
             ("max_compute_invocations_per_workgroup", caps.invocations, 64),
             ("max_compute_workgroups_per_dimension", caps.workgroups, 32768),
             ("max_compute_workgroup_storage_size", caps.workgroup_bytes, 8192),
+            // The log of losses.
+            ("max_storage_buffer_binding_size", caps.binding_bytes.try_into().unwrap_or(u32::MAX), 4096),
         ];
         if let Some((limit, has, needs)) = least.into_iter().find(|(_, has, needs)| has < needs) {
             let detail =
