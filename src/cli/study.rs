@@ -192,6 +192,7 @@ fn write(folder: &Path, gpu: &Gpu, data: &Split, setup: &Setup, runs: &[Compared
             classes,
             mean: data.mean,
             std: data.std,
+            rows: (data.name == "digits").then(halfgrad::data::digits_order),
         },
         network: record::Network {
             model: super::describe(&setup.model, sample, classes),
