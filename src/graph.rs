@@ -90,6 +90,7 @@ struct State {
     weights: Vec<usize>,
     frozen: Vec<String>,
     error: Option<Error>,
+    warnings: Vec<String>,
     /// The layer of nodes made while a backward pass is written.
     layer: Option<String>,
 }
@@ -296,6 +297,19 @@ impl Graph {
             watched: false,
         });
         Tensor { graph: self, value: Value { node, output: 0 } }
+    }
+
+    /// Keeps what the user should know of a number that this precision cannot hold; once, however often it is said.
+    pub(crate) fn warn(&self, text: String) {
+        let mut state = self.state.borrow_mut();
+        if !state.warnings.contains(&text) {
+            state.warnings.push(text);
+        }
+    }
+
+    /// What was noticed so far: the first of a program's warnings.
+    pub fn warnings(&self) -> Vec<String> {
+        self.state.borrow().warnings.clone()
     }
 
     /// Names a node, or watches it.

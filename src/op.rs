@@ -44,7 +44,7 @@ pub enum Kind {
     Head,
 }
 
-/// An elementwise expression: the body of a WGSL function of `a`, `b`, `c` (`vec4<acc>`) and `p` (`vec4<f32>`).
+/// An elementwise expression: the body of a WGSL function of `a`, `b`, … `e` (`vec4<acc>`) and `p` (`vec4<f32>`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expression {
     /// The function's name.

@@ -27,7 +27,9 @@ static LIBRARY: &[(&str, &str)] = &[
     ("labels", include_str!("../../shaders/lib/labels.wgsl")),
     ("lanes", include_str!("../../shaders/lib/lanes.wgsl")),
     ("math", include_str!("../../shaders/lib/math.wgsl")),
+    ("moments", include_str!("../../shaders/lib/moments.wgsl")),
     ("random", include_str!("../../shaders/lib/random.wgsl")),
+    ("span", include_str!("../../shaders/lib/span.wgsl")),
     ("tail", include_str!("../../shaders/lib/tail.wgsl")),
     ("update", include_str!("../../shaders/lib/update.wgsl")),
 ];

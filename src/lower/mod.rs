@@ -147,7 +147,7 @@ pub fn lower(request: &Request) -> Result<Lowered> {
     request.caps.supports(precision)?;
 
     let reached = Reached::new(request);
-    let mut program = Program::default();
+    let mut program = Program { warnings: request.graph.warnings(), ..Program::default() };
     let control = control_buffers(&mut program, request);
     let mut places = Places { operands: BTreeMap::new(), pinned: BTreeSet::new() };
     place_weights(request, &mut program, &mut places)?;

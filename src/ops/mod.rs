@@ -7,6 +7,7 @@ mod layout;
 mod loss;
 mod map;
 mod matmul;
+mod norm;
 mod reduce;
 mod softmax;
 
@@ -25,6 +26,7 @@ pub fn cases() -> Vec<crate::reference::Case> {
         softmax::cases(),
         cross_entropy::cases(),
         conv2d::cases(),
+        norm::cases(),
     ]
     .concat()
 }
