@@ -47,7 +47,18 @@ enum Factor {
     OnFirst,
 }
 
+/// One operand while the network is trained, the other when it is not.
+#[derive(Debug, Clone, Copy)]
+struct AtInference;
+
 impl<'g> Tensor<'g> {
+    /// This tensor in plans that train, `other`, of the same shape, in those that infer: batch statistics and their
+    /// running averages. The one that a plan does not take is not computed.
+    #[track_caller]
+    pub fn at_inference(self, other: Tensor<'g>) -> Tensor<'g> {
+        self.graph.apply(AtInference, &[self, other])
+    }
+
     /// Mean and variance (that of the values as they are: divided by their number) over neighbouring axes, which stay
     /// with length 1: `[.., d, ..] → [.., 1, ..] · [.., 1, ..]`, in f32 unless everything is 16 bit.
     ///
@@ -71,6 +82,11 @@ impl<'g> Tensor<'g> {
 
     #[track_caller]
     fn moments_if(self, axes: std::ops::Range<usize>, centred: bool) -> (Tensor<'g>, Tensor<'g>) {
+        // A set of one value is known; where its axis is the last, that is not even stored.
+        if !axes.is_empty() && self.shape().dims().skip(axes.start).take(axes.len()).eq(axes.clone().map(|_| 1)) {
+            let x = self.cast(self.graph.precision().wide());
+            return if centred { (x, x.zeros_like()) } else { (x.zeros_like(), x.square()) };
+        }
         let found = self.graph.apply_all(Moments { axes: (axes.start, axes.end), centred }, &[self]);
         (found[1], found[0])
     }
@@ -218,6 +234,38 @@ fn stretched(x: Shape, mean: Shape) -> Option<(usize, usize)> {
     let (&first, &last) = (differs.first()?, differs.last()?);
     let axes: Vec<usize> = (first..=last).collect();
     (x.keep(&axes) == mean).then_some((first, last + 1))
+}
+
+impl Op for AtInference {
+    fn name(&self) -> &'static str {
+        "at_inference"
+    }
+
+    fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
+        if x[0] != x[1] {
+            return Err("one stands for the other, so they have the same shape and type".into());
+        }
+        Ok(vec![x[0]])
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::View
+    }
+
+    fn hands_on(&self, inference: bool) -> Option<usize> {
+        Some(usize::from(inference))
+    }
+
+    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
+        let (dy, none) = (at.dy(), at.dy().zeros_like());
+        vec![Some(dy.at_inference(none)), Some(none.at_inference(dy))]
+    }
+
+    /// As while training.
+    #[cfg(feature = "reference")]
+    fn reference(&self, x: &[Array]) -> Vec<Array> {
+        vec![x[0].clone()]
+    }
 }
 
 impl Op for Moments {
