@@ -190,7 +190,9 @@ pub fn on_device(gpu: &Gpu, precision: Precision, case: &Case) -> Result<(), Str
         let allowed = tolerance(precision, case.terms, size);
         let what = if i < bench.results.len() { "result" } else { "gradient" };
         for (k, (&f, &e)) in found.iter().zip(&expected.data).enumerate() {
-            if !((f64::from(f) - e).abs() <= allowed) {
+            let off = (f64::from(f) - e).abs();
+            let both_nan = f.is_nan() && e.is_nan();
+            if (off.is_nan() || off > allowed) && !both_nan {
                 let shape = t.shape();
                 return Err(format!("{what} {i} {shape} at {k}: {f} instead of {e}, off by more than {allowed:.2e}"));
             }

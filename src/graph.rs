@@ -324,7 +324,10 @@ impl Graph {
         let inferred = if inputs.iter().any(|t| t.graph.id != self.id) {
             Err("the operands belong to different graphs".to_owned())
         } else {
-            op.infer(&types, self.precision)
+            op.infer(&types, self.precision).and_then(|results| match results.iter().find(|r| !r.shape.fits()) {
+                Some(r) => Err(format!("the result {} has more values than a tensor may have, 2^30", r.shape)),
+                None => Ok(results),
+            })
         };
         match inferred {
             Ok(outputs) => {
@@ -420,9 +423,12 @@ impl Graph {
 
     #[track_caller]
     fn leaf(&self, name: &str, ty: Type, origin: Origin) -> Tensor<'_> {
-        if ty.shape.is_empty() {
+        if ty.shape.is_empty() || !ty.shape.fits() {
             let operands = ty.to_string();
-            let detail = format!("{name:?} has an axis of length 0");
+            let detail = match ty.shape.is_empty() {
+                true => format!("{name:?} has an axis of length 0"),
+                false => format!("{name:?} has more values than a tensor may have, 2^30"),
+            };
             return self.mistake(Error::Op { op: "input".into(), operands, detail, at: Site::here() });
         }
         if self.state.borrow().names.contains_key(name) {

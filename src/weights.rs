@@ -177,7 +177,7 @@ impl Weights {
         if self.shared.graph != graph.id() {
             return Err(Error::Port("the weights belong to another graph".into()));
         }
-        if self.shared.gpu.device() != gpu.device() {
+        if !self.shared.gpu.shares_device(gpu) {
             return Err(Error::Port("the weights are on another device than the plan".into()));
         }
         if self.shared.names.len() != graph.weights().len() + graph.states().len() {

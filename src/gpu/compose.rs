@@ -29,9 +29,11 @@ static LIBRARY: &[(&str, &str)] = &[
     ("math", include_str!("../../shaders/lib/math.wgsl")),
     ("moments", include_str!("../../shaders/lib/moments.wgsl")),
     ("random", include_str!("../../shaders/lib/random.wgsl")),
+    ("resample", include_str!("../../shaders/lib/resample.wgsl")),
     ("span", include_str!("../../shaders/lib/span.wgsl")),
     ("tail", include_str!("../../shaders/lib/tail.wgsl")),
     ("update", include_str!("../../shaders/lib/update.wgsl")),
+    ("winner", include_str!("../../shaders/lib/winner.wgsl")),
 ];
 
 /// A composed shader: its text, and where each line came from.

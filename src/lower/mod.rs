@@ -93,7 +93,7 @@ fn ancestors(graph: &Graph, from: impl IntoIterator<Item = usize>, inference: bo
     let mut nodes: BTreeMap<usize, Node> = BTreeMap::new();
     let mut todo: Vec<usize> = from.into_iter().collect();
     while let Some(n) = todo.pop() {
-        if !nodes.contains_key(&n) {
+        nodes.entry(n).or_insert_with(|| {
             let mut node = graph.node(n);
             if let Origin::Op(op) = &node.origin
                 && let Some(k) = op.hands_on(inference)
@@ -101,8 +101,8 @@ fn ancestors(graph: &Graph, from: impl IntoIterator<Item = usize>, inference: bo
                 node.inputs = vec![node.inputs[k]];
             }
             todo.extend(node.inputs.iter().map(|v| v.node));
-            nodes.insert(n, node);
-        }
+            node
+        });
     }
     nodes
 }
@@ -237,8 +237,8 @@ fn finish(
     mut control: Control,
     layers: Vec<String>,
 ) -> Result<Lowered> {
-    // Weights and states are placed whether this plan reaches them or not.
-    let is_input = |v: &Value| reached.nodes.get(&v.node).is_some_and(|node| matches!(node.origin, Origin::Input));
+    // A weight or state that nothing reached has a place but no node here.
+    let is_input = |v: &Value| reached.nodes.get(&v.node).is_some_and(|n| matches!(n.origin, Origin::Input));
     let ports: BTreeMap<Value, Operand> = places
         .operands
         .iter()

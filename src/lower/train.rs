@@ -68,11 +68,11 @@ pub fn arenas(request: &Request, program: &mut Program, places: &mut Places) -> 
     made.moments = (0..training.optimizer.moments())
         .map(|k| chunks(["m", "v", "u"][k], Role::Optimizer, precision.state()))
         .collect();
-    for ((w, g), (chunk, group)) in training.gradients.iter().zip(&gradients.places) {
+    for ((_, g), (chunk, group)) in training.gradients.iter().zip(&gradients.places) {
         let dtype = precision.storage;
         let offset = (group * GROUP * dtype.bytes()) as u64;
         let buffer = made.gradients[*chunk];
-        places.operands.insert(*g, Operand { buffer, offset, shape: shape(w), dtype });
+        places.operands.insert(*g, Operand { buffer, offset, shape: shape(g), dtype });
     }
     Ok(made)
 }

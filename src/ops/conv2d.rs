@@ -36,6 +36,19 @@ pub enum Padding {
     Explicit([usize; 4]),
 }
 
+impl Padding {
+    /// Places before and behind axis `d`, which a window of `reach` crosses in steps of `stride`.
+    pub(super) fn around(self, d: usize, size: usize, reach: usize, stride: usize) -> [usize; 2] {
+        match self {
+            Padding::Same => {
+                let total = ((size.div_ceil(stride) - 1) * stride + reach).saturating_sub(size);
+                [total / 2, total.div_ceil(2)]
+            }
+            Padding::Explicit(p) => [p[2 * d], p[2 * d + 1]],
+        }
+    }
+}
+
 impl Default for Conv2d {
     fn default() -> Self {
         Conv2d { stride: [1; 2], padding: Padding::Explicit([0; 4]), dilation: [1; 2], groups: 1 }
@@ -95,11 +108,9 @@ impl Sizes {
         for (d, window) in [kh, kw].into_iter().enumerate() {
             let reach = dilation[d] * (window - 1) + 1;
             let size = image[d + 1];
-            let total = match padding {
-                Padding::Same => ((size.div_ceil(stride[d]) - 1) * stride[d] + reach).saturating_sub(size),
-                Padding::Explicit(p) => p[2 * d] + p[2 * d + 1],
-            };
-            before[d] = if let Padding::Explicit(p) = padding { p[2 * d] } else { total / 2 };
+            let [above, behind] = padding.around(d, size, reach, stride[d]);
+            before[d] = above;
+            let total = above + behind;
             let room = (size + total).checked_sub(reach);
             let room = room.ok_or_else(|| format!("a window of {reach} does not fit {size} and {total} of padding"))?;
             result[d + 1] = room / stride[d] + 1;

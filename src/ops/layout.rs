@@ -124,6 +124,20 @@ impl<'g> Tensor<'g> {
         self.graph.apply(Layout::Stop, &[self])
     }
 
+    /// What `f`, which leaves the last axis as it is, makes of the tensor; in the company of zeros if that axis has length
+    /// 1, since a lone last axis is not stored and kernels have no rows to walk along.
+    #[track_caller]
+    pub(super) fn widened(self, f: impl FnOnce(Tensor<'g>) -> Tensor<'g>) -> Tensor<'g> {
+        let last = |x: Tensor| x.shape().rank().saturating_sub(1);
+        match self.shape().last() {
+            1 => {
+                let y = f(self.pad(last(self), 0, 1));
+                y.slice(last(y), 0..1)
+            }
+            _ => f(self),
+        }
+    }
+
     /// Applies an op that moves nothing if it leaves the shape as it is.
     #[track_caller]
     fn lay(self, op: Layout, others: &[Tensor<'g>]) -> Tensor<'g> {

@@ -2,17 +2,24 @@
 
 mod conv2d;
 mod cross_entropy;
+mod cumsum;
 mod dropout;
+mod gather;
+mod labels;
 mod layout;
 mod loss;
 mod map;
 mod matmul;
 mod norm;
+mod pool2d;
 mod reduce;
+mod resample2d;
 mod softmax;
 
 pub use conv2d::{Conv2d, Padding};
 pub use cross_entropy::CrossEntropy;
+pub use pool2d::Pool2d;
+pub use resample2d::Upsample;
 
 /// Every op on operands worth trying: what the test harness, the self-test and the shader checks walk.
 #[cfg(feature = "reference")]
@@ -27,6 +34,11 @@ pub fn cases() -> Vec<crate::reference::Case> {
         cross_entropy::cases(),
         conv2d::cases(),
         norm::cases(),
+        pool2d::cases(),
+        resample2d::cases(),
+        gather::cases(),
+        labels::cases(),
+        cumsum::cases(),
     ]
     .concat()
 }

@@ -1,0 +1,58 @@
+// Sums of all values up to each place of an axis, or from it on. An invocation has a row, or four neighbouring columns,
+// and adds one value after the other: always in the same order, and only as fast as there are many of them.
+#import grid
+#import tail
+
+const ALONG_ROWS: u32 = 0u; // whether the axis is the last
+const REVERSE: u32 = 0u;    // whether the sums run from the end
+
+@group(0) @binding(0) var<storage, read> x: array<elem4>;       // [_, terms, inner]
+@group(0) @binding(1) var<storage, read_write> y: array<elem4>; // [_, terms, inner]
+
+struct Params {
+    lines: u32, // invocations
+    terms: u32, // groups that an invocation walks along
+    inner: u32, // groups between two of them
+    last: u32,  // length of the last axis
+}
+@group(1) @binding(0) var<uniform> p: Params;
+
+fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
+    //: epilogue
+    return v;
+    //: end
+}
+
+// The sums within a group, which `before` lies before.
+fn sums(v: vec4<acc>, before: acc) -> vec4<acc> {
+    if REVERSE == 1u {
+        let w = before + v.w;
+        let z = w + v.z;
+        let y = z + v.y;
+        return vec4(y + v.x, y, z, w);
+    }
+    let x = before + v.x;
+    let y = x + v.y;
+    let z = y + v.z;
+    return vec4(x, y, z, z + v.w);
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let line = linear_id(workgroup) * 64u + lane;
+    if line >= p.lines {
+        return;
+    }
+    let outer = line / p.inner;
+    var v = vec4<acc>();
+    for (var k = 0u; k < p.terms; k++) {
+        let term = select(k, p.terms - 1u - k, REVERSE == 1u);
+        let g = (outer * p.terms + term) * p.inner + line - outer * p.inner;
+        if ALONG_ROWS == 1u {
+            v = sums(unpack4(x[g]), select(v.w, v.x, REVERSE == 1u));
+        } else {
+            v += unpack4(x[g]);
+        }
+        y[g] = pack4(tail(epilogue(g, v), g, p.last));
+    }
+}

@@ -1,0 +1,40 @@
+// Rows of a table, chosen by indices.
+#import grid
+#import labels
+#import tail
+
+@group(0) @binding(0) var<storage, read> table: array<elem4>;   // [rows, d]
+@group(0) @binding(1) var<storage, read> indices: array<u32>;   // [_, last]
+@group(0) @binding(2) var<storage, read_write> y: array<elem4>; // [_, last, d]
+
+struct Params {
+    groups: u32, // groups of y
+    rows: u32,
+    d: u32,
+    last: u32,   // length of the indices' last axis
+}
+@group(1) @binding(0) var<uniform> p: Params;
+
+fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
+    //: epilogue
+    return v;
+    //: end
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let g = linear_id(workgroup) * 64u + lane;
+    if g >= p.groups {
+        return;
+    }
+    let across = (p.d + 3u) / 4u;
+    let i = g / across;
+    let index = indices[label_place(i, p.last)];
+    var v = vec4<acc>();
+    if index < p.rows {
+        v = unpack4(table[index * across + g - i * across]);
+    } else if !is_ignored(index, 0xffffffffu) {
+        v = vec4(acc(bitcast<f32>(0x7fc00000u | (index & 1u)))); // NaN, which no constant may be
+    }
+    y[g] = pack4(tail(epilogue(g, v), g, p.d));
+}

@@ -1,0 +1,67 @@
+// The gradient of a gather: each row of the table sums the rows of dy that were taken from it, in their order, so that
+// the same comes out each time. A workgroup has 64 groups of one row. It looks through all indices, 2048 at a time, and
+// each invocation notes in a word which of its 32 are this row.
+#import grid
+#import tail
+
+@group(0) @binding(0) var<storage, read> dy: array<elem4>;          // [_, last, d]
+@group(0) @binding(1) var<storage, read> indices: array<vec4<u32>>; // [_, last]
+@group(0) @binding(2) var<storage, read_write> y: array<elem4>;     // [rows, d]
+
+struct Params {
+    rows: u32,
+    d: u32,
+    last: u32,  // length of the indices' last axis
+    count: u32, // groups of indices
+}
+@group(1) @binding(0) var<uniform> p: Params;
+
+var<workgroup> found: array<u32, 64>;
+
+fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
+    //: epilogue
+    return v;
+    //: end
+}
+
+// Of eight groups of indices from `first` on, those that are `row`, a bit each.
+fn search(row: u32, first: u32) -> u32 {
+    let across = (p.last + 3u) / 4u;
+    var bits = 0u;
+    for (var k = 0u; k < 8u && first + k < p.count; k++) {
+        // Padding holds zeros, which are no indices.
+        let lanes = vec4((first + k) % across * 4u) + vec4(0u, 1u, 2u, 3u);
+        let is_row = (indices[first + k] == vec4(row)) & (lanes < vec4(p.last));
+        let one = select(vec4(0u), vec4(1u, 2u, 4u, 8u), is_row);
+        bits |= (one.x | one.y | one.z | one.w) << (4u * k);
+    }
+    return bits;
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let across = (p.d + 3u) / 4u;
+    let parts = (across + 63u) / 64u;
+    let row = linear_id(workgroup) / parts;
+    let q = linear_id(workgroup) % parts * 64u + lane;
+    let padded = (p.last + 3u) / 4u * 4u;
+    var v = vec4<acc>();
+    for (var first = 0u; first < p.count; first += 512u) {
+        workgroupBarrier(); // what was found before was used
+        found[lane] = search(row, first + 8u * lane);
+        workgroupBarrier();
+        for (var word = 0u; word < 64u; word++) {
+            for (var bits = found[word]; bits != 0u; bits &= bits - 1u) {
+                let place = 4u * first + 32u * word + firstTrailingBit(bits);
+                let i = place - place / padded * (padded - p.last);
+                if q < across {
+                    v += unpack4(dy[i * across + q]);
+                }
+            }
+        }
+    }
+    if q < across && row < p.rows {
+        let g = row * across + q;
+        y[g] = pack4(tail(epilogue(g, v), g, p.d));
+    }
+}

@@ -1,0 +1,119 @@
+//! Cumulative sums.
+
+#[cfg(feature = "reference")]
+use crate::reference::{Array, Case};
+use crate::{
+    Dtype, Precision,
+    dispatch::{Dispatch, Program},
+    op::{Backward, Io, Kind, Op, Type},
+    shape::GROUP,
+    tensor::Tensor,
+};
+
+/// The sums up to each place of an axis, or from it on.
+#[derive(Debug, Clone, Copy)]
+struct Cumsum {
+    axis: usize,
+    reverse: bool,
+}
+
+impl<'g> Tensor<'g> {
+    /// The sum of all values up to each place of an axis, that place included: `[.., d, ..] → [.., d, ..]`. Values are
+    /// added in their order, one after the other.
+    #[track_caller]
+    pub fn cumsum(self, axis: usize) -> Tensor<'g> {
+        match self.shape().dims().nth(axis) {
+            Some(1) => self,
+            _ => self.graph.apply(Cumsum { axis, reverse: false }, &[self]),
+        }
+    }
+}
+
+impl Op for Cumsum {
+    fn name(&self) -> &'static str {
+        "cumsum"
+    }
+
+    fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
+        if x[0].dtype == Dtype::U32 {
+            return Err("labels take no part in arithmetic".into());
+        }
+        match self.axis < x[0].shape.rank() {
+            true => Ok(x.to_vec()),
+            false => Err(format!("{} has no axis {}", x[0].shape, self.axis)),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Head
+    }
+
+    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
+        let back = Cumsum { reverse: !self.reverse, ..*self };
+        vec![Some(at.dy().graph.apply(back, &[at.dy()]))]
+    }
+
+    fn lower(&self, io: &Io, program: &mut Program) {
+        let (x, y) = (io.inputs[0], io.outputs[0]);
+        let dims = x.shape.storage().to_vec();
+        let last = x.shape.storage().last();
+        let along_rows = self.axis + 1 == dims.len();
+        let (terms, inner) = match along_rows {
+            true => (last.div_ceil(GROUP), 1),
+            false => {
+                (dims[self.axis], dims[self.axis + 1..dims.len() - 1].iter().product::<usize>() * last.div_ceil(GROUP))
+            }
+        };
+        let lines = x.shape.groups() / terms;
+        let shader = io
+            .shader("cumsum", include_str!("../../shaders/cumsum.wgsl"))
+            .constant("ALONG_ROWS", along_rows.into())
+            .constant("REVERSE", self.reverse.into());
+        program.push(
+            Dispatch::new(io.label, shader)
+                .read(x)
+                .write(y)
+                .param("lines", lines)
+                .param("terms", terms)
+                .param("inner", inner)
+                .param("last", last)
+                .flops(x.shape.len())
+                .fuse("epilogue", io.chain)
+                .workgroups(lines.div_ceil(64)),
+        );
+    }
+
+    #[cfg(feature = "reference")]
+    fn reference(&self, x: &[Array]) -> Vec<Array> {
+        let mut y = x[0].clone();
+        let d = y.shape[self.axis];
+        let inner: usize = y.shape.dims().skip(self.axis + 1).product();
+        for line in y.data.chunks_mut(d * inner) {
+            for i in inner..line.len() {
+                let (to, before) =
+                    if self.reverse { (line.len() - 1 - i, line.len() - 1 - i + inner) } else { (i, i - inner) };
+                line[to] += line[before];
+            }
+        }
+        vec![y]
+    }
+}
+
+/// Every kind of axis, in both directions.
+#[cfg(feature = "reference")]
+pub fn cases() -> Vec<Case> {
+    let shapes: [(&[usize], usize); 9] = [
+        (&[5, 17], 0),
+        (&[5, 17], 1),
+        (&[65], 0),
+        (&[3, 65, 1], 1),
+        (&[3, 65, 1], 0),
+        (&[2, 3, 5, 7], 1),
+        (&[2, 3, 5, 7], 2),
+        (&[2, 3, 5, 4], 3),
+        (&[257, 3], 0),
+    ];
+    let case =
+        |(shape, axis): (&[usize], usize), reverse| Case::new(Cumsum { axis, reverse }, [shape]).terms(shape[axis]);
+    shapes.into_iter().flat_map(|s| [false, true].map(|reverse| case(s, reverse))).collect()
+}

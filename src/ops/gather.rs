@@ -1,0 +1,181 @@
+//! Rows of a table by their indices: embeddings.
+
+use crate::{
+    Dtype, Precision, Shape,
+    dispatch::{Dispatch, Program},
+    op::{Backward, Io, Kind, Op, Type},
+    shape::GROUP,
+    tensor::Tensor,
+};
+#[cfg(feature = "reference")]
+use crate::{
+    graph::IGNORE,
+    reference::{Array, Case, Fill},
+};
+
+/// `table [rows, d] · indices [..] → [.., d]`
+#[derive(Debug, Clone, Copy)]
+struct Gather;
+
+/// The gradient of [`Gather`]: `dy [.., d] · indices [..] → [rows, d]`.
+#[derive(Debug, Clone, Copy)]
+struct Scatter {
+    rows: usize,
+}
+
+impl<'g> Tensor<'g> {
+    /// The table's rows that the indices name: `[rows, d] · [..] → [.., d]`. [`IGNORE`] gives a row of zeros, and an index
+    /// that is no row gives NaN, since a device cannot return an error: a training run stops there.
+    ///
+    /// The gradient of each row is summed in the order of the indices, without atomics, so it is the same each time. For
+    /// that each row looks through all indices: `rows · indices` comparisons beside `indices · d` additions.
+    ///
+    /// ```
+    /// # use halfgrad::{Graph, Precision};
+    /// let graph = Graph::new(Precision::F32);
+    /// let y = graph.input("table", [256, 64]).gather(graph.labels("text", [8, 32]));
+    /// assert_eq!(y.shape().to_string(), "[8, 32, 64]");
+    /// ```
+    #[track_caller]
+    pub fn gather(self, indices: Tensor<'g>) -> Tensor<'g> {
+        match self.shape().rank() {
+            2 => self.widened(|table| table.graph.apply(Gather, &[table, indices])),
+            _ => self.graph.apply(Gather, &[self, indices]),
+        }
+    }
+}
+
+/// A table and indices, or a gradient and indices.
+fn real_and_indices(x: &[Type]) -> Result<(), String> {
+    match (x[0].dtype, x[1].dtype) {
+        (Dtype::F32 | Dtype::F16, Dtype::U32) => Ok(()),
+        _ => Err("the table is real and the indices are labels".into()),
+    }
+}
+
+impl Op for Gather {
+    fn name(&self) -> &'static str {
+        "gather"
+    }
+
+    fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
+        real_and_indices(x)?;
+        if x[0].shape.rank() != 2 {
+            return Err("a table has two axes".into());
+        }
+        let dims: Vec<usize> = x[1].shape.dims().chain([x[0].shape.last()]).collect();
+        let shape = Shape::new(&dims).ok_or("the result is too large")?;
+        Ok(vec![Type { shape, ..x[0] }])
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Head
+    }
+
+    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
+        let rows = at.x[0].shape()[0];
+        vec![Some(at.dy().graph.apply(Scatter { rows }, &[at.dy(), at.x[1]])), None]
+    }
+
+    fn lower(&self, io: &Io, program: &mut Program) {
+        let (table, indices, y) = (io.inputs[0], io.inputs[1], io.outputs[0]);
+        let groups = y.shape.groups();
+        program.push(
+            Dispatch::new(io.label, io.shader("gather", include_str!("../../shaders/gather.wgsl")))
+                .read(table)
+                .read(indices)
+                .write(y)
+                .param("groups", groups)
+                .param("rows", table.shape[0])
+                .param("d", table.shape.last())
+                .param("last", indices.shape.storage().last())
+                .fuse("epilogue", io.chain)
+                .workgroups(groups.div_ceil(64)),
+        );
+    }
+
+    #[cfg(feature = "reference")]
+    fn reference(&self, x: &[Array]) -> Vec<Array> {
+        let [rows, d] = [0, 1].map(|k| x[0].shape[k]);
+        let row = |&index: &f64| match index as usize {
+            i if i < rows => x[0].data[i * d..(i + 1) * d].to_vec(),
+            _ if index == f64::from(IGNORE) => vec![0.0; d],
+            _ => vec![f64::NAN; d],
+        };
+        let dims: Vec<usize> = x[1].shape.dims().chain([d]).collect();
+        vec![Array::new(Shape::new(&dims).expect("inferred"), x[1].data.iter().flat_map(row).collect())]
+    }
+}
+
+impl Op for Scatter {
+    fn name(&self) -> &'static str {
+        "scatter"
+    }
+
+    fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
+        real_and_indices(x)?;
+        let shape = Shape::new(&[self.rows, x[0].shape.last()]).ok_or("the result is too large")?;
+        Ok(vec![Type { shape, ..x[0] }])
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Head
+    }
+
+    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
+        vec![Some(at.dy().graph.apply(Gather, &[at.dy(), at.x[1]])), None]
+    }
+
+    fn lower(&self, io: &Io, program: &mut Program) {
+        let (dy, indices, y) = (io.inputs[0], io.inputs[1], io.outputs[0]);
+        let d = dy.shape.last();
+        program.push(
+            Dispatch::new(io.label, io.shader("scatter", include_str!("../../shaders/scatter.wgsl")))
+                .read(dy)
+                .read(indices)
+                .write(y)
+                .param("rows", self.rows)
+                .param("d", d)
+                .param("last", indices.shape.storage().last())
+                .param("count", indices.shape.groups())
+                .flops(dy.shape.len())
+                .fuse("epilogue", io.chain)
+                .workgroups(self.rows * d.div_ceil(64 * GROUP)),
+        );
+    }
+
+    #[cfg(feature = "reference")]
+    fn reference(&self, x: &[Array]) -> Vec<Array> {
+        let d = x[0].shape.last();
+        let mut y = Array::from_fn(Shape::from([self.rows, d]), |_| 0.0);
+        for (dy, &index) in x[0].data.chunks(d).zip(&x[1].data).filter(|(_, i)| **i < self.rows as f64) {
+            let row = &mut y.data[index as usize * d..][..d];
+            row.iter_mut().zip(dy).for_each(|(y, dy)| *y += dy);
+        }
+        vec![y]
+    }
+}
+
+/// Indices of every rank, with padding and without, more than one look takes; rows that are wide and rows that nobody
+/// wants; indices that are no rows.
+#[cfg(feature = "reference")]
+pub fn cases() -> Vec<Case> {
+    let sizes: [([usize; 2], &[usize]); 8] = [
+        ([10, 4], &[5]),
+        ([3, 5], &[17]),
+        ([65, 2], &[2, 3]),
+        ([1, 3], &[1]),
+        ([7, 17], &[3, 5, 1]),
+        ([2, 300], &[2, 2, 3]),
+        ([5, 3], &[]),
+        ([3, 6], &[5, 1025]),
+    ];
+    let of = |([rows, d], indices): ([usize; 2], &[usize])| {
+        let n = indices.iter().product();
+        let dy: Vec<usize> = indices.iter().copied().chain([d]).collect();
+        [Case::new(Gather, [&[rows, d], indices]).terms(n), Case::new(Scatter { rows }, [&dy, indices]).terms(n)]
+            .map(|c| c.fill(1, Fill::Labels(rows as u32)))
+    };
+    let no_row = Case::new(Gather, [&[5, 3], &[17]]).fill(1, Fill::Labels(10)).not_smooth();
+    sizes.into_iter().flat_map(of).chain([no_row]).collect()
+}
