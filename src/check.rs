@@ -33,8 +33,8 @@ impl Op for Shared {
     fn lower(&self, io: &Io, program: &mut Program) {
         self.0.lower(io, program);
     }
-    fn identity_at_inference(&self) -> bool {
-        self.0.identity_at_inference()
+    fn hands_on(&self, inference: bool) -> Option<usize> {
+        self.0.hands_on(inference)
     }
     fn reference(&self, x: &[Array]) -> Vec<Array> {
         self.0.reference(x)

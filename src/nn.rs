@@ -1,7 +1,7 @@
 //! Layers and networks, as functions of tensors: a name owns its weights.
 
 use crate::{
-    Init, Shape, Tensor,
+    Dtype, Init, Shape, Tensor,
     ops::{Conv2d, Padding, Pool2d},
 };
 
@@ -20,6 +20,87 @@ pub fn linear<'g>(name: &str, x: Tensor<'g>, out: usize) -> Tensor<'g> {
     let weight = x.graph.weight(&format!("{name}.weight"), [x.shape().last(), out], Init::Kaiming);
     let bias = x.graph.weight(&format!("{name}.bias"), [out], Init::Constant(0.0));
     x.matmul(weight) + bias
+}
+
+/// What normalisation adds to variances: 1e-5, and where arithmetic is 16 bit 1e-3, since f16 holds 1e-5 as a subnormal
+/// number, if at all.
+fn epsilon(x: Tensor) -> f32 {
+    if x.graph.precision().acc() == Dtype::F16 { 1e-3 } else { 1e-5 }
+}
+
+/// `name.weight` (ones) and `name.bias` (zeros), of the shape of the last axis.
+#[track_caller]
+fn affine<'g>(name: &str, x: Tensor<'g>) -> (Tensor<'g>, Tensor<'g>) {
+    let weight = |part, value| x.graph.weight(&format!("{name}.{part}"), [x.shape().last()], Init::Constant(value));
+    (weight("weight", 1.0), weight("bias", 0.0))
+}
+
+/// Batch normalisation (arXiv 1502.03167), `[.., c] → [.., c]`: each channel with mean 0 and variance 1 over all else, times
+/// `name.weight`, plus `name.bias`.
+///
+/// Plans that infer take the running averages of mean and variance instead: the states `name.running_mean` (zero at
+/// first) and `name.running_var` (one), which each training step moves by a tenth towards the batch's mean and its
+/// variance as an estimate of the population's, Σ (x − mean)² / (n − 1). They are f32 unless everything is 16 bit; a
+/// skipped step leaves them, and a statistic that is Inf or NaN is not taken in. See
+/// [`Graph::average`](crate::Graph::average).
+///
+/// ```
+/// # use halfgrad::{Graph, Precision, nn};
+/// let graph = Graph::new(Precision::F16);
+/// let y = nn::batch_norm("bn1", graph.input("x", [64, 28, 28, 32])).relu();
+/// assert_eq!((y.shape().last(), graph.weights().len(), graph.states().len()), (32, 2, 2));
+/// ```
+#[track_caller]
+pub fn batch_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
+    batch_norm_with(name, x, 0.1, epsilon(x))
+}
+
+/// [`batch_norm`] whose running averages move by the share `momentum`, and with `epsilon` added to the variance.
+#[track_caller]
+pub fn batch_norm_with<'g>(name: &str, x: Tensor<'g>, momentum: f32, epsilon: f32) -> Tensor<'g> {
+    let (weight, bias) = affine(name, x);
+    let running = |part, value| x.graph.state(&format!("{name}.{part}"), [x.shape().last()], Init::Constant(value));
+    let states = [running("running_mean", 0.0), running("running_var", 1.0)];
+    let (mean, variance) = x.moments(0..x.shape().rank().saturating_sub(1));
+    let n = (x.shape().len() / x.shape().last()) as f32;
+    let unbiased = variance * (n / (n - 1.0).max(1.0));
+    for (state, found) in states.into_iter().zip([mean, unbiased]) {
+        x.graph.average(state, found.reshape(state.shape()), momentum);
+    }
+    let [mean, variance] = [(mean, states[0]), (variance, states[1])].map(|(m, s)| m.at_inference(s.reshape(m.shape())));
+    x.standardize((mean, variance), epsilon, weight, bias)
+}
+
+/// Layer normalisation (arXiv 1607.06450), `[.., d] → [.., d]`: each row with mean 0 and variance 1, times `name.weight`, plus
+/// `name.bias`.
+#[track_caller]
+pub fn layer_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
+    let (weight, bias) = affine(name, x);
+    let last = x.shape().rank().saturating_sub(1);
+    x.standardize(x.moments(last..last + 1), epsilon(x), weight, bias)
+}
+
+/// Root mean square normalisation (arXiv 1910.07467), `[.., d] → [.., d]`: each row over the root of its mean square, times
+/// `name.weight`.
+#[track_caller]
+pub fn rms_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
+    let weight = x.graph.weight(&format!("{name}.weight"), [x.shape().last()], Init::Constant(1.0));
+    let last = x.shape().rank().saturating_sub(1);
+    x.standardize(x.moments_about_zero(last..last + 1), epsilon(x), weight, x.number(0.0))
+}
+
+/// Group normalisation (arXiv 1803.08494), `[n, .., c] → [n, .., c]`: of each sample, each of so many groups of neighbouring
+/// channels with mean 0 and variance 1, times `name.weight`, plus `name.bias`.
+#[track_caller]
+pub fn group_norm<'g>(name: &str, x: Tensor<'g>, groups: usize) -> Tensor<'g> {
+    let (weight, bias) = affine(name, x);
+    x.standardize(x.group_moments(groups), epsilon(x), weight, bias)
+}
+
+/// Instance normalisation (arXiv 1607.08022), `[n, .., c] → [n, .., c]`: [`group_norm`] with each channel a group of its own.
+#[track_caller]
+pub fn instance_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
+    group_norm(name, x, x.shape().last())
 }
 
 /// A multi-layer perceptron: `fc1`, `fc2`, … with relu between them; samples of any shape, `[n, ..] → [n, classes]`.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use crate::{
     Dtype, Error, Gpu, LossScale, Port, Precision, Result, Shape, Tensor, Weights,
     data::Dataset,
-    dispatch::{Access, Operand, Program, Source},
+    dispatch::{Access, Operand, Program},
     gpu::{self, Executable, Reading},
     graph::{Graph, Origin, Value},
     lower::{self, CLOCK_WORDS, FLAG_WORDS, LOSSES, Lowered, Request, Training},
@@ -247,13 +247,7 @@ impl Plan {
 
     async fn new(gpu: &Gpu, weights: &Weights, graph: &Graph, lowered: Lowered) -> Result<Self> {
         weights.belong_to(graph, gpu)?;
-        let (chunks, masters) = weights.chunks();
-        let executable = Executable::new(gpu, &lowered.program, |source| match source {
-            Source::Weights(c) => chunks[c].clone(),
-            Source::Master(c) => masters[c].clone(),
-            Source::Plan => unreachable!("made by the executable"),
-        })
-        .await?;
+        let executable = Executable::new(gpu, &lowered.program, |source| weights.buffer(source).clone()).await?;
         for (i, b) in lowered.program.buffers.iter().enumerate() {
             if let Some(values) = b.initial {
                 let dtype = if b.bytes == 8 { Dtype::F16 } else { Dtype::F32 };

@@ -140,6 +140,41 @@ pub(super) fn lanes(terms: usize) -> u32 {
     (terms / 8).clamp(1, 64).next_power_of_two() as u32
 }
 
+/// How a run of axes lies in memory, in groups.
+pub(super) struct Run {
+    /// Whether the last stored axis is among them: four results are four rows, each a run of groups. Else over
+    /// columns: a result is a group of columns.
+    pub rows: bool,
+    /// Groups that one result is made of.
+    pub terms: usize,
+    /// Groups between two terms of a column.
+    pub inner: usize,
+    /// Length of the last stored axis.
+    pub last: usize,
+}
+
+impl Run {
+    pub(super) fn new(x: Shape, axes: (usize, usize)) -> Self {
+        let dims = x.storage().to_vec();
+        let (first, end) = (axes.0.min(dims.len()), axes.1.min(dims.len()));
+        let last = dims.last().copied().unwrap_or(1);
+        let product = |d: &[usize]| d.iter().product::<usize>();
+        let groups_in = |d: &[usize]| if d.is_empty() { 1 } else { product(&d[..d.len() - 1]) * last.div_ceil(GROUP) };
+        let rows = end == dims.len();
+        let (terms, inner) = match rows {
+            true => (groups_in(&dims[first..]), 1),
+            false => (product(&dims[first..end]), groups_in(&dims[end..])),
+        };
+        Run { rows, terms, inner, last }
+    }
+}
+
+/// The dispatch that sums what several workgroups left of `y`, `[parts, ..]` for `[..]`.
+pub(super) fn sum_of_parts(io: &Io, x: Operand, y: Operand) -> Dispatch {
+    let whole = Operand { shape: Shape::from([y.shape.stored()]), ..y };
+    Reduce { fold: Fold::Sum(1.0), axes: (0, 1), wide: false, to: None }.dispatch(io, x, whole)
+}
+
 impl Reduce {
     fn kept(&self, shape: Shape) -> Shape {
         shape.keep(&(self.axes.0..self.axes.1).collect::<Vec<_>>())
@@ -224,17 +259,7 @@ impl Op for Reduce {
 impl Reduce {
     /// The dispatch that folds `x` into `y`.
     fn dispatch(&self, io: &Io, x: Operand, y: Operand) -> Dispatch {
-        let dims = x.shape.storage().to_vec();
-        let (first, end) = (self.axes.0.min(dims.len()), self.axes.1.min(dims.len()));
-        let last = dims.last().copied().unwrap_or(1);
-        let product = |d: &[usize]| d.iter().product::<usize>();
-        // Over rows: four results are four rows, each a run of groups. Over columns: a result is a group of columns.
-        let rows = end == dims.len();
-        let groups_in = |d: &[usize]| if d.is_empty() { 1 } else { product(&d[..d.len() - 1]) * last.div_ceil(GROUP) };
-        let (terms, inner) = match rows {
-            true => (groups_in(&dims[first..]), 1),
-            false => (product(&dims[first..end]), groups_in(&dims[end..])),
-        };
+        let Run { rows, terms, inner, last } = Run::new(x.shape, self.axes);
         let groups = y.shape.groups();
         let lanes = lanes(terms);
         let mut shader = io
