@@ -27,6 +27,7 @@ static LIBRARY: &[(&str, &str)] = &[
     ("labels", include_str!("../../shaders/lib/labels.wgsl")),
     ("lanes", include_str!("../../shaders/lib/lanes.wgsl")),
     ("math", include_str!("../../shaders/lib/math.wgsl")),
+    ("parts", include_str!("../../shaders/lib/parts.wgsl")),
     ("random", include_str!("../../shaders/lib/random.wgsl")),
     ("resample", include_str!("../../shaders/lib/resample.wgsl")),
     ("tail", include_str!("../../shaders/lib/tail.wgsl")),
