@@ -149,8 +149,13 @@ fn odd_shapes_are_normalised_too() {
     let graph = Graph::new(Precision::F32);
     let row = graph.input("row", [5]);
     let (lone, one) = (graph.input("lone", [5, 1]), graph.input("one", [1, 1]));
-    let wanted =
-        [row.layer_norm(1e-5), row.rms_norm(1e-5), lone.layer_norm(1e-5), one.layer_norm(1e-5), nn::layer_norm("l", lone)];
+    let wanted = [
+        row.layer_norm(1e-5),
+        row.rms_norm(1e-5),
+        lone.layer_norm(1e-5),
+        one.layer_norm(1e-5),
+        nn::layer_norm("l", lone),
+    ];
     let d = graph.grad(wanted[0] * row, &[row])[0];
     let weights = Weights::init(&gpu, &graph, 0).unwrap();
     let mut plan = Plan::infer(&gpu, &weights, [&wanted[..], &[d]].concat()).unwrap();
