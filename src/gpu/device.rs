@@ -76,10 +76,14 @@ fn kind(info: &wgpu::AdapterInfo) -> Kind {
 }
 
 /// Where an adapter stands in the default order: kind first, then what can do f16, then native APIs before GL.
+/// `WGPU_POWER_PREF=low` puts integrated GPUs before discrete ones.
 fn rank(adapter: &wgpu::Adapter) -> impl Ord {
     let info = adapter.get_info();
+    let kind = kind(&info);
+    let thrifty = wgpu::PowerPreference::from_env() == Some(wgpu::PowerPreference::LowPower);
+    let second = thrifty && kind == Kind::Discrete;
     let f16 = adapter.features().contains(wgpu::Features::SHADER_F16);
-    (kind(&info), !f16, info.backend == wgpu::Backend::Gl)
+    (kind > Kind::Integrated, second, kind, !f16, info.backend == wgpu::Backend::Gl)
 }
 
 /// The place in `found` of the adapter that `choice` takes.
