@@ -67,7 +67,8 @@ pub fn batch_norm_with<'g>(name: &str, x: Tensor<'g>, momentum: f32, epsilon: f3
     for (state, found) in states.into_iter().zip([mean, unbiased]) {
         x.graph.average(state, found.reshape(state.shape()), momentum);
     }
-    let [mean, variance] = [(mean, states[0]), (variance, states[1])].map(|(m, s)| m.at_inference(s.reshape(m.shape())));
+    let [mean, variance] =
+        [(mean, states[0]), (variance, states[1])].map(|(m, s)| m.at_inference(s.reshape(m.shape())));
     x.standardize((mean, variance), epsilon, weight, bias)
 }
 

@@ -125,7 +125,7 @@ fn layers_agree_with_loops_in_every_precision() {
             // The one value of an instance without places is its mean.
             for precision in PRECISIONS.into_iter().filter(|_| layer.name != "instance" || dims.len() > 2) {
                 if gpu().caps().supports(precision).is_ok() {
-                    let relative = [2e-5, 4e-3, 1e-1][PRECISIONS.iter().position(|p| *p == precision).unwrap()];
+                    let relative = [1e-5, 1e-3, 3e-2][PRECISIONS.iter().position(|p| *p == precision).unwrap()];
                     agrees(layer, dims, 0.0, precision, relative);
                 }
             }
@@ -138,7 +138,7 @@ fn layers_agree_with_loops_in_every_precision() {
 fn a_large_mean_takes_no_digits() {
     for layer in LAYERS.iter().filter(|l| l.name != "rms") {
         for dims in [&[2, 40, 5, 33][..], &[9, 7, 1002]] {
-            agrees(layer, dims, 100.0, Precision::F32, 1e-4);
+            agrees(layer, dims, 100.0, Precision::F32, 3e-5);
         }
     }
 }
@@ -149,8 +149,13 @@ fn odd_shapes_are_normalised_too() {
     let graph = Graph::new(Precision::F32);
     let row = graph.input("row", [5]);
     let (lone, one) = (graph.input("lone", [5, 1]), graph.input("one", [1, 1]));
-    let wanted =
-        [row.layer_norm(1e-5), row.rms_norm(1e-5), lone.layer_norm(1e-5), one.layer_norm(1e-5), nn::layer_norm("l", lone)];
+    let wanted = [
+        row.layer_norm(1e-5),
+        row.rms_norm(1e-5),
+        lone.layer_norm(1e-5),
+        one.layer_norm(1e-5),
+        nn::layer_norm("l", lone),
+    ];
     let d = graph.grad(wanted[0] * row, &[row])[0];
     let weights = Weights::init(&gpu, &graph, 0).unwrap();
     let mut plan = Plan::infer(&gpu, &weights, [&wanted[..], &[d]].concat()).unwrap();

@@ -147,6 +147,45 @@ fn statistics_that_are_not_finite_are_not_taken_in() {
     }
 }
 
+#[test]
+fn a_skipped_step_leaves_states_as_it_leaves_weights() {
+    let gpu = gpu();
+    let graph = Graph::new(Precision::MIXED);
+    let y = nn::batch_norm("bn1", graph.input("x", SHAPE));
+    // Under a loss scale of 2^16 no f16 holds the first gradients.
+    let loss = (y * graph.input("u", [1])).sum_all();
+    let weights = Weights::init(&gpu, &graph, 0).unwrap();
+    let mut plan = Plan::train(&gpu, &weights, loss, Sgd::new(0.0)).unwrap();
+    plan.write("x", &batch(0)).unwrap();
+    plan.write("u", &[100.0]).unwrap();
+    plan.run();
+    assert_eq!((plan.progress().wait().unwrap().skipped, state(&weights, "bn1.running_var")), (1, vec![1.0; 6]));
+    plan.write("u", &[1e-3]).unwrap();
+    plan.run();
+    close(&state(&weights, "bn1.running_var"), &host(1)[1], 1e-5);
+}
+
+#[test]
+fn a_batch_may_be_one_sample() {
+    let gpu = gpu();
+    for precision in [Precision::F32, Precision::F16] {
+        let graph = Graph::new(precision);
+        let x = graph.input("x", [1, 3]);
+        let y = nn::batch_norm("bn1", x);
+        let weights = Weights::init(&gpu, &graph, 0).unwrap();
+        let mut plan = Plan::train(&gpu, &weights, y.sum_all(), Sgd::new(0.0)).unwrap();
+        plan.write(x, &[10.0, 20.0, -30.0]).unwrap();
+        plan.run();
+        close(&state(&weights, "bn1.running_mean"), &[1.0, 2.0, -3.0], 1e-6);
+        close(&state(&weights, "bn1.running_var"), &[0.9; 3], 1e-6);
+        let mut plan = Plan::infer(&gpu, &weights, [y]).unwrap();
+        plan.write(x, &[1.0, 2.0, 6.0]).unwrap();
+        plan.run();
+        let expected = [0.0, 0.0, 9.0 / (0.9f64 + 1e-5).sqrt()];
+        close(&plan.read(y).unwrap().wait().unwrap(), &expected, 1e-3);
+    }
+}
+
 /// Readers before and after the assignment in the graph, a swap, a count.
 #[test]
 fn all_of_a_step_reads_the_old_value() {

@@ -373,17 +373,20 @@ impl Op for Standardize {
             (sums[0], sums[1])
         };
         let by_row = axes.1 == rank && gain.shape().len().max(bias.shape().len()) > 1;
-        let ((of_rstd, of_mean), (of_gain, of_bias)) = if by_row {
+        let (of_x, of_mean, of_rstd, of_gain, of_bias) = if by_row {
             let weight = gain.broadcast_to([x.shape().last()]).cast(wide);
-            (sums(axes, Factor::OnBoth, weight), sums((0, rank - 1), Factor::OnFirst, rstd))
+            let (of_rstd, of_rest) = sums(axes, Factor::OnBoth, weight);
+            let (of_gain, of_bias) = sums((0, rank - 1), Factor::OnFirst, rstd);
+            (dy * rstd * gain, -(of_rest * rstd), of_rstd, of_gain, of_bias)
         } else {
             // Gain and bias are the same all along the axes.
             let (first, second) = sums(axes, Factor::None, mean);
-            ((first * gain, second * gain), (first * rstd, second))
+            let scale = rstd * gain;
+            (dy * scale, -(second * scale), first * gain, first * rstd, second)
         };
         vec![
-            Some(dy * rstd * gain),
-            Some(-(of_mean * rstd)),
+            Some(of_x),
+            Some(of_mean),
             Some(of_rstd),
             Some(of_gain.sum_to(gain.shape())),
             Some(of_bias.sum_to(bias.shape())),
