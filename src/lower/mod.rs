@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    Dtype, Error, Graph, Result, Shape,
+    Dtype, Error, Graph, Result, Shape, Tensor,
     arena::Arena,
     caps::Caps,
     dispatch::*,
@@ -290,11 +290,7 @@ fn control_buffers(program: &mut Program, request: &Request) -> Control {
 /// Gives each weight and state its place in the arena of its kind.
 fn place_weights(request: &Request, program: &mut Program, places: &mut Places) -> Result<()> {
     let (graph, precision) = (request.graph, request.graph.precision());
-    let kinds: [(_, _, _, fn(usize) -> Source); 2] = [
-        ("w", graph.weights(), precision.storage, Source::Weights),
-        ("state", graph.states(), precision.wide(), Source::States),
-    ];
-    for (name, tensors, dtype, source) in kinds {
+    let mut place = |tensors: Vec<Tensor>, name: &str, dtype: Dtype, source: fn(usize) -> Source| -> Result<()> {
         let shapes: Vec<Shape> = tensors.iter().map(|t| t.shape()).collect();
         let arena = Arena::new(&shapes, request.caps.binding_bytes)?;
         let first = program.buffers.len();
@@ -305,8 +301,10 @@ fn place_weights(request: &Request, program: &mut Program, places: &mut Places) 
             let offset = (group * crate::shape::GROUP * dtype.bytes()) as u64;
             places.operands.insert(t.value, Operand { buffer: first + chunk, offset, shape: t.shape(), dtype });
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    place(graph.weights(), "w", precision.storage, Source::Weights)?;
+    place(graph.states(), "state", precision.wide(), Source::States)
 }
 
 /// Gives each input a buffer that the host writes.

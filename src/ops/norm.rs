@@ -465,13 +465,15 @@ impl Op for StandardizeBackward {
 /// Rows and columns, few and many, in one part and in several, with padding and without.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<Case> {
-    let shapes: [(&[usize], (usize, usize)); 16] = [
+    let shapes: [(&[usize], (usize, usize)); 19] = [
         (&[3], (0, 1)),
         (&[1, 5], (1, 2)),
         (&[5, 17], (1, 2)),
         (&[2, 3, 65], (2, 3)),
         (&[5, 257], (1, 2)),
         (&[3, 1000], (1, 2)),
+        (&[257, 17], (1, 2)),
+        (&[1000, 3], (1, 2)),
         (&[3, 5, 7], (1, 3)),
         (&[1, 3], (0, 1)),
         (&[5, 17], (0, 1)),
@@ -479,6 +481,7 @@ pub fn cases() -> Vec<Case> {
         (&[3, 5, 5, 1], (0, 3)),
         (&[2, 5, 13, 3], (0, 3)),
         (&[3, 5, 17, 65], (1, 3)),
+        (&[3, 1000], (0, 1)),
         (&[257, 17], (0, 1)),
         (&[1000, 65], (0, 1)),
         (&[7, 10, 100, 3], (0, 3)),
