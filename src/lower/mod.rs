@@ -86,6 +86,8 @@ pub(crate) struct Reached {
     assignments: Vec<Assignment>,
     inference: bool,
     fusion: bool,
+    /// The type of statistics.
+    wide: Dtype,
 }
 
 /// The nodes `from`, and all that they depend on; a node that hands on an operand depends on no other.
@@ -136,7 +138,8 @@ impl Reached {
                 consumers.entry(v.node).or_default().push((n, v.output));
             }
         }
-        Reached { nodes, consumers, wanted, assignments, inference, fusion: request.fusion }
+        let wide = request.graph.precision().wide();
+        Reached { nodes, consumers, wanted, assignments, inference, fusion: request.fusion, wide }
     }
 
     fn kind(&self, n: usize) -> Kind {
@@ -145,6 +148,13 @@ impl Reached {
             Origin::Op(op) => op.kind(),
             _ => Kind::Kernel,
         }
+    }
+
+    /// Whether a value of this type can be read by what is fused behind node `n`.
+    fn can_load(&self, n: usize, dtype: Dtype) -> bool {
+        let node = &self.nodes[&n];
+        let wide = dtype == self.wide && matches!(&node.origin, Origin::Op(op) if op.loads_wide());
+        wide || dtype == node.outputs[0].dtype
     }
 
     fn is_wanted(&self, n: usize) -> bool {
