@@ -3,7 +3,7 @@
 mod common;
 
 use halfgrad::{
-    Caps, Gpu, Graph, Init, Plan, Precision, Sgd, Tensor, Weights,
+    Caps, Gpu, Graph, Init, Plan, Precision, Sgd, Tensor, Weights, data,
     dispatch::Access,
     nn,
     plan::{Options, lower_training},
@@ -102,6 +102,34 @@ fn running_averages_are_the_hosts_survive_a_file_and_serve_inference() {
             close(&found, &expected(&batch(9), &[means.clone(), variances.clone()]), relative);
         }
         close(&state(&weights, "bn1.running_mean"), &means, relative);
+    }
+}
+
+/// Two epochs of digits, evaluated with the running averages.
+#[test]
+fn a_normalised_network_learns_in_every_precision() {
+    let gpu = gpu();
+    let digits = data::digits();
+    for precision in PRECISIONS.into_iter().filter(|&p| gpu.caps().supports(p).is_ok()) {
+        let graph = Graph::new(precision);
+        let x = graph.input("x", [64, 8, 8, 1]);
+        let h = nn::batch_norm("bn1", nn::conv2d("conv1", x, 12, 3)).relu().max_pool(2);
+        let h = nn::layer_norm("ln", nn::linear("fc1", h.flatten(), 32)).relu();
+        let logits = nn::linear("fc2", h, 10);
+        let loss = logits.cross_entropy(graph.labels("label", [64]));
+        let weights = Weights::init(&gpu, &graph, 1).unwrap();
+        let mut plan = Plan::train(&gpu, &weights, loss, Sgd::new(0.05).momentum(0.9)).unwrap();
+        for epoch in 0..2 {
+            for batch in digits.train.batches(64).unwrap().shuffled(epoch) {
+                plan.write("x", &batch.images).unwrap();
+                plan.write("label", &batch.labels).unwrap();
+                plan.run();
+            }
+        }
+        let losses = plan.losses().wait().unwrap();
+        let mut infer = Plan::infer(&gpu, &weights, [logits]).unwrap();
+        let accuracy = infer.evaluate("x", logits, &digits.test).unwrap().accuracy;
+        assert!(accuracy > 0.88, "{precision}: accuracy {accuracy} after losses {losses:?}");
     }
 }
 

@@ -92,7 +92,8 @@ impl<'g> Tensor<'g> {
     }
 
     /// (x − mean) / √(variance + ε) · gain + bias. Mean and variance are as [`moments`](Self::moments) makes them; gain
-    /// and bias have the shape of the last axis, or are numbers. The variance's gradient counts too.
+    /// and bias have the shape of the last axis, or are numbers. The gradient goes to each of them; there is no second
+    /// one. An ε that f16 holds not at all or as a subnormal number is among the program's warnings in strict 16 bit.
     #[track_caller]
     pub fn standardize(
         self,
