@@ -1,5 +1,6 @@
 // Convolution as an implicit product: rows are the result's pixels, the sum runs over taps and the image's channels.
 #import conv
+#import gemm
 
 @group(0) @binding(0) var<storage, read> a: array<elem4>;       // image [n, h, w, c]
 @group(0) @binding(1) var<storage, read> b: array<elem4>;       // weights [kh, kw, c / members, o]
@@ -27,5 +28,5 @@ fn place(i: u32, r: u32, j: u32, member: u32) -> u32 {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    convolve(workgroup, lane, p.o);
+    gemm(linear_id(workgroup) * 64u + lane, p.members, p.down, p.wide, p.taps, p.steps, p.o);
 }

@@ -1,6 +1,7 @@
 // A convolution's gradient to its image, or transposed convolution: rows are the image's pixels, the sum runs over taps
 // and the result's channels. A tap counts where the stride divides the way back to the result.
 #import conv
+#import gemm
 
 @group(0) @binding(0) var<storage, read> a: array<elem4>;       // result [n, oh, ow, o]
 @group(0) @binding(1) var<storage, read> b: array<elem4>;       // weights [kh, kw, c / members, o]
@@ -32,5 +33,5 @@ fn place(i: u32, r: u32, j: u32, member: u32) -> u32 {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    convolve(workgroup, lane, p.c);
+    gemm(linear_id(workgroup) * 64u + lane, p.members, p.down, p.wide, p.taps, p.steps, p.c);
 }

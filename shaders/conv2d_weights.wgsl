@@ -1,6 +1,7 @@
 // A convolution's gradient to its weights: rows are (tap, channel of the image), columns the result's channels. The
 // matrices summed are the result's rows of pixels, and each is summed over its columns.
 #import conv
+#import gemm
 
 @group(0) @binding(0) var<storage, read> a: array<elem4>;       // image [n, h, w, c]
 @group(0) @binding(1) var<storage, read> b: array<elem4>;       // result [n, oh, ow, o]
@@ -42,5 +43,5 @@ fn place(i: u32, r: u32, j: u32, member: u32) -> u32 {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    convolve(workgroup, lane, p.o);
+    gemm(linear_id(workgroup) * 64u + lane, p.members, p.down, p.wide, p.taps, p.steps, p.o);
 }

@@ -1,9 +1,8 @@
-// Sum or largest value over a run of axes. LANES invocations share one group of four results; their parts are
-// combined in a fixed order, so that the same sums come out each time.
+// Sum or largest value over a run of axes; LANES invocations share one group of four results.
 #import grid
+#import parts
 #import tail
 
-const LANES: u32 = 1u;     // invocations a group of results: a power of two, at most 64
 const OVER_ROWS: u32 = 1u; // whether the last axis is among those that vanish
 const MAX: u32 = 0u;       // largest value instead of sum
 
@@ -19,8 +18,6 @@ struct Params {
     factor: f32,   // on the sum
 }
 @group(1) @binding(0) var<uniform> p: Params;
-
-var<workgroup> parts: array<vec4<acc>, 64>;
 
 fn combine(u: vec4<acc>, v: vec4<acc>) -> vec4<acc> {
     if MAX == 1u {
@@ -61,28 +58,18 @@ fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let g = linear_id(workgroup) * (64u / LANES) + lane % (64u / LANES);
-    let part = lane / (64u / LANES);
+    let g = linear_id(workgroup) * RESULTS + lane % RESULTS;
     var v = vec4<acc>();
     if g < p.groups {
         if MAX == 1u {
             v = term(g, 0u);
         }
-        for (var k = part; k < p.terms; k += LANES) {
+        for (var k = lane / RESULTS; k < p.terms; k += LANES) {
             v = combine(v, term(g, k));
         }
     }
-    if LANES > 1u {
-        parts[lane] = v;
-        for (var half = LANES / 2u; half > 0u; half /= 2u) {
-            workgroupBarrier();
-            if part < half {
-                v = combine(v, parts[lane + half * (64u / LANES)]);
-                parts[lane] = v;
-            }
-        }
-    }
-    if part == 0u && g < p.groups {
+    v = combined(v, lane);
+    if lane < RESULTS && g < p.groups {
         y[g] = pack4(tail(epilogue(g, v * acc(p.factor)), g, p.last_out));
     }
 }

@@ -17,6 +17,7 @@ struct Params {
 @group(1) @binding(0) var<uniform> p: Params;
 
 var<workgroup> found: array<u32, 64>;
+var<workgroup> words: array<atomic<u32>, 2>; // which of them are not zero
 
 fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
     //: epilogue
@@ -27,13 +28,14 @@ fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
 // Of eight groups of indices from `first` on, those that are `row`, a bit each.
 fn search(row: u32, first: u32) -> u32 {
     let across = (p.last + 3u) / 4u;
+    var column = first % across;
     var bits = 0u;
     for (var k = 0u; k < 8u && first + k < p.count; k++) {
         // Padding holds zeros, which are no indices.
-        let lanes = vec4((first + k) % across * 4u) + vec4(0u, 1u, 2u, 3u);
-        let is_row = (indices[first + k] == vec4(row)) & (lanes < vec4(p.last));
+        let is_row = (indices[first + k] == vec4(row)) & (vec4(4u * column) + vec4(0u, 1u, 2u, 3u) < vec4(p.last));
         let one = select(vec4(0u), vec4(1u, 2u, 4u, 8u), is_row);
         bits |= (one.x | one.y | one.z | one.w) << (4u * k);
+        column = select(column + 1u, 0u, column + 1u == across);
     }
     return bits;
 }
@@ -48,14 +50,25 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var v = vec4<acc>();
     for (var first = 0u; first < p.count; first += 512u) {
         workgroupBarrier(); // what was found before was used
-        found[lane] = search(row, first + 8u * lane);
+        let bits = search(row, first + 8u * lane);
+        found[lane] = bits;
+        if lane < 2u {
+            atomicStore(&words[lane], 0u);
+        }
         workgroupBarrier();
-        for (var word = 0u; word < 64u; word++) {
-            for (var bits = found[word]; bits != 0u; bits &= bits - 1u) {
-                let place = 4u * first + 32u * word + firstTrailingBit(bits);
-                let i = place - place / padded * (padded - p.last);
-                if q < across {
-                    v += unpack4(dy[i * across + q]);
+        if bits != 0u {
+            atomicOr(&words[lane / 32u], 1u << (lane % 32u));
+        }
+        workgroupBarrier();
+        for (var half = 0u; half < 2u; half++) {
+            for (var some = atomicLoad(&words[half]); some != 0u; some &= some - 1u) {
+                let word = 32u * half + firstTrailingBit(some);
+                for (var these = found[word]; these != 0u; these &= these - 1u) {
+                    let place = 4u * first + 32u * word + firstTrailingBit(these);
+                    let i = place - place / padded * (padded - p.last);
+                    if q < across {
+                        v += unpack4(dy[i * across + q]);
+                    }
                 }
             }
         }

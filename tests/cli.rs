@@ -109,7 +109,7 @@ fn bad_flags_get_one_line_and_code_2() {
     refuses("study --optimizer adam --momentum 0.9", "only sgd");
     refuses("study --lrr 1", "a similar argument exists: '--lr'");
     refuses("study --save-every 5", "--out");
-    refuses("plan --hidden 4000000,4000000", "too large");
+    refuses("plan --hidden 4000000,4000000", "more values than a tensor may have");
     refuses("plan --precision half", "no precision \"half\"");
     refuses("plan --input 8,0", "no whole number");
     refuses("trian", "unrecognized subcommand");

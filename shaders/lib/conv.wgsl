@@ -1,5 +1,4 @@
 // The uniforms of a convolution, and how image and result lie to each other.
-#import gemm
 
 struct Params {
     members: u32, // groups of channels
@@ -44,8 +43,4 @@ fn pixels(number: vec4<u32>, height: u32, width: u32) -> Pixels {
     let row = number / vec4(width);
     let n = row / vec4(height);
     return Pixels(n, row - n * height, number - row * width);
-}
-
-fn convolve(workgroup: vec3<u32>, lane: u32, last: u32) {
-    gemm(linear_id(workgroup) * 64u + lane, p.members, p.down, p.wide, p.taps, p.steps, last);
 }

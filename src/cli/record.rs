@@ -70,6 +70,9 @@ pub struct Data {
     pub classes: usize,
     pub mean: f32,
     pub std: f32,
+    /// For the digits: the row of `data/digits.csv.gz` of each training sample, then of each test sample.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<Vec<u32>>,
 }
 
 #[derive(Debug, Serialize)]

@@ -45,7 +45,7 @@ pub fn run(args: &StudyArgs) -> anyhow::Result<()> {
     let runs = train(args, &gpu, &data, &setup, &precisions, args.seed..=last)?;
     print(&table::render(&runs))?;
     match &args.out {
-        Some(folder) => write(folder, &gpu, &data, &setup, &runs),
+        Some(folder) => write(args, folder, &gpu, &data, &setup, &runs),
         None => Ok(()),
     }
 }
@@ -177,7 +177,15 @@ fn train(
     Ok(compared)
 }
 
-fn write(folder: &Path, gpu: &Gpu, data: &Split, setup: &Setup, runs: &[Compared]) -> anyhow::Result<()> {
+fn write(
+    args: &StudyArgs,
+    folder: &Path,
+    gpu: &Gpu,
+    data: &Split,
+    setup: &Setup,
+    runs: &[Compared],
+) -> anyhow::Result<()> {
+    let embedded = args.data == "digits";
     let (sample, classes) = (data.train.shape(), data.train.classes());
     let adapter = record::Adapter::of_gpu(gpu);
     let study = record::Study {
@@ -192,6 +200,7 @@ fn write(folder: &Path, gpu: &Gpu, data: &Split, setup: &Setup, runs: &[Compared
             classes,
             mean: data.mean,
             std: data.std,
+            rows: embedded.then(halfgrad::data::digits_order),
         },
         network: record::Network {
             model: super::describe(&setup.model, sample, classes),

@@ -28,6 +28,7 @@ static LIBRARY: &[(&str, &str)] = &[
     ("lanes", include_str!("../../shaders/lib/lanes.wgsl")),
     ("math", include_str!("../../shaders/lib/math.wgsl")),
     ("moments", include_str!("../../shaders/lib/moments.wgsl")),
+    ("parts", include_str!("../../shaders/lib/parts.wgsl")),
     ("random", include_str!("../../shaders/lib/random.wgsl")),
     ("resample", include_str!("../../shaders/lib/resample.wgsl")),
     ("span", include_str!("../../shaders/lib/span.wgsl")),

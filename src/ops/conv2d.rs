@@ -4,11 +4,12 @@
 //! the input and gradient to the weights are three linear ops, and each is the gradient of the other two: all orders of
 //! gradients follow.
 
+use super::reduce::lanes;
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, indices};
 use crate::{
     Precision, Shape,
-    dispatch::{Dispatch, Program},
+    dispatch::{Dispatch, Program, Shader},
     op::{Backward, Io, Kind, Op, Type},
     shape::GROUP,
     tensor::Tensor,
@@ -126,6 +127,17 @@ impl Sizes {
         self.window[0] * self.window[1]
     }
 
+    /// Whether each channel is convolved by itself.
+    fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.image[3] == self.groups && self.result[3] == self.groups
+    }
+
+    /// Whether each pixel is seen by itself.
+    fn is_product(&self) -> bool {
+        let still = self.stride == [1; 2] && self.before == [0; 2] && self.image[1..3] == self.result[1..3];
+        self.window == [1; 2] && self.groups == 1 && still
+    }
+
     /// Multiplications of one product.
     fn products(&self) -> usize {
         self.result.iter().product::<usize>() * self.taps() * self.image[3] / self.groups
@@ -157,6 +169,31 @@ impl<'g> Tensor<'g> {
             Err(detail) => return self.refuse("conv2d", &[w], detail),
         };
         convolve(Wanted::Result, sizes, self, w)
+    }
+
+    /// Convolution along one axis: `[n, l, in] * [k, in / groups, out] → [n, ol, out]`. It is that of an image of one row:
+    /// of the options, what is said of columns counts.
+    #[track_caller]
+    pub fn conv1d(self, w: Tensor<'g>, options: Conv2d) -> Tensor<'g> {
+        let (x, k) = (self.shape().to_vec(), w.shape().to_vec());
+        let options = Conv2d {
+            padding: match options.padding {
+                Padding::Same => Padding::Same,
+                Padding::Explicit([_, _, left, right]) => Padding::Explicit([0, 0, left, right]),
+            },
+            ..options
+        };
+        match (&x[..], &k[..]) {
+            (&[n, l, inner], &[width, part, out]) => {
+                let y = self.reshape([n, 1, l, inner]).conv2d(w.reshape([1, width, part, out]), options);
+                let [_, _, length, _] = y.shape().to_vec()[..] else { return y };
+                y.reshape([n, length, out])
+            }
+            _ => {
+                let detail = "the signal is [n, l, in] and the weights are [k, in / groups, out]";
+                self.refuse("conv1d", &[w], detail.into())
+            }
+        }
     }
 
     /// Transposed convolution, the gradient of [`conv2d`](Self::conv2d) to its image:
@@ -194,14 +231,28 @@ impl<'g> Tensor<'g> {
 #[track_caller]
 fn convolve<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tensor<'g> {
     let (inner, out) = (s.image[3] / s.groups, s.result[3] / s.groups);
-    if s.groups > 1 && (inner % GROUP != 0 || out % GROUP != 0) {
+    if s.is_product() {
+        return product(wanted, s, a, b);
+    }
+    if s.groups > 1 && !s.is_depthwise() && (inner % GROUP != 0 || out % GROUP != 0) {
         return by_group(wanted, s, a, b);
     }
     // A lone last axis is not stored, so kernels get a second channel of zeros.
-    if inner == 1 || out == 1 {
+    if s.groups == 1 && (inner == 1 || out == 1) {
         return widened(wanted, s, a, b);
     }
     a.graph.apply(Conv { wanted, sizes: s }, &[a, b])
+}
+
+/// A convolution of single pixels: each is a row of a matrix.
+#[track_caller]
+fn product<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tensor<'g> {
+    let matrix = |w: Tensor<'g>| w.reshape([s.image[3], s.result[3]]);
+    match wanted {
+        Wanted::Result => a.matmul(matrix(b)),
+        Wanted::Image => a.matmul_with(matrix(b), false, true),
+        Wanted::Weights => a.flatten_rows().matmul_with(b.flatten_rows(), true, false).reshape(s.weights()),
+    }
 }
 
 /// A convolution for each group, side by side.
@@ -280,7 +331,10 @@ impl Op for Conv {
     }
 
     fn lower(&self, io: &Io, program: &mut Program) {
-        let (s, y) = (self.sizes, io.outputs[0]);
+        let s = self.sizes;
+        if s.is_depthwise() {
+            return self.lower_depthwise(io, program);
+        }
         let (inner, out) = (s.image[3] / s.groups, s.result[3] / s.groups);
         let blocks = |n: usize| n.div_ceil(GROUP);
         let positions = |t: [usize; 4]| t[0] * t[1] * t[2];
@@ -321,30 +375,8 @@ impl Op for Conv {
         };
         let mut shader = io.shader(file, source).constant("ROWS", per).constant("COLUMNS", per);
         shader.constants.extend(along);
-        let mut d = Dispatch::new(io.label, shader)
-            .read(io.inputs[0])
-            .read(io.inputs[1])
-            .write(y)
-            .param("members", s.groups)
-            .param("down", down)
-            .param("wide", wide)
-            .param("taps", taps)
-            .param("steps", steps);
-        let names = [
-            ["n", "h", "w", "c"],
-            ["_", "oh", "ow", "o"],
-            ["kh", "kw", "_", "_"],
-            ["stride_h", "stride_w", "_", "_"],
-            ["before_h", "before_w", "_", "_"],
-            ["dilation_h", "dilation_w", "_", "_"],
-        ];
-        let pair = |p: [usize; 2]| [p[0], p[1], 0, 0];
-        let values = [s.image, s.result, pair(s.window), pair(s.stride), pair(s.before), pair(s.dilation)];
-        for (name, value) in names.iter().flatten().zip(values.iter().flatten()).filter(|(n, _)| **n != "_") {
-            d = d.param(name, *value);
-        }
         let invocations = s.groups * down.div_ceil(per as usize) * wide.div_ceil(per as usize);
-        program.push(d.flops(2 * s.products()).fuse("epilogue", io.chain).workgroups(invocations.div_ceil(64)));
+        program.push(self.dispatch(io, shader, [s.groups, down, wide, taps, steps], invocations));
     }
 
     #[cfg(feature = "reference")]
@@ -376,12 +408,54 @@ impl Op for Conv {
     }
 }
 
+impl Conv {
+    /// Each channel by itself: no product of matrices, but one of values, for each weight.
+    fn lower_depthwise(&self, io: &Io, program: &mut Program) {
+        let s = self.sizes;
+        let wide = s.image[3].div_ceil(GROUP);
+        let shader = |name, source| io.shader(name, source);
+        if self.wanted == Wanted::Weights {
+            let source = include_str!("../../shaders/conv2d_depthwise_weights.wgsl");
+            let lines = s.result[0] * s.result[1];
+            let lanes = lanes(lines * s.result[2]);
+            let shader = shader("conv2d_depthwise_weights", source).constant("LANES", lanes);
+            let sizes = [1, s.taps(), wide, lines, s.result[2]];
+            return program.push(self.dispatch(io, shader, sizes, s.taps() * wide * lanes as usize));
+        }
+        let to_image = self.wanted == Wanted::Image;
+        let target = if to_image { s.image } else { s.result };
+        let pixels: usize = target[..3].iter().product();
+        let shader = shader("conv2d_depthwise", include_str!("../../shaders/conv2d_depthwise.wgsl"))
+            .constant("TRANSPOSED", to_image.into());
+        let invocations = pixels.div_ceil(GROUP) * wide;
+        program.push(self.dispatch(io, shader, [1, pixels, wide, s.taps(), 1], invocations));
+    }
+
+    /// A dispatch with the uniforms of `lib/conv.wgsl`, the first five as given.
+    fn dispatch(&self, io: &Io, shader: Shader, product: [usize; 5], invocations: usize) -> Dispatch {
+        let s = self.sizes;
+        let names = [
+            &["members", "down", "wide", "taps", "steps"][..],
+            &["n", "h", "w", "c", "oh", "ow", "o", "kh", "kw"],
+            &["stride_h", "stride_w", "before_h", "before_w", "dilation_h", "dilation_w"],
+        ];
+        let values = [&product[..], &s.image, &s.result[1..], &s.window, &s.stride, &s.before, &s.dilation];
+        let dispatch = Dispatch::new(io.label, shader).read(io.inputs[0]).read(io.inputs[1]).write(io.outputs[0]);
+        let members = names.concat().into_iter().zip(values.concat());
+        members
+            .fold(dispatch, |d, (name, value)| d.param(name, value))
+            .flops(2 * s.products())
+            .fuse("epilogue", io.chain)
+            .workgroups(invocations.div_ceil(64))
+    }
+}
+
 /// Strides, paddings, dilations and groups; the gradients of each are cases of the other two.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<Case> {
     let plain = Conv2d::default();
     let explicit = |p| Conv2d { padding: Padding::Explicit(p), ..plain };
-    let shapes: [([usize; 4], [usize; 4], Conv2d); 10] = [
+    let shapes: [([usize; 4], [usize; 4], Conv2d); 14] = [
         ([2, 5, 7, 3], [3, 3, 3, 5], plain),
         ([1, 8, 8, 4], [3, 3, 4, 8], explicit([1; 4])),
         ([2, 7, 6, 5], [3, 2, 5, 6], explicit([0, 2, 1, 3])),
@@ -392,6 +466,10 @@ pub fn cases() -> Vec<Case> {
         ([2, 17, 5, 17], [1, 1, 17, 3], plain),
         ([1, 14, 14, 8], [3, 3, 8, 16], Conv2d { padding: Padding::Same, ..plain }),
         ([3, 1, 9, 3], [1, 3, 3, 5], Conv2d { padding: Padding::Same, ..plain }),
+        ([2, 5, 6, 5], [3, 3, 1, 5], Conv2d { groups: 5, ..explicit([1; 4]) }),
+        ([1, 9, 8, 8], [3, 2, 1, 8], Conv2d { groups: 8, stride: [2, 3], padding: Padding::Same, ..plain }),
+        ([1, 9, 7, 2], [2, 3, 1, 2], Conv2d { groups: 2, stride: [1, 2], dilation: [3, 2], ..explicit([2, 0, 1, 3]) }),
+        ([3, 33, 5, 17], [5, 1, 1, 17], Conv2d { groups: 17, padding: Padding::Same, ..plain }),
     ];
     let case = |(x, w, options): ([usize; 4], [usize; 4], Conv2d), wanted| {
         let sizes = Sizes::new(Shape::from(x), Shape::from(w), options).expect("valid");

@@ -49,6 +49,15 @@ impl<'g> Tensor<'g> {
         let op = Matmul { ta, tb };
         match op.sizes(self.shape(), b.shape()) {
             Ok((s, y)) if s.batch > 1 && [s.m, s.k, s.n].iter().filter(|&&d| d == 1).count() > 1 => self.thin(b, s, y),
+            // The rows of a batch are rows of one product only where they follow each other in memory.
+            Ok((_, y))
+                if !ta
+                    && self.shape().rank() > 2
+                    && b.shape().rank() == 2
+                    && self.shape().last().min(y.last()) == 1 =>
+            {
+                self.flatten_rows().matmul_with(b, false, tb).reshape(y)
+            }
             _ => self.graph.apply(op, &[self, b]),
         }
     }

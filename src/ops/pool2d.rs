@@ -198,14 +198,20 @@ impl Op for MaxPool {
             let lane = |k| format!("unpack4(picked[best.at[{k}]])[{k}]");
             shader.splices.push(("pick", format!("    return vec4({});\n", [0, 1, 2, 3].map(lane).join(", "))));
         }
+        let results = if self.wanted == Wanted::Image { io.inputs[1] } else { y };
+        let disjoint = self.spans.axes.iter().all(|a| a.stride >= a.window);
+        if self.wanted == Wanted::Image {
+            shader = shader.constant("DISJOINT", disjoint.into());
+        }
         let dispatch = Dispatch::new(io.label, shader).read(io.inputs[0]);
         let dispatch = match self.wanted {
             Wanted::Largest => dispatch.write(y),
             Wanted::Picked => dispatch.write(y).read(io.inputs[1]),
             Wanted::Image => dispatch.read(io.inputs[1]).write(y),
         };
-        let results = if self.wanted == Wanted::Image { io.inputs[1] } else { y };
-        let dispatch = self.spans.params(dispatch, y.shape).flops(results.shape.len() * self.spans.reach());
+        let by_window = self.wanted != Wanted::Image || disjoint;
+        let dispatch = self.spans.params(dispatch, if by_window { results.shape } else { y.shape });
+        let dispatch = dispatch.flops(results.shape.len() * self.spans.reach());
         program.push(dispatch.fuse("epilogue", io.chain));
     }
 

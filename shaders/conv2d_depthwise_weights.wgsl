@@ -1,0 +1,52 @@
+// The gradient of a convolution of each channel by itself to its weights: each sums over all pixels.
+#import conv
+#import grid
+#import parts
+#import tail
+
+@group(0) @binding(0) var<storage, read> a: array<elem4>;       // image [n, h, w, c]
+@group(0) @binding(1) var<storage, read> b: array<elem4>;       // result [n, oh, ow, c]
+@group(0) @binding(2) var<storage, read_write> y: array<elem4>; // weights [kh, kw, 1, c]
+
+fn combine(u: vec4<acc>, v: vec4<acc>) -> vec4<acc> {
+    return u + v;
+}
+
+fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
+    //: epilogue
+    return v;
+    //: end
+}
+
+// The sum over one row of the result.
+fn sum(line: u32, weight: u32, q: u32) -> vec4<acc> {
+    let n = line / p.oh;
+    let row = (line - n * p.oh) * p.stride_h + weight / p.kw * p.dilation_h - p.before_h;
+    var v = vec4<acc>();
+    if row >= p.h {
+        return v;
+    }
+    var column = weight % p.kw * p.dilation_w - p.before_w;
+    for (var k = 0u; k < p.steps; k++) {
+        if column < p.w {
+            v += unpack4(a[((n * p.h + row) * p.w + column) * p.wide + q]) * unpack4(b[(line * p.ow + k) * p.wide + q]);
+        }
+        column += p.stride_w;
+    }
+    return v;
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let g = linear_id(workgroup) * RESULTS + lane % RESULTS;
+    var v = vec4<acc>();
+    if g < p.down * p.wide {
+        for (var line = lane / RESULTS; line < p.taps; line += LANES) {
+            v += sum(line, g / p.wide, g % p.wide);
+        }
+    }
+    v = combined(v, lane);
+    if lane < RESULTS && g < p.down * p.wide {
+        y[g] = pack4(tail(epilogue(g, v), g, p.c));
+    }
+}
