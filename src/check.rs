@@ -33,6 +33,9 @@ impl Op for Shared {
     fn lower(&self, io: &Io, program: &mut Program) {
         self.0.lower(io, program);
     }
+    fn loads_wide(&self) -> bool {
+        self.0.loads_wide()
+    }
     fn hands_on(&self, inference: bool) -> Option<usize> {
         self.0.hands_on(inference)
     }

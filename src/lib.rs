@@ -50,7 +50,9 @@
 //! dispatch computes in f32 registers and rounds once, when it stores: what is fused into it is not rounded between.
 //! In [`Precision::F16_STRICT`] registers are f16 too, except inside exp, log, tanh, erf, sigmoid, softplus, gelu, silu
 //! and pow, which are computed in f32 by `shaders/lib/math.wgsl` and rounded: native f16 tanh is up to 3072 ulp off.
-//! Overflow, NaN and lost updates are found by bits of stored values, since compilers may assume that they do not exist.
+//! Statistics of normalisation, and the running averages that are kept beside the weights ([`Graph::state`]), are f32
+//! in all but strict 16 bit. Overflow, NaN and lost updates are found by bits of stored values, since compilers may
+//! assume that they do not exist.
 //!
 //! The same seed on the same adapter gives the same bits: random numbers are functions of seed, step and place, sums
 //! are ordered, and no float is added atomically.

@@ -1,4 +1,7 @@
 //! Layers and networks, as functions of tensors: a name owns its weights.
+//!
+//! Normalisation adds ε = 1e-5 to variances, and 1e-3 where arithmetic is 16 bit, since f16 holds 1e-5 as a subnormal
+//! number, if at all; [`Tensor::standardize`] takes another.
 
 use crate::{
     Dtype, Init, Shape, Tensor,
@@ -22,8 +25,7 @@ pub fn linear<'g>(name: &str, x: Tensor<'g>, out: usize) -> Tensor<'g> {
     x.matmul(weight) + bias
 }
 
-/// What normalisation adds to variances: 1e-5, and where arithmetic is 16 bit 1e-3, since f16 holds 1e-5 as a subnormal
-/// number, if at all.
+/// What normalisation adds to variances.
 fn epsilon(x: Tensor) -> f32 {
     if x.graph.precision().acc() == Dtype::F16 { 1e-3 } else { 1e-5 }
 }

@@ -190,6 +190,12 @@ pub trait Op: Debug + Send + Sync {
         io.lower_chain(program);
     }
 
+    /// Whether the shader of a [`Kind::Head`] has [`Precision::wide`] behind `wide4`, so that what is fused behind it may
+    /// read statistics, which are f32 in a network of 16 bit.
+    fn loads_wide(&self) -> bool {
+        false
+    }
+
     /// The operand that the op hands on unchanged, if it does so and nothing else: the others are then not computed.
     /// Dropout does when the network is not being trained.
     fn hands_on(&self, _inference: bool) -> Option<usize> {

@@ -3,7 +3,7 @@
 mod common;
 
 use halfgrad::{
-    Caps, Gpu, Graph, Init, Plan, Precision, Sgd, Tensor, Weights,
+    Caps, Gpu, Graph, Init, Plan, Precision, Sgd, Tensor, Weights, data,
     dispatch::Access,
     nn,
     plan::{Options, lower_training},
@@ -105,6 +105,34 @@ fn running_averages_are_the_hosts_survive_a_file_and_serve_inference() {
     }
 }
 
+/// Two epochs of digits, evaluated with the running averages.
+#[test]
+fn a_normalised_network_learns_in_every_precision() {
+    let gpu = gpu();
+    let digits = data::digits();
+    for precision in PRECISIONS.into_iter().filter(|&p| gpu.caps().supports(p).is_ok()) {
+        let graph = Graph::new(precision);
+        let x = graph.input("x", [64, 8, 8, 1]);
+        let h = nn::batch_norm("bn1", nn::conv2d("conv1", x, 12, 3)).relu().max_pool(2);
+        let h = nn::layer_norm("ln", nn::linear("fc1", h.flatten(), 32)).relu();
+        let logits = nn::linear("fc2", h, 10);
+        let loss = logits.cross_entropy(graph.labels("label", [64]));
+        let weights = Weights::init(&gpu, &graph, 1).unwrap();
+        let mut plan = Plan::train(&gpu, &weights, loss, Sgd::new(0.05).momentum(0.9)).unwrap();
+        for epoch in 0..2 {
+            for batch in digits.train.batches(64).unwrap().shuffled(epoch) {
+                plan.write("x", &batch.images).unwrap();
+                plan.write("label", &batch.labels).unwrap();
+                plan.run();
+            }
+        }
+        let losses = plan.losses().wait().unwrap();
+        let mut infer = Plan::infer(&gpu, &weights, [logits]).unwrap();
+        let accuracy = infer.evaluate("x", logits, &digits.test).unwrap().accuracy;
+        assert!(accuracy > 0.88, "{precision}: accuracy {accuracy} after losses {losses:?}");
+    }
+}
+
 #[test]
 fn gradients_of_inference_take_the_running_statistics() {
     let gpu = gpu();
@@ -144,6 +172,45 @@ fn statistics_that_are_not_finite_are_not_taken_in() {
         plan.run();
         assert!(plan.progress().wait().unwrap().halted.is_some());
         assert_eq!(state(&weights, "kept"), [2.0, 3.0, 1.0, 0.0, 1.0]);
+    }
+}
+
+#[test]
+fn a_skipped_step_leaves_states_as_it_leaves_weights() {
+    let gpu = gpu();
+    let graph = Graph::new(Precision::MIXED);
+    let y = nn::batch_norm("bn1", graph.input("x", SHAPE));
+    // Under a loss scale of 2^16 no f16 holds the first gradients.
+    let loss = (y * graph.input("u", [1])).sum_all();
+    let weights = Weights::init(&gpu, &graph, 0).unwrap();
+    let mut plan = Plan::train(&gpu, &weights, loss, Sgd::new(0.0)).unwrap();
+    plan.write("x", &batch(0)).unwrap();
+    plan.write("u", &[100.0]).unwrap();
+    plan.run();
+    assert_eq!((plan.progress().wait().unwrap().skipped, state(&weights, "bn1.running_var")), (1, vec![1.0; 6]));
+    plan.write("u", &[1e-3]).unwrap();
+    plan.run();
+    close(&state(&weights, "bn1.running_var"), &host(1)[1], 1e-5);
+}
+
+#[test]
+fn a_batch_may_be_one_sample() {
+    let gpu = gpu();
+    for precision in [Precision::F32, Precision::F16] {
+        let graph = Graph::new(precision);
+        let x = graph.input("x", [1, 3]);
+        let y = nn::batch_norm("bn1", x);
+        let weights = Weights::init(&gpu, &graph, 0).unwrap();
+        let mut plan = Plan::train(&gpu, &weights, y.sum_all(), Sgd::new(0.0)).unwrap();
+        plan.write(x, &[10.0, 20.0, -30.0]).unwrap();
+        plan.run();
+        close(&state(&weights, "bn1.running_mean"), &[1.0, 2.0, -3.0], 1e-6);
+        close(&state(&weights, "bn1.running_var"), &[0.9; 3], 1e-6);
+        let mut plan = Plan::infer(&gpu, &weights, [y]).unwrap();
+        plan.write(x, &[1.0, 2.0, 6.0]).unwrap();
+        plan.run();
+        let expected = [0.0, 0.0, 9.0 / (0.9f64 + 1e-5).sqrt()];
+        close(&plan.read(y).unwrap().wait().unwrap(), &expected, 1e-3);
     }
 }
 

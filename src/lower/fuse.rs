@@ -92,11 +92,11 @@ fn joins(reached: &Reached, found: &Groups, n: usize, storage_buffers: usize) ->
         Kind::Head => (group.head.is_none() && node.outputs.len() == 1 && ours == root, Some(n)),
         _ => (false, None),
     };
-    // A head's file knows its own types: its epilogue loads only what is of the result's.
-    let typed = head.is_none() || reads.iter().all(|v| reached.nodes[&v.node].outputs[v.output].dtype == root.dtype);
-    let own = head.map_or(0, |h| reached.nodes[&h].inputs.len());
-    // One more for the result, and one for a head that binds a tensor besides its operands.
-    (fits && typed && reads.len() + own + 2 <= storage_buffers).then_some(g)
+    let typed =
+        head.is_none_or(|h| reads.iter().all(|v| reached.can_load(h, reached.nodes[&v.node].outputs[v.output].dtype)));
+    // One more for the result. A head has its operands too, and may bind one more tensor.
+    let own = head.map_or(1, |h| reached.nodes[&h].inputs.len() + 2);
+    (fits && typed && reads.len() + own <= storage_buffers).then_some(g)
 }
 
 /// The values that a group reads from memory, the head's own aside.

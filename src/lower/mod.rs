@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    Dtype, Error, Graph, Result, Shape,
+    Dtype, Error, Graph, Result, Shape, Tensor,
     arena::Arena,
     caps::Caps,
     dispatch::*,
@@ -86,6 +86,8 @@ pub(crate) struct Reached {
     assignments: Vec<Assignment>,
     inference: bool,
     fusion: bool,
+    /// The type of statistics.
+    wide: Dtype,
 }
 
 /// The nodes `from`, and all that they depend on; a node that hands on an operand depends on no other.
@@ -136,7 +138,8 @@ impl Reached {
                 consumers.entry(v.node).or_default().push((n, v.output));
             }
         }
-        Reached { nodes, consumers, wanted, assignments, inference, fusion: request.fusion }
+        let wide = request.graph.precision().wide();
+        Reached { nodes, consumers, wanted, assignments, inference, fusion: request.fusion, wide }
     }
 
     fn kind(&self, n: usize) -> Kind {
@@ -145,6 +148,13 @@ impl Reached {
             Origin::Op(op) => op.kind(),
             _ => Kind::Kernel,
         }
+    }
+
+    /// Whether a value of this type can be read by what is fused behind node `n`.
+    fn can_load(&self, n: usize, dtype: Dtype) -> bool {
+        let node = &self.nodes[&n];
+        let wide = dtype == self.wide && matches!(&node.origin, Origin::Op(op) if op.loads_wide());
+        wide || dtype == node.outputs[0].dtype
     }
 
     fn is_wanted(&self, n: usize) -> bool {
@@ -290,11 +300,7 @@ fn control_buffers(program: &mut Program, request: &Request) -> Control {
 /// Gives each weight and state its place in the arena of its kind.
 fn place_weights(request: &Request, program: &mut Program, places: &mut Places) -> Result<()> {
     let (graph, precision) = (request.graph, request.graph.precision());
-    let kinds: [(_, _, _, fn(usize) -> Source); 2] = [
-        ("w", graph.weights(), precision.storage, Source::Weights),
-        ("state", graph.states(), precision.wide(), Source::States),
-    ];
-    for (name, tensors, dtype, source) in kinds {
+    let mut place = |tensors: Vec<Tensor>, name: &str, dtype: Dtype, source: fn(usize) -> Source| -> Result<()> {
         let shapes: Vec<Shape> = tensors.iter().map(|t| t.shape()).collect();
         let arena = Arena::new(&shapes, request.caps.binding_bytes)?;
         let first = program.buffers.len();
@@ -305,8 +311,10 @@ fn place_weights(request: &Request, program: &mut Program, places: &mut Places) 
             let offset = (group * crate::shape::GROUP * dtype.bytes()) as u64;
             places.operands.insert(t.value, Operand { buffer: first + chunk, offset, shape: t.shape(), dtype });
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    place(graph.weights(), "w", precision.storage, Source::Weights)?;
+    place(graph.states(), "state", precision.wide(), Source::States)
 }
 
 /// Gives each input a buffer that the host writes.

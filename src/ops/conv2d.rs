@@ -316,6 +316,10 @@ impl Op for Conv {
         Kind::Head
     }
 
+    fn loads_wide(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let (a, b, dy) = (at.x[0], at.x[1], at.dy());
         let conv = |wanted, a, b| Some(convolve(wanted, self.sizes, a, b));

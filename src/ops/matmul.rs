@@ -120,6 +120,10 @@ impl Op for Matmul {
         Kind::Head
     }
 
+    fn loads_wide(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let (a, b, dy) = (at.x[0], at.x[1], at.dy());
         // Y = A·B: dA = dY·Bᵀ, dB = Aᵀ·dY; an operand that lies transposed gets the transpose of that.
