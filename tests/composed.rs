@@ -11,8 +11,10 @@ use halfgrad::{
 
 type Build = for<'g> fn(&[Tensor<'g>]) -> Tensor<'g>;
 
-/// Name, shapes of the real operands, shape and number of labels, what to make of them.
-const COMPOSED: &[(&str, &[&[usize]], (&[usize], u32), Build)] = &[
+/// Name, shapes of the real operands, shape of the labels and how many classes they have, what to make of them.
+type Composed = (&'static str, &'static [&'static [usize]], (&'static [usize], u32), Build);
+
+const COMPOSED: &[Composed] = &[
     ("max_pool of one channel", &[&[2, 5, 7, 1]], (&[], 1), |x| x[0].max_pool(2)),
     ("avg_pool of one channel", &[&[2, 5, 7, 1]], (&[], 1), |x| x[0].avg_pool(2)),
     ("pool to one pixel", &[&[3, 4, 4, 1]], (&[], 1), |x| x[0].max_pool2d(Pool2d::square(4))),
@@ -99,7 +101,8 @@ fn agrees(gpu: &Gpu, precision: Precision, index: usize) -> Result<(), String> {
         let size = expected.data.iter().fold(1f64, |m, v| m.max(v.abs()));
         let allowed = size * if precision.storage == Dtype::F32 { 1e-5 } else { 2e-2 };
         for (k, (f, e)) in found.iter().zip(&expected.data).enumerate() {
-            if !((f64::from(*f) - e).abs() <= allowed) {
+            let off = (f64::from(*f) - e).abs();
+            if off.is_nan() || off > allowed {
                 return Err(format!("{name}, {precision}: {i} {} at {k}: {f} instead of {e}", t.shape()));
             }
         }

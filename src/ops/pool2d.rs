@@ -5,7 +5,7 @@ use super::{
     resample2d::{Axis, Rule, Spans, image, real},
 };
 #[cfg(feature = "reference")]
-use crate::reference::{Array, Case, indices};
+use crate::reference::{Array, Case, Fill, indices};
 use crate::{
     Precision, Shape,
     dispatch::{Dispatch, Program},
@@ -264,6 +264,8 @@ pub fn cases() -> Vec<Case> {
         let case = |wanted, second: &[usize]| Case::new(MaxPool { wanted, spans }, [&x, second]).terms(spans.reach());
         cases.push(Case::new(MaxPool { wanted: Wanted::Largest, spans }, [&x]).terms(spans.reach()));
         cases.extend([case(Wanted::Picked, &x), case(Wanted::Image, &y)]);
+        // So few halves lie between these that many values are the largest.
+        cases.push(case(Wanted::Image, &y).fill(0, Fill::Between(1.0, 1.003)).not_smooth());
         for count_include_pad in [true, false] {
             let spans = Pool2d { count_include_pad, ..pool }.spans(Shape::from(x)).expect("valid");
             cases.extend(super::resample2d::cases_of(x, spans));
