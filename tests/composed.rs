@@ -50,6 +50,10 @@ const COMPOSED: &[Composed] = &[
     ("two results a channel", &[&[1, 5, 6, 3], &[3, 3, 1, 6]], (&[], 1), |x| {
         x[0].conv2d(x[1], Conv2d { groups: 3, ..Conv2d::default() })
     }),
+    ("transposed, each channel by itself", &[&[1, 3, 4, 5], &[3, 3, 1, 5]], (&[], 1), |x| {
+        let upwards = Conv2d { stride: [2, 2], groups: 5, padding: Padding::Explicit([1; 4]), ..Conv2d::default() };
+        x[0].conv_transpose2d(x[1], upwards, [1, 1])
+    }),
     ("conv1d", &[&[2, 9, 3], &[3, 3, 5]], (&[], 1), |x| {
         let padding = Padding::Explicit([9, 9, 2, 0]);
         x[0].conv1d(x[1], Conv2d { stride: [1, 2], padding, ..Conv2d::default() })
@@ -151,6 +155,17 @@ fn what_cannot_be_is_an_error_in_words() {
         (mistake(|_, i| i.one_hot(0)), "one_hot(u32 [3]): there is at least one class"),
         (mistake(|_, i| i.argmax()), "argmax(u32 [3]): labels take no part"),
         (mistake(|x, _| x.cumsum(4)), "cumsum(f16 [1, 5, 3, 4]): [1, 5, 3, 4] has no axis 4"),
+        (
+            mistake(|x, _| {
+                let w = x.reshape([5, 1, 4, 3]);
+                x.conv2d(w, Conv2d { padding: Padding::Explicit([0, 1 << 28, 0, 0]), ..Conv2d::default() })
+            }),
+            "conv2d(f16 [1, 5, 3, 4], f16 [5, 1, 4, 3]): the result is too large",
+        ),
+        (
+            mistake(|x, _| x.conv_transpose2d(x, Conv2d { padding: Padding::Same, ..Conv2d::default() }, [0; 2])),
+            "conv_transpose2d(f16 [1, 5, 3, 4], f16 [1, 5, 3, 4]): the padding of a transposed convolution is what",
+        ),
         (mistake(|x, _| x.conv1d(x, Conv2d::default())), "conv1d(f16 [1, 5, 3, 4], f16 [1, 5, 3, 4]): the signal is"),
     ] {
         assert!(found.starts_with(expected), "{found}\n{expected}");
