@@ -126,6 +126,52 @@ fn what_is_composed_agrees_with_the_reference() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The numbers of the ONNX node suite's `averagepool_2d_*` and `maxpool_2d_*`, and of PyTorch's documentation of `Upsample`,
+/// for images that count from 1.
+#[test]
+fn pools_and_upsampling_make_the_published_numbers() {
+    let make = |size: usize, f: for<'g> fn(Tensor<'g>) -> Tensor<'g>| {
+        let graph = Graph::new(Precision::F32);
+        let x = graph.input("x", [1, size, size, 1]);
+        let y = f(x);
+        let image = Array::new([1, size, size, 1], (1..=size * size).map(|v| v as f64).collect());
+        let found = evaluate(&graph, &BTreeMap::from([(x.value, image)]), &[y]).remove(0).data;
+        found.into_iter().map(|v| (v * 1e4).round() / 1e4).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        make(4, |x| x.avg_pool2d(Pool2d { stride: [2; 2], ceil_mode: true, ..Pool2d::square(3) })),
+        [6.0, 7.5, 12.0, 13.5]
+    );
+    assert_eq!(
+        make(4, |x| x.max_pool2d(Pool2d { stride: [2; 2], ceil_mode: true, ..Pool2d::square(3) })),
+        [11.0, 12.0, 15.0, 16.0]
+    );
+    assert_eq!(
+        make(5, |x| x.avg_pool2d(Pool2d { stride: [1; 2], padding: Padding::Explicit([2; 4]), ..Pool2d::square(5) }))
+            [..10],
+        [2.52, 3.6, 4.8, 4.08, 3.24, 4.56, 6.4, 8.4, 7.04, 5.52]
+    );
+    assert_eq!(
+        make(5, |x| {
+            let padding = Padding::Explicit([2; 4]);
+            x.avg_pool2d(Pool2d { stride: [1; 2], padding, count_include_pad: false, ..Pool2d::square(5) })
+        })[..6],
+        [7.0, 7.5, 8.0, 8.5, 9.0, 9.5]
+    );
+    assert_eq!(
+        make(5, |x| {
+            let padding = Padding::Same;
+            x.avg_pool2d(Pool2d { stride: [2; 2], padding, count_include_pad: false, ..Pool2d::square(3) })
+        }),
+        [4.0, 5.5, 7.0, 11.5, 13.0, 14.5, 19.0, 20.5, 22.0]
+    );
+    assert_eq!(
+        make(2, |x| x.upsample2d([4, 4], Upsample::Bilinear)),
+        [1.0, 1.25, 1.75, 2.0, 1.5, 1.75, 2.25, 2.5, 2.5, 2.75, 3.25, 3.5, 3.0, 3.25, 3.75, 4.0]
+    );
+    assert_eq!(make(3, |x| x.adaptive_avg_pool2d([2, 2])), [3.0, 4.0, 6.0, 7.0]);
+}
+
 #[test]
 fn what_cannot_be_is_an_error_in_words() {
     let mistake = |f: for<'g> fn(Tensor<'g>, Tensor<'g>) -> Tensor<'g>| {
