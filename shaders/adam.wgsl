@@ -25,27 +25,20 @@ fn one_minus_exp(x: f32) -> f32 {
     return select(1.0 - exp4(vec4(x)).x, series, x > -0.125);
 }
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let i = linear_id(workgroup) * 64u + lane;
-    if i < p.groups && clock.apply != 0u {
-        let w = unpack4_wide(weights[i]);
-        let decay = acc(p.weight_decay) * w;
-        let decoupled = p.decoupled != 0u;
-        let g = unscaled(i) + select(decay, vec4<acc>(), decoupled);
-        let root = unpack4_wide(second_root[i]);
-        let m = acc(p.beta1) * unpack4_wide(first[i]) + acc(p.rest1) * g;
-        let v = acc(p.beta2) * root * root + acc(p.rest2) * g * g;
-        first[i] = pack4_wide(m);
-        second_root[i] = pack4_wide(sqrt(v));
+fn direction(i: u32, w: vec4<acc>, gradient_of_loss: vec4<acc>) -> vec4<acc> {
+    let decay = acc(p.weight_decay) * w;
+    let decoupled = p.decoupled != 0u;
+    let g = gradient_of_loss + select(decay, vec4<acc>(), decoupled);
+    let root = unpack4_wide(second_root[i]);
+    let m = acc(p.beta1) * unpack4_wide(first[i]) + acc(p.rest1) * g;
+    let v = acc(p.beta2) * root * root + acc(p.rest2) * g * g;
+    first[i] = pack4_wide(m);
+    second_root[i] = pack4_wide(sqrt(v));
 
-        let t = f32(clock.updates);
-        let m_hat = m / acc(one_minus_exp(t * p.ln_beta1));
-        let v_hat = v / acc(one_minus_exp(t * p.ln_beta2));
-        // Where ε is 0, 0 / 0 would be NaN, also in the padding, which must stay zero.
-        let step = select(m_hat / (sqrt(v_hat) + acc(p.epsilon)), vec4<acc>(), m_hat == vec4<acc>());
-        let change = step + select(vec4<acc>(), decay, decoupled);
-        apply(i, w, acc(clock.learning_rate) * change);
-    }
-    count(lane);
+    let t = f32(clock.updates);
+    let m_hat = m / acc(one_minus_exp(t * p.ln_beta1));
+    let v_hat = v / acc(one_minus_exp(t * p.ln_beta2));
+    // Where ε is 0, 0 / 0 would be NaN, also in the padding, which must stay zero.
+    let step = select(m_hat / (sqrt(v_hat) + acc(p.epsilon)), vec4<acc>(), m_hat == vec4<acc>());
+    return step + select(vec4<acc>(), decay, decoupled);
 }

@@ -12,18 +12,11 @@ struct Params {
 }
 @group(1) @binding(0) var<uniform> p: Params;
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let i = linear_id(workgroup) * 64u + lane;
-    if i < p.groups && clock.apply != 0u {
-        let w = unpack4_wide(weights[i]);
-        let g = unscaled(i) + acc(p.weight_decay) * w;
-        let root = unpack4_wide(second_root[i]);
-        let v_root = sqrt(acc(p.alpha) * root * root + acc(p.rest) * g * g);
-        second_root[i] = pack4_wide(v_root);
-        // Where ε is 0, 0 / 0 would be NaN, also in the padding, which must stay zero.
-        let step = select(g / (v_root + acc(p.epsilon)), vec4<acc>(), g == vec4<acc>());
-        apply(i, w, acc(clock.learning_rate) * step);
-    }
-    count(lane);
+fn direction(i: u32, w: vec4<acc>, gradient_of_loss: vec4<acc>) -> vec4<acc> {
+    let g = gradient_of_loss + acc(p.weight_decay) * w;
+    let root = unpack4_wide(second_root[i]);
+    let v_root = sqrt(acc(p.alpha) * root * root + acc(p.rest) * g * g);
+    second_root[i] = pack4_wide(v_root);
+    // Where ε is 0, 0 / 0 would be NaN, also in the padding, which must stay zero.
+    return select(g / (v_root + acc(p.epsilon)), vec4<acc>(), g == vec4<acc>());
 }

@@ -57,7 +57,7 @@ impl Shader {
 /// What a buffer holds; bytes are counted by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// Weights, as the forward pass reads them.
+    /// Weights and states, as the forward pass reads them.
     Weights,
     /// What the optimizer keeps: moments, and master weights in f32.
     Optimizer,
@@ -76,6 +76,8 @@ pub enum Source {
     Weights(usize),
     /// Chunk of the f32 master weights; owned by the weights.
     Master(usize),
+    /// Chunk of the states in the wide type; owned by the weights.
+    States(usize),
     /// The plan's own buffer, cleared when it is made.
     Plan,
 }

@@ -39,10 +39,23 @@ pub enum Origin {
     Input,
     /// A trained parameter.
     Weight(Init),
+    /// What is kept from step to step beside the weights: see [`Graph::state`].
+    State(Init),
     /// The factor on the loss, which the device may change from step to step.
     LossScale,
     /// Computed.
     Op(Arc<dyn Op>),
+}
+
+/// What a training step makes of a state: `(1 − share) · state + share · value`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Assignment {
+    /// The state.
+    pub state: Value,
+    /// What it moves towards.
+    pub value: Value,
+    /// How far: 1 is all the way.
+    pub share: f32,
 }
 
 /// A node of the graph.
@@ -88,8 +101,11 @@ struct State {
     nodes: Vec<Node>,
     names: BTreeMap<String, Value>,
     weights: Vec<usize>,
+    states: Vec<usize>,
+    assignments: Vec<Assignment>,
     frozen: Vec<String>,
     error: Option<Error>,
+    warnings: Vec<String>,
     /// The layer of nodes made while a backward pass is written.
     layer: Option<String>,
 }
@@ -160,6 +176,59 @@ impl Graph {
         tensor
     }
 
+    /// A tensor that is kept from step to step beside the weights, and saved with them, but not trained: a running
+    /// average, a count. It is f32 unless everything is 16 bit. Training plans change it by [`assign`](Self::assign) and
+    /// [`average`](Self::average); plans that infer only read it.
+    ///
+    /// ```
+    /// # use halfgrad::{Graph, Init, Precision};
+    /// let graph = Graph::new(Precision::F16);
+    /// let x = graph.input("x", [64, 10]);
+    /// let mean = graph.state("mean", [10], Init::Constant(0.0));
+    /// graph.average(mean, x.mean([0]), 0.1);
+    /// assert_eq!(graph.states().len(), 1);
+    /// assert!(graph.check().is_ok());
+    /// ```
+    #[track_caller]
+    pub fn state(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Tensor<'_> {
+        let tensor = self.leaf(name, Type::new(shape, self.precision.wide()), Origin::State(init));
+        let mut state = self.state.borrow_mut();
+        if state.names.get(name) == Some(&tensor.value) {
+            state.states.push(tensor.value.node);
+        }
+        tensor
+    }
+
+    /// Each training step sets `state` to `value`, of its shape; see [`average`](Self::average).
+    #[track_caller]
+    pub fn assign<'g>(&'g self, state: Tensor<'g>, value: Tensor<'g>) {
+        self.average(state, value, 1.0);
+    }
+
+    /// Each training step sets `state` to `(1 − share) · state + share · value`.
+    ///
+    /// It does so at its end, when all that reads the state has read what was there before, and only if the step
+    /// changes the weights too. Where `value` is Inf or NaN the state stays. A plan whose loss needs fewer inputs than
+    /// `value` leaves the state alone. A weight that is itself the value is taken as the step leaves it.
+    #[track_caller]
+    pub fn average<'g>(&'g self, state: Tensor<'g>, value: Tensor<'g>, share: f32) {
+        if !matches!(self.node(state.value.node).origin, Origin::State(_)) || state.shape() != value.shape() {
+            state.refuse("assign", &[value], "a state takes a value of its own shape".into());
+            return;
+        }
+        let mut value = value.cast(state.dtype());
+        // Another state, or a view of one, would be read when it has changed.
+        let mut seen = self.node(value.value.node);
+        while seen.kind() == Some(Kind::View) {
+            seen = self.node(seen.inputs[0].node);
+        }
+        if matches!(seen.origin, Origin::State(_)) {
+            value = value.copied();
+        }
+        let assignment = Assignment { state: state.value, value: value.value, share };
+        self.state.borrow_mut().assignments.push(assignment);
+    }
+
     /// The weight of this name once more.
     #[track_caller]
     pub fn shared(&self, name: &str) -> Tensor<'_> {
@@ -193,8 +262,21 @@ impl Graph {
 
     /// The weights in the order in which they were made.
     pub fn weights(&self) -> Vec<Tensor<'_>> {
-        let nodes = self.state.borrow().weights.clone();
-        nodes.into_iter().map(|node| Tensor { graph: self, value: Value { node, output: 0 } }).collect()
+        self.leaves(&self.state.borrow().weights)
+    }
+
+    /// The states in the order in which they were made.
+    pub fn states(&self) -> Vec<Tensor<'_>> {
+        self.leaves(&self.state.borrow().states)
+    }
+
+    fn leaves(&self, nodes: &[usize]) -> Vec<Tensor<'_>> {
+        nodes.iter().map(|&node| Tensor { graph: self, value: Value { node, output: 0 } }).collect()
+    }
+
+    /// What a training step makes of the states, in the order of the calls.
+    pub fn assignments(&self) -> Vec<Assignment> {
+        self.state.borrow().assignments.clone()
     }
 
     /// Whether a weight is left as it is while training.
@@ -242,7 +324,10 @@ impl Graph {
         let inferred = if inputs.iter().any(|t| t.graph.id != self.id) {
             Err("the operands belong to different graphs".to_owned())
         } else {
-            op.infer(&types, self.precision)
+            op.infer(&types, self.precision).and_then(|results| match results.iter().find(|r| !r.shape.fits()) {
+                Some(r) => Err(format!("the result {} has more values than a tensor may have, 2^30", r.shape)),
+                None => Ok(results),
+            })
         };
         match inferred {
             Ok(outputs) => {
@@ -298,6 +383,19 @@ impl Graph {
         Tensor { graph: self, value: Value { node, output: 0 } }
     }
 
+    /// Keeps what the user should know of a number that this precision cannot hold; once, however often it is said.
+    pub(crate) fn warn(&self, text: String) {
+        let mut state = self.state.borrow_mut();
+        if !state.warnings.contains(&text) {
+            state.warnings.push(text);
+        }
+    }
+
+    /// What was noticed so far: the first of a program's warnings.
+    pub fn warnings(&self) -> Vec<String> {
+        self.state.borrow().warnings.clone()
+    }
+
     /// Names a node, or watches it.
     pub(crate) fn mark(&self, value: Value, name: Option<&str>, watch: bool) {
         let mut state = self.state.borrow_mut();
@@ -325,9 +423,12 @@ impl Graph {
 
     #[track_caller]
     fn leaf(&self, name: &str, ty: Type, origin: Origin) -> Tensor<'_> {
-        if ty.shape.is_empty() {
+        if ty.shape.is_empty() || !ty.shape.fits() {
             let operands = ty.to_string();
-            let detail = format!("{name:?} has an axis of length 0");
+            let detail = match ty.shape.is_empty() {
+                true => format!("{name:?} has an axis of length 0"),
+                false => format!("{name:?} has more values than a tensor may have, 2^30"),
+            };
             return self.mistake(Error::Op { op: "input".into(), operands, detail, at: Site::here() });
         }
         if self.state.borrow().names.contains_key(name) {

@@ -79,6 +79,7 @@ mod random;
 #[cfg(feature = "reference")]
 pub mod reference;
 pub mod shape;
+pub mod study;
 pub mod tensor;
 pub mod weights;
 

@@ -1,6 +1,9 @@
 //! Layers and networks, as functions of tensors: a name owns its weights.
 
-use crate::{Init, Shape, Tensor};
+use crate::{
+    Dtype, Init, Shape, Tensor,
+    ops::{Conv2d, Padding, Pool2d},
+};
 
 /// A dense layer, `[.., in] → [.., out]`: `x·W + b` with weights `name.weight` `[in, out]` (Kaiming, for the relu that
 /// usually follows; arXiv 1502.01852) and `name.bias` `[out]` (zero).
@@ -19,6 +22,88 @@ pub fn linear<'g>(name: &str, x: Tensor<'g>, out: usize) -> Tensor<'g> {
     x.matmul(weight) + bias
 }
 
+/// What normalisation adds to variances: 1e-5, and where arithmetic is 16 bit 1e-3, since f16 holds 1e-5 as a subnormal
+/// number, if at all.
+fn epsilon(x: Tensor) -> f32 {
+    if x.graph.precision().acc() == Dtype::F16 { 1e-3 } else { 1e-5 }
+}
+
+/// `name.weight` (ones) and `name.bias` (zeros), of the shape of the last axis.
+#[track_caller]
+fn affine<'g>(name: &str, x: Tensor<'g>) -> (Tensor<'g>, Tensor<'g>) {
+    let weight = |part, value| x.graph.weight(&format!("{name}.{part}"), [x.shape().last()], Init::Constant(value));
+    (weight("weight", 1.0), weight("bias", 0.0))
+}
+
+/// Batch normalisation (arXiv 1502.03167), `[.., c] → [.., c]`: each channel with mean 0 and variance 1 over all else, times
+/// `name.weight`, plus `name.bias`.
+///
+/// Plans that infer take the running averages of mean and variance instead: the states `name.running_mean` (zero at
+/// first) and `name.running_var` (one), which each training step moves by a tenth towards the batch's mean and its
+/// variance as an estimate of the population's, Σ (x − mean)² / (n − 1). They are f32 unless everything is 16 bit; a
+/// skipped step leaves them, and a statistic that is Inf or NaN is not taken in. See
+/// [`Graph::average`](crate::Graph::average).
+///
+/// ```
+/// # use halfgrad::{Graph, Precision, nn};
+/// let graph = Graph::new(Precision::F16);
+/// let y = nn::batch_norm("bn1", graph.input("x", [64, 28, 28, 32])).relu();
+/// assert_eq!((y.shape().last(), graph.weights().len(), graph.states().len()), (32, 2, 2));
+/// ```
+#[track_caller]
+pub fn batch_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
+    batch_norm_with(name, x, 0.1, epsilon(x))
+}
+
+/// [`batch_norm`] whose running averages move by the share `momentum`, and with `epsilon` added to the variance.
+#[track_caller]
+pub fn batch_norm_with<'g>(name: &str, x: Tensor<'g>, momentum: f32, epsilon: f32) -> Tensor<'g> {
+    let (weight, bias) = affine(name, x);
+    let running = |part, value| x.graph.state(&format!("{name}.{part}"), [x.shape().last()], Init::Constant(value));
+    let states = [running("running_mean", 0.0), running("running_var", 1.0)];
+    let (mean, variance) = x.moments(0..x.shape().rank().saturating_sub(1));
+    let n = (x.shape().len() / x.shape().last()) as f32;
+    let unbiased = variance * (n / (n - 1.0).max(1.0));
+    for (state, found) in states.into_iter().zip([mean, unbiased]) {
+        x.graph.average(state, found.reshape(state.shape()), momentum);
+    }
+    let [mean, variance] =
+        [(mean, states[0]), (variance, states[1])].map(|(m, s)| m.at_inference(s.reshape(m.shape())));
+    x.standardize((mean, variance), epsilon, weight, bias)
+}
+
+/// Layer normalisation (arXiv 1607.06450), `[.., d] → [.., d]`: each row with mean 0 and variance 1, times `name.weight`, plus
+/// `name.bias`.
+#[track_caller]
+pub fn layer_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
+    let (weight, bias) = affine(name, x);
+    let last = x.shape().rank().saturating_sub(1);
+    x.standardize(x.moments(last..last + 1), epsilon(x), weight, bias)
+}
+
+/// Root mean square normalisation (arXiv 1910.07467), `[.., d] → [.., d]`: each row over the root of its mean square, times
+/// `name.weight`.
+#[track_caller]
+pub fn rms_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
+    let weight = x.graph.weight(&format!("{name}.weight"), [x.shape().last()], Init::Constant(1.0));
+    let last = x.shape().rank().saturating_sub(1);
+    x.standardize(x.moments_about_zero(last..last + 1), epsilon(x), weight, x.number(0.0))
+}
+
+/// Group normalisation (arXiv 1803.08494), `[n, .., c] → [n, .., c]`: of each sample, each of so many groups of neighbouring
+/// channels with mean 0 and variance 1, times `name.weight`, plus `name.bias`.
+#[track_caller]
+pub fn group_norm<'g>(name: &str, x: Tensor<'g>, groups: usize) -> Tensor<'g> {
+    let (weight, bias) = affine(name, x);
+    x.standardize(x.group_moments(groups), epsilon(x), weight, bias)
+}
+
+/// Instance normalisation (arXiv 1607.08022), `[n, .., c] → [n, .., c]`: [`group_norm`] with each channel a group of its own.
+#[track_caller]
+pub fn instance_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
+    group_norm(name, x, x.shape().last())
+}
+
 /// A multi-layer perceptron: `fc1`, `fc2`, … with relu between them; samples of any shape, `[n, ..] → [n, classes]`.
 #[track_caller]
 pub fn mlp<'g>(x: Tensor<'g>, hidden: &[usize], classes: usize) -> Tensor<'g> {
@@ -29,8 +114,80 @@ pub fn mlp<'g>(x: Tensor<'g>, hidden: &[usize], classes: usize) -> Tensor<'g> {
     linear(&format!("fc{}", hidden.len() + 1), h, classes)
 }
 
-/// The shape of a batch of `n` samples.
+/// A convolution with windows of `size × size` that keeps height and width, `[n, h, w, in] → [n, h, w, out]`, with weights
+/// `name.weight` `[size, size, in, out]` (Kaiming) and `name.bias` `[out]` (zero).
+///
+/// ```
+/// use halfgrad::{Graph, Precision, nn};
+/// let graph = Graph::new(Precision::F16);
+/// let h = nn::conv2d("conv1", graph.input("x", [64, 28, 28, 1]), 32, 3).relu().max_pool(2);
+/// assert_eq!(h.shape().to_string(), "[64, 14, 14, 32]");
+/// ```
+#[track_caller]
+pub fn conv2d<'g>(name: &str, x: Tensor<'g>, out: usize, size: usize) -> Tensor<'g> {
+    conv2d_with(name, x, out, size, Conv2d { padding: Padding::Same, ..Conv2d::default() })
+}
+
+/// As [`conv2d`], with stride, padding, dilation and groups; the weights are `[size, size, in / groups, out]`.
+#[track_caller]
+pub fn conv2d_with<'g>(name: &str, x: Tensor<'g>, out: usize, size: usize, options: Conv2d) -> Tensor<'g> {
+    let inner = x.shape().last() / options.groups.max(1);
+    let weight = x.graph.weight(&format!("{name}.weight"), [size, size, inner, out], Init::Kaiming);
+    let bias = x.graph.weight(&format!("{name}.bias"), [out], Init::Constant(0.0));
+    x.conv2d(weight, options) + bias
+}
+
+/// A small convolutional network, after LeNet: 32 and 64 windows of 3 × 3, each with relu and pooling by 2, then 128
+/// hidden values; `[n, h, w, c] → [n, classes]`. It has 421,642 parameters for 28 × 28 × 1 and ten classes.
+#[track_caller]
+pub fn lenet(x: Tensor, classes: usize) -> Tensor {
+    let h = conv2d("conv1", x, 32, 3).relu().max_pool(2);
+    let h = conv2d("conv2", h, 64, 3).relu().max_pool(2);
+    let h = linear("fc1", h.flatten(), 128).relu();
+    linear("fc2", h, classes)
+}
+
+/// AlexNet for images of 32 × 32 as the authors of arXiv 2305.10947 coded it; `[n, 32, 32, c] → [n, classes]`. It has
+/// 20,972,394 parameters for three colours and ten classes; their table prints "2.09" million.
+#[track_caller]
+pub fn alexnet(x: Tensor, classes: usize) -> Tensor {
+    let overlapping = Pool2d { stride: [2, 2], ..Pool2d::square(3) };
+    let stride = Conv2d { stride: [2, 2], padding: Padding::Same, ..Conv2d::default() };
+    let h = conv2d_with("conv1", x, 64, 3, stride).relu().max_pool(2);
+    let h = conv2d("conv2", h, 96, 3).relu().max_pool2d(overlapping);
+    let h = conv2d("conv3", h, 256, 3).relu();
+    let h = conv2d("conv4", h, 256, 3).relu();
+    let h = conv2d("conv5", h, 512, 3).relu().max_pool2d(overlapping);
+    let h = linear("fc1", h.flatten(), 4096).tanh().dropout(0.5);
+    let h = linear("fc2", h, 4096).tanh().dropout(0.5);
+    linear("fc3", h, classes)
+}
+
+/// The shape of a batch of `n` samples, `[n, ..]`; `None` if that has too many axes.
 pub fn batch_of(n: usize, sample: Shape) -> Option<Shape> {
     let dims: Vec<usize> = [n].into_iter().chain(sample.dims()).collect();
     Shape::new(&dims)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Graph, Precision};
+
+    /// The number of parameters of a network for samples of this shape and ten classes.
+    fn parameters(sample: [usize; 3], network: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g>) -> usize {
+        let graph = Graph::new(Precision::F16);
+        let [h, w, c] = sample;
+        let logits = network(graph.input("x", [2, h, w, c]));
+        graph.check().unwrap();
+        assert_eq!(logits.shape(), Shape::from([2, 10]));
+        graph.weights().iter().map(|w| w.shape().len()).sum()
+    }
+
+    #[test]
+    fn networks_have_the_parameters_that_were_published_or_computed() {
+        assert_eq!(parameters([28, 28, 1], |x| mlp(x, &[128], 10)), 101_770);
+        assert_eq!(parameters([28, 28, 1], |x| lenet(x, 10)), 421_642);
+        assert_eq!(parameters([32, 32, 3], |x| alexnet(x, 10)), 20_972_394);
+    }
 }

@@ -44,7 +44,7 @@ pub enum Kind {
     Head,
 }
 
-/// An elementwise expression: the body of a WGSL function of `a`, `b`, `c` (`vec4<acc>`) and `p` (`vec4<f32>`).
+/// An elementwise expression: the body of a WGSL function of `a`, `b`, … `e` (`vec4<acc>`) and `p` (`vec4<f32>`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expression {
     /// The function's name.
@@ -190,9 +190,10 @@ pub trait Op: Debug + Send + Sync {
         io.lower_chain(program);
     }
 
-    /// Whether the op hands on its operand unchanged when the network is not being trained, as dropout does.
-    fn identity_at_inference(&self) -> bool {
-        false
+    /// The operand that the op hands on unchanged, if it does so and nothing else: the others are then not computed.
+    /// Dropout does when the network is not being trained.
+    fn hands_on(&self, _inference: bool) -> Option<usize> {
+        None
     }
 
     /// The definition: plain loops in f64.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use crate::{
     Dtype, Error, Gpu, LossScale, Port, Precision, Result, Shape, Tensor, Weights,
     data::Dataset,
-    dispatch::{Access, Operand, Program, Source},
+    dispatch::{Access, Operand, Program},
     gpu::{self, Executable, Reading},
     graph::{Graph, Origin, Value},
     lower::{self, CLOCK_WORDS, FLAG_WORDS, LOSSES, Lowered, Request, Training},
@@ -21,7 +21,7 @@ pub struct Options {
     /// Whether a loss that is not finite halts training: the weights stay as they were before that step.
     /// If not, the step is skipped.
     pub stop_on_nan: bool,
-    /// Whether changes of weights that rounding loses are counted.
+    /// Whether changes of weights that rounding loses are counted; see [`Plan::count_updates`].
     pub count_updates: bool,
     /// Whether elementwise nodes are fused.
     pub fusion: bool,
@@ -114,8 +114,8 @@ struct Clock {
     backoff: f32,
     interval: u32,
     clean: u32,
-    spare_0: u32,
-    spare_1: u32,
+    counting: u32,
+    spare: u32,
 }
 const _: () = assert!(size_of::<Clock>() == 4 * CLOCK_WORDS);
 
@@ -247,13 +247,7 @@ impl Plan {
 
     async fn new(gpu: &Gpu, weights: &Weights, graph: &Graph, lowered: Lowered) -> Result<Self> {
         weights.belong_to(graph, gpu)?;
-        let (chunks, masters) = weights.chunks();
-        let executable = Executable::new(gpu, &lowered.program, |source| match source {
-            Source::Weights(c) => chunks[c].clone(),
-            Source::Master(c) => masters[c].clone(),
-            Source::Plan => unreachable!("made by the executable"),
-        })
-        .await?;
+        let executable = Executable::new(gpu, &lowered.program, |source| weights.buffer(source).clone()).await?;
         for (i, b) in lowered.program.buffers.iter().enumerate() {
             if let Some(values) = b.initial {
                 let dtype = if b.bytes == 8 { Dtype::F16 } else { Dtype::F32 };
@@ -276,6 +270,7 @@ impl Plan {
             seed: options.seed,
             learning_rate: held(optimizer.learning_rate(), self.precision),
             stop: options.stop_on_nan.into(),
+            counting: options.count_updates.into(),
             ..Clock::default()
         };
         if let LossScale::Dynamic { growth, backoff, interval, .. } = self.precision.loss_scale {
@@ -291,6 +286,14 @@ impl Plan {
         let offset = std::mem::offset_of!(Clock, learning_rate) as u64;
         let learning_rate = held(learning_rate, self.precision);
         self.core.gpu.queue().write_buffer(buffer, offset, &learning_rate.to_le_bytes());
+    }
+
+    /// Stops counting lost updates, or goes on with it, from the next step on: a step that counts takes longer. The plan
+    /// must have been made with [`Options::count_updates`].
+    pub fn count_updates(&mut self, on: bool) {
+        let buffer = self.core.buffer(self.core.lowered.control.clock);
+        let offset = std::mem::offset_of!(Clock, counting) as u64;
+        self.core.gpu.queue().write_buffer(buffer, offset, &u32::from(on).to_le_bytes());
     }
 
     /// Fills an input or labels: values in row-major order, without padding.
@@ -541,17 +544,31 @@ pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &crate::Caps, 
     let trained: Vec<Tensor> = graph.weights().into_iter().filter(|w| !graph.is_frozen(*w)).collect();
     let wide = loss.reshape([]).cast(graph.precision().wide());
     let gradients = graph.grad_from(wide, graph.loss_scale(), &trained);
-    let gradients = trained.iter().zip(&gradients).map(|(w, g)| (w.value, own(graph, *g, &gradients).value)).collect();
+    let mut readers: BTreeMap<Value, usize> = BTreeMap::new();
+    for v in (0..graph.len()).flat_map(|n| graph.node(n).inputs) {
+        *readers.entry(v).or_default() += 1;
+    }
+    let gradients =
+        trained.iter().zip(&gradients).map(|(w, g)| (w.value, own(*g, &gradients, &readers).value)).collect();
     let training = Training { loss: wide.value, optimizer, gradients, count_updates: options.count_updates };
     let wanted = vec![loss.value];
     lower::lower(&Request { graph, caps, wanted, training: Some(training), fusion: options.fusion })
 }
 
-/// A gradient that may be written straight into the arena: computed, and read by nobody but the update. Else a copy.
-fn own<'g>(graph: &'g Graph, gradient: Tensor<'g>, all: &[Tensor]) -> Tensor<'g> {
-    let node = graph.node(gradient.value.node);
-    let computed = matches!(node.origin, Origin::Op(_)) && node.kind() != Some(Kind::View);
-    let read = (0..graph.len()).any(|n| graph.node(n).inputs.contains(&gradient.value));
+/// What may be written straight into the arena as this gradient: it, or what it is a view of, if that is computed and
+/// read by nobody else. If not, a copy.
+fn own<'g>(gradient: Tensor<'g>, all: &[Tensor], readers: &BTreeMap<Value, usize>) -> Tensor<'g> {
+    let graph = gradient.graph;
+    let readers = |v: Value| readers.get(&v).copied().unwrap_or(0);
     let shared = all.iter().filter(|g| g.value == gradient.value).count() > 1;
-    if computed && !read && !shared && !node.watched { gradient } else { gradient.copied() }
+    let (mut value, mut readers_allowed) = (gradient.value, 0);
+    while !shared && readers(value) == readers_allowed && !graph.node(value.node).watched {
+        let node = graph.node(value.node);
+        match (node.kind(), node.origin) {
+            (Some(Kind::View), _) => (value, readers_allowed) = (node.inputs[0], 1),
+            (_, Origin::Op(_)) => return Tensor { graph, value },
+            _ => break,
+        }
+    }
+    gradient.copied()
 }

@@ -104,7 +104,7 @@ impl Case {
 
 /// The values of `wanted`, given those of all inputs and weights that it depends on.
 ///
-/// Dropout keeps everything here: it is its mean.
+/// Dropout keeps everything here: it is its mean. States are as they start.
 pub fn evaluate(graph: &Graph, given: &BTreeMap<Value, Array>, wanted: &[Tensor]) -> Vec<Array> {
     let mut known = given.clone();
     let last = wanted.iter().map(|t| t.value.node).max().unwrap_or(0);
@@ -124,6 +124,11 @@ pub fn evaluate(graph: &Graph, given: &BTreeMap<Value, Array>, wanted: &[Tensor]
             Origin::Op(op) => {
                 let inputs: Vec<Array> = node.inputs.iter().map(|v| known[v].clone()).collect();
                 op.reference(&inputs)
+            }
+            Origin::State(init) => {
+                let shape = node.outputs[0].shape;
+                let values = init.values(&shape, 0, node.name.as_deref().unwrap_or_default());
+                vec![Array::new(shape, values.into_iter().map(f64::from).collect())]
             }
             Origin::LossScale => vec![Array::new([], vec![1.0])],
             _ => panic!("no values were given for {:?}", node.name),

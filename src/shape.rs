@@ -29,12 +29,17 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The shape with these axes; `None` if there are more than [`MAX_RANK`] or more values than `u32` counts.
+    /// The shape with these axes; `None` if there are more than [`MAX_RANK`].
     pub fn new(dims: &[usize]) -> Option<Self> {
         let mut shape = Shape { rank: dims.len() as u8, dims: [0; MAX_RANK] };
         shape.dims.get_mut(..dims.len())?.copy_from_slice(dims);
-        let values = dims.iter().try_fold(GROUP, |n, &d| n.checked_mul(d.max(1)))?;
-        u32::try_from(values).ok().map(|_| shape)
+        Some(shape)
+    }
+
+    /// Whether the values of the shape can be counted in `u32`; a graph refuses tensors of others.
+    pub fn fits(&self) -> bool {
+        let padded = self.dims().fold(GROUP, |n, d| n.saturating_mul(d.max(1)));
+        u32::try_from(padded).is_ok()
     }
 
     /// The number of axes.
@@ -54,7 +59,7 @@ impl Shape {
 
     /// The number of values: the product of the axes.
     pub fn len(&self) -> usize {
-        self.dims().product()
+        self.dims().fold(1, usize::saturating_mul)
     }
 
     /// Whether an axis has length 0.
@@ -79,14 +84,13 @@ impl Shape {
 
     /// The number of values that the tensor takes in memory, padding included.
     pub fn stored(&self) -> usize {
-        self.groups() * GROUP
+        self.groups().saturating_mul(GROUP)
     }
 
     /// The number of groups of four that the tensor takes in memory.
     pub fn groups(&self) -> usize {
         let s = self.storage();
-        let rows: usize = s.dims().rev().skip(1).product();
-        rows * s.last().div_ceil(GROUP)
+        s.dims().rev().skip(1).fold(s.last().div_ceil(GROUP), usize::saturating_mul)
     }
 
     /// Distance in memory, in values, between neighbours along each axis; 0 along axes of length 1.
@@ -106,7 +110,7 @@ impl Shape {
     /// Whether `other` lies in memory just as `self` does, so that one can be seen as the other.
     pub fn lies_like(&self, other: &Shape) -> bool {
         let (a, b) = (self.storage(), other.storage());
-        let contiguous = |s: &Shape| s.rank() <= 1 || s.last() % GROUP == 0;
+        let contiguous = |s: &Shape| s.rank() <= 1 || s.last().is_multiple_of(GROUP);
         self.len() == other.len() && (a.last() == b.last() || (contiguous(&a) && contiguous(&b)))
     }
 
@@ -144,7 +148,9 @@ impl Index<usize> for Shape {
 impl<const N: usize> From<[usize; N]> for Shape {
     fn from(dims: [usize; N]) -> Self {
         const { assert!(N <= MAX_RANK, "a tensor has at most six axes") }
-        Shape::new(&dims).expect("a tensor has at most 2^30 values")
+        let mut shape = Shape { rank: N as u8, dims: [0; MAX_RANK] };
+        shape.dims[..N].copy_from_slice(&dims);
+        shape
     }
 }
 

@@ -1,4 +1,4 @@
-//! Named weights on the device, in the order of the graph: seeded, read, written, saved and loaded.
+//! Named weights and states on the device, in the order of the graph: seeded, read, written, saved and loaded.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -6,13 +6,13 @@ use crate::{
     Dtype, Error, Graph, Precision, Result, Shape,
     arena::Arena,
     checkpoint::{self, Record},
-    dispatch::bytes,
+    dispatch::{Source, bytes},
     gpu::{self, Gpu, Reading},
     graph::Origin,
     shape::GROUP,
 };
 
-/// The weights of a network. Plans made with it share its memory: what one trains, the other infers with.
+/// The weights and states of a network. Plans made with it share its memory: what one trains, the other infers with.
 #[derive(Debug, Clone)]
 pub struct Weights {
     shared: Arc<Shared>,
@@ -23,15 +23,44 @@ struct Shared {
     gpu: Gpu,
     graph: u32,
     precision: Precision,
+    /// The weights, then the states.
     names: Vec<(String, Shape)>,
+    /// How many weights there are.
+    trained: usize,
+    /// The weights in the storage type, and in f32 where the precision keeps master weights.
+    weights: Store,
+    masters: Option<Store>,
+    states: Store,
+}
+
+/// Tensors of one kind and type in memory.
+#[derive(Debug)]
+struct Store {
+    dtype: Dtype,
     arena: Arena,
-    /// Chunks in the storage type, and in f32 where the precision keeps master weights.
     chunks: Vec<wgpu::Buffer>,
-    masters: Vec<wgpu::Buffer>,
+}
+
+impl Store {
+    async fn new(gpu: &Gpu, label: &str, names: &[(String, Shape)], dtype: Dtype) -> Result<Self> {
+        let shapes: Vec<Shape> = names.iter().map(|(_, s)| *s).collect();
+        let arena = Arena::new(&shapes, gpu.caps().binding_bytes)?;
+        let mut chunks = vec![];
+        for c in 0..arena.chunks.len() {
+            chunks.push(gpu::buffer(gpu, label, arena.bytes(c, dtype)).await?);
+        }
+        Ok(Store { dtype, arena, chunks })
+    }
+
+    /// The buffer, offset and bytes of tensor `i`.
+    fn range(&self, i: usize, shape: Shape) -> (&wgpu::Buffer, u64, u64) {
+        let (chunk, group) = self.arena.places[i];
+        (&self.chunks[chunk], (group * GROUP * self.dtype.bytes()) as u64, bytes(shape, self.dtype))
+    }
 }
 
 impl Weights {
-    /// Fills every weight of `graph` by its initialisation. The values depend on the seed and the weight's name
+    /// Fills every weight and state of `graph` by its initialisation. The values depend on the seed and the weight's name
     /// only, so that each precision starts from the same ones.
     ///
     /// # Errors
@@ -47,8 +76,8 @@ impl Weights {
     /// As [`init`](Self::init).
     pub async fn init_async(gpu: &Gpu, graph: &Graph, seed: u64) -> Result<Self> {
         let weights = Self::allocate(gpu, graph).await?;
-        for (i, w) in graph.weights().into_iter().enumerate() {
-            if let Origin::Weight(init) = graph.node(w.value.node).origin {
+        for (i, w) in [graph.weights(), graph.states()].concat().into_iter().enumerate() {
+            if let Origin::Weight(init) | Origin::State(init) = graph.node(w.value.node).origin {
                 let (name, shape) = &weights.shared.names[i];
                 weights.write(i, &init.values(shape, seed, name));
             }
@@ -56,7 +85,7 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Reads the weights of `graph` from a safetensors file of f32 or f16, which must hold each of them.
+    /// Reads the weights and states of `graph` from a safetensors file of f32 or f16, which must hold each of them.
     ///
     /// # Errors
     /// [`Error::File`] if the file cannot be read or lacks a weight; [`Error::Name`] if one has another shape.
@@ -83,42 +112,38 @@ impl Weights {
         }
     }
 
-    /// Writes all weights to a safetensors file, whole or not at all: f32 where the precision keeps f32, else f16.
+    /// Writes all weights and states to a safetensors file, whole or not at all: f32 where the precision keeps f32, else f16.
     ///
     /// # Errors
     /// [`Error::File`]; [`Error::Device`] if the weights cannot be read back.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let dtype = self.shared.precision.state();
         let values = self.read_all().wait()?;
-        let bytes: Vec<Vec<u8>> = values.iter().map(|v| to_bytes(v, dtype)).collect();
-        let records: Vec<Record> = self
-            .shared
-            .names
-            .iter()
-            .zip(&bytes)
-            .map(|((name, shape), bytes)| Record { name, shape: *shape, dtype, bytes })
-            .collect();
+        let dtype = |i| self.kept(i).0.dtype;
+        let bytes: Vec<Vec<u8>> = values.iter().enumerate().map(|(i, v)| to_bytes(v, dtype(i))).collect();
+        let named = self.shared.names.iter().zip(&bytes).enumerate();
+        let records: Vec<Record> =
+            named.map(|(i, ((name, shape), bytes))| Record { name, shape: *shape, dtype: dtype(i), bytes }).collect();
         checkpoint::save(path, &records, &[("format", "halfgrad"), ("precision", &self.shared.precision.to_string())])
     }
 
-    /// Names and shapes, in the order of the graph.
+    /// Names and shapes of the weights, then of the states, in the order of the graph.
     pub fn names(&self) -> &[(String, Shape)] {
         &self.shared.names
     }
 
-    /// The values of one weight, from the master copy if there is one.
+    /// The values of one weight or state, from the master copy if there is one.
     ///
     /// # Errors
     /// [`Error::Name`] if no weight has this name.
     pub fn get(&self, name: &str) -> Result<Reading<Vec<f32>>> {
         let i = self.index(name)?;
-        let (dtype, shape) = (self.shared.precision.state(), self.shared.names[i].1);
-        let range = self.range(i, self.shared.precision.master);
-        Ok(Reading::new(&self.shared.gpu, &[range], move |b| Ok(gpu::loaded(b, shape, dtype))))
+        let ((store, at), shape) = (self.kept(i), self.shared.names[i].1);
+        let dtype = store.dtype;
+        Ok(Reading::new(&self.shared.gpu, &[store.range(at, shape)], move |b| Ok(gpu::loaded(b, shape, dtype))))
     }
 
-    /// Sets one weight.
+    /// Sets one weight or state.
     ///
     /// # Errors
     /// [`Error::Name`] if no weight has this name, [`Error::Length`] if the values do not fill it.
@@ -132,18 +157,18 @@ impl Weights {
         Ok(())
     }
 
-    /// The values of all weights, in the order of the graph.
+    /// The values of all weights and states, in the order of [`names`](Self::names).
     pub fn read_all(&self) -> Reading<Vec<Vec<f32>>> {
-        let dtype = self.shared.precision.state();
-        let shapes: Vec<Shape> = self.shared.names.iter().map(|(_, s)| *s).collect();
-        let ranges: Vec<_> = (0..shapes.len()).map(|i| self.range(i, self.shared.precision.master)).collect();
+        let tensors = self.shared.names.iter().enumerate().map(|(i, (_, shape))| (self.kept(i), *shape));
+        let (ranges, types): (Vec<_>, Vec<_>) =
+            tensors.map(|((store, at), shape)| (store.range(at, shape), (shape, store.dtype))).unzip();
         Reading::new(&self.shared.gpu, &ranges, move |mut b| {
-            let part = |shape: &Shape| {
-                let (this, rest) = b.split_at(bytes(*shape, dtype) as usize);
+            let part = |&(shape, dtype): &(Shape, Dtype)| {
+                let (this, rest) = b.split_at(bytes(shape, dtype) as usize);
                 b = rest;
-                gpu::loaded(this, *shape, dtype)
+                gpu::loaded(this, shape, dtype)
             };
-            Ok(shapes.iter().map(part).collect())
+            Ok(types.iter().map(part).collect())
         })
     }
 
@@ -152,64 +177,69 @@ impl Weights {
         if self.shared.graph != graph.id() {
             return Err(Error::Port("the weights belong to another graph".into()));
         }
-        if self.shared.gpu.device() != gpu.device() {
+        if !self.shared.gpu.shares_device(gpu) {
             return Err(Error::Port("the weights are on another device than the plan".into()));
         }
-        if self.shared.names.len() != graph.weights().len() {
-            return Err(Error::Port("the graph has weights that were added after Weights::init".into()));
+        if self.shared.names.len() != graph.weights().len() + graph.states().len() {
+            return Err(Error::Port("the graph has weights or states that were added after Weights::init".into()));
         }
         Ok(())
     }
 
-    /// The chunks in the storage type, and the f32 masters.
-    pub(crate) fn chunks(&self) -> (&[wgpu::Buffer], &[wgpu::Buffer]) {
-        (&self.shared.chunks, &self.shared.masters)
+    /// The buffer that a plan shares.
+    pub(crate) fn buffer(&self, source: Source) -> &wgpu::Buffer {
+        let shared = &self.shared;
+        match (source, &shared.masters) {
+            (Source::Weights(c), _) => &shared.weights.chunks[c],
+            (Source::Master(c), Some(masters)) => &masters.chunks[c],
+            (Source::States(c), _) => &shared.states.chunks[c],
+            (Source::Master(_) | Source::Plan, _) => unreachable!("a plan of this precision does not share it"),
+        }
     }
 
     async fn allocate(gpu: &Gpu, graph: &Graph) -> Result<Self> {
         graph.check()?;
         let precision = graph.precision();
         gpu.caps().supports(precision)?;
-        let names: Vec<_> = graph
-            .weights()
-            .iter()
-            .map(|w| (graph.node(w.value.node).name.expect("weights are named"), w.shape()))
-            .collect();
-        let arena = Arena::new(&names.iter().map(|(_, s)| *s).collect::<Vec<_>>(), gpu.caps().binding_bytes)?;
-        let mut chunks = vec![];
-        let mut masters = vec![];
-        for c in 0..arena.chunks.len() {
-            chunks.push(gpu::buffer(gpu, "weights", arena.bytes(c, precision.storage)).await?);
-            if precision.master {
-                masters.push(gpu::buffer(gpu, "master weights", arena.bytes(c, Dtype::F32)).await?);
-            }
-        }
-        let shared = Shared { gpu: gpu.clone(), graph: graph.id(), precision, names, arena, chunks, masters };
-        Ok(Weights { shared: Arc::new(shared) })
+        let tensors = [graph.weights(), graph.states()].concat();
+        let name = |node| graph.node(node).name.expect("weights and states are named");
+        let names: Vec<_> = tensors.iter().map(|t| (name(t.value.node), t.shape())).collect();
+        let trained = graph.weights().len();
+        let (of_weights, of_states) = names.split_at(trained);
+        let weights = Store::new(gpu, "weights", of_weights, precision.storage).await?;
+        let masters = match precision.master {
+            true => Some(Store::new(gpu, "master weights", of_weights, Dtype::F32).await?),
+            false => None,
+        };
+        let states = Store::new(gpu, "states", of_states, precision.wide()).await?;
+        let (gpu, graph) = (gpu.clone(), graph.id());
+        Ok(Weights { shared: Arc::new(Shared { gpu, graph, precision, names, trained, weights, masters, states }) })
     }
 
     fn index(&self, name: &str) -> Result<usize> {
         let found = self.shared.names.iter().position(|(n, _)| n == name);
-        found.ok_or_else(|| Error::name(name, "no weight has this name"))
+        found.ok_or_else(|| Error::name(name, "no weight or state has this name"))
     }
 
-    /// The buffer, offset and bytes of weight `i` in the storage type or as f32 master.
-    fn range(&self, i: usize, master: bool) -> (&wgpu::Buffer, u64, u64) {
-        let (chunk, group) = self.shared.arena.places[i];
-        let (buffers, dtype) = match master {
-            true => (&self.shared.masters, Dtype::F32),
-            false => (&self.shared.chunks, self.shared.precision.storage),
-        };
-        let offset = (group * GROUP * dtype.bytes()) as u64;
-        (&buffers[chunk], offset, bytes(self.shared.names[i].1, dtype))
+    /// Where tensor `i` lies in full precision: the store and its number there.
+    fn kept(&self, i: usize) -> (&Store, usize) {
+        let shared = &self.shared;
+        match i.checked_sub(shared.trained) {
+            Some(state) => (&shared.states, state),
+            None => (shared.masters.as_ref().unwrap_or(&shared.weights), i),
+        }
     }
 
     fn write(&self, i: usize, values: &[f32]) {
-        let precision = self.shared.precision;
-        let copies = [(false, precision.storage), (true, Dtype::F32)];
-        for (master, dtype) in copies.into_iter().take(1 + usize::from(precision.master)) {
-            let (buffer, offset, _) = self.range(i, master);
-            self.shared.gpu.queue().write_buffer(buffer, offset, &gpu::stored(values, self.shared.names[i].1, dtype));
+        let shape = self.shared.names[i].1;
+        let write = |store: &Store, at: usize| {
+            let (buffer, offset, _) = store.range(at, shape);
+            self.shared.gpu.queue().write_buffer(buffer, offset, &gpu::stored(values, shape, store.dtype));
+        };
+        let (store, at) = self.kept(i);
+        write(store, at);
+        if self.shared.masters.is_some() && i < self.shared.trained {
+            write(&self.shared.weights, i);
         }
     }
 }

@@ -23,7 +23,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("reference", &[PLAIN, "op", "graph", "tensor"]),
     // What can be said with it. Ops never see the planner or a device.
     ("ops", &[PLAIN, "op", "graph", "tensor", "reference"]),
-    ("nn", &[PLAIN, "graph", "tensor", "init"]),
+    ("nn", &[PLAIN, "graph", "tensor", "ops", "init"]),
     ("optim", &[PLAIN, "op"]),
     ("data", &[PLAIN, "graph", "random", "file"]),
     // The planner: never a device, never a concrete op.

@@ -1,11 +1,11 @@
-//! Random graphs: fused, unfused and in 16 bit on the device, values and gradients, against the f64 reference.
+//! Random graphs against the f64 reference: values and gradients, fused, unfused and in 16 bit, and a training step.
 
 mod common;
 
 use std::{collections::BTreeMap, fmt::Write};
 
 use halfgrad::{
-    Gpu, Graph, Plan, Precision, Shape, Tensor, Weights,
+    Gpu, Graph, Init, LossScale, Plan, Precision, Sgd, Shape, Tensor, Weights,
     graph::Value,
     plan::Options,
     reference::{Array, evaluate},
@@ -23,6 +23,8 @@ const LENGTHS: [usize; 8] = [1, 2, 3, 4, 5, 7, 8, 17];
 
 struct Built<'g> {
     graph: &'g Graph,
+    /// Whether what a graph starts from are weights.
+    trained: bool,
     /// Tensors so far, each with a bound on its values, so that nothing overflows.
     pool: Vec<(Tensor<'g>, f64)>,
     inputs: Vec<Tensor<'g>>,
@@ -31,8 +33,8 @@ struct Built<'g> {
 }
 
 impl<'g> Built<'g> {
-    fn new(graph: &'g Graph, steps: &[Step]) -> Self {
-        let mut b = Built { graph, pool: vec![], inputs: vec![], watched: vec![], text: String::new() };
+    fn new(graph: &'g Graph, trained: bool, steps: &[Step]) -> Self {
+        let mut b = Built { graph, trained, pool: vec![], inputs: vec![], watched: vec![], text: String::new() };
         for (i, dims) in [&[3, 5][..], &[2, 3, 4], &[7, 1]].into_iter().enumerate() {
             let x = b.input(dims);
             b.keep(x, 2.0, &format!("input {i}"));
@@ -42,7 +44,11 @@ impl<'g> Built<'g> {
     }
 
     fn input(&mut self, dims: &[usize]) -> Tensor<'g> {
-        let x = self.graph.input(&format!("x{}", self.inputs.len()), Shape::new(dims).unwrap());
+        let (name, shape) = (format!("x{}", self.inputs.len()), Shape::new(dims).unwrap());
+        let x = match self.trained {
+            true => self.graph.weight(&name, shape, Init::Constant(0.0)),
+            false => self.graph.input(&name, shape),
+        };
         self.inputs.push(x);
         x
     }
@@ -80,21 +86,36 @@ impl<'g> Built<'g> {
             10 | 11 => {
                 let axes: Vec<usize> = (0..dims.len()).filter(|a| (c >> a) & 1 == 1).collect();
                 let n: usize = axes.iter().map(|&a| dims[a]).product();
-                match d % 3 {
+                match d % 4 {
                     0 => self.keep(x.sum(&axes), m * n as f64, &how("sum")),
                     1 => self.keep(x.mean(&axes), m, &how("mean")),
-                    _ => self.keep(x.max(&axes), m, &how("max")),
+                    2 => {
+                        // Kept axes: what follows is fused into the reduction.
+                        let kept = x.sum_to(x.shape().keep(&axes));
+                        self.keep(kept.less(x.mean_all().cast(x.dtype())), 1.0, &how("sum_to"));
+                    }
+                    _ => self.keep(x.max(&axes) * x.mean_all().cast(x.dtype()), m * m, &how("max")),
                 }
             }
-            12 => {
-                let n = x.shape().len();
-                let mut seen =
-                    vec![x.flatten_rows().shape().to_vec(), [&[1], &dims[..]].concat(), [&dims[..], &[1]].concat()];
+            12 if c < 128 => {
+                let (n, last) = (x.shape().len(), x.shape().last());
+                let mut seen = vec![vec![n / last, last], vec![n], vec![n, 1], dims.iter().rev().copied().collect()];
+                seen.extend([[&[1], &dims[..]].concat(), [&dims[..], &[1]].concat()]);
                 seen.push(dims.iter().copied().filter(|&d| d > 1).collect());
-                seen.push(vec![n]);
                 let to = Shape::new(&seen[c as usize % seen.len()]).unwrap();
-                if to.rank() < 5 && x.shape().lies_like(&to) {
-                    self.keep(x.reshape(to), m, &how("view"));
+                if to.rank() < 5 {
+                    self.keep(x.reshape(to), m, &how("reshape"));
+                }
+            }
+            12 if !dims.is_empty() => {
+                let axis = c as usize % dims.len();
+                match d % 6 {
+                    0 => self.keep(x.slice(axis, dims[axis] / 2..dims[axis]), m, &how("slice")),
+                    1 => self.keep(x.pad(axis, 1, 2), m, &how("pad")),
+                    2 => self.keep(x.permute((0..dims.len()).rev().collect::<Vec<_>>()), m, &how("permute")),
+                    3 => self.keep(x.softmax(), 1.0, &how("softmax")),
+                    4 if x.shape().len() < 500 => self.keep(x.concat(axis, &[x.tanh(), x]), m, &how("concat")),
+                    _ => self.keep(x.stop_gradient(), m, &how("stop")),
                 }
             }
             13 if dims.len() < 4 && x.shape().len() * length < 1000 => {
@@ -115,7 +136,7 @@ impl<'g> Built<'g> {
 
     fn unary(&mut self, x: Tensor<'g>, m: f64, c: u8, number: f32, how: &str) {
         let positive = x.abs() + 0.5;
-        let (y, bound) = match c % 20 {
+        let (y, bound) = match c % 22 {
             0 => (x.tanh(), 1.0),
             1 => (x.sigmoid(), 1.0),
             2 => (x.relu(), m),
@@ -135,9 +156,11 @@ impl<'g> Built<'g> {
             16 => (x.clamp(-0.7, 0.9), 0.9),
             17 => (x.erf(), 1.0),
             18 => (x.gelu_tanh(), m),
+            // A statistic, which is f32 beside 16 bit.
+            19 | 20 => (x * x.mean_all().cast(x.dtype()), m * m),
             _ => (x + x, 2.0 * m),
         };
-        self.keep(y, bound, &format!("{how}.{}", c % 20));
+        self.keep(y, bound, &format!("{how}.{}", c % 22));
     }
 
     /// With a tensor of the pool if the shapes allow, else with a new input some of whose axes stretch.
@@ -164,12 +187,16 @@ impl<'g> Built<'g> {
         self.keep(y, bound, &format!("{how} {}", y.shape()));
     }
 
-    /// The last tensors, what is watched, their loss, its gradients.
+    fn loss(&self) -> Tensor<'g> {
+        let last = self.pool.iter().rev().take(3);
+        last.map(|(t, _)| t.mean_all()).reduce(|a, b| a + b).unwrap()
+    }
+
+    /// The last tensor, what is watched, the loss, its gradients.
     fn wanted(&self) -> Vec<Tensor<'g>> {
-        let last: Vec<Tensor> = self.pool.iter().rev().take(3).map(|p| p.0).collect();
-        let loss = last.iter().map(|t| t.mean_all()).reduce(|a, b| a + b).unwrap();
+        let loss = self.loss();
         let gradients = self.graph.grad(loss, &self.inputs);
-        [&[loss, last[0]][..], &self.watched, &gradients].concat()
+        [&[loss, self.pool.last().unwrap().0][..], &self.watched, &gradients].concat()
     }
 }
 
@@ -208,7 +235,7 @@ fn allowed(graph: &Graph, given: &BTreeMap<Value, Array>, wanted: &[Tensor], exp
 
 fn trial(gpu: &Gpu, precision: Precision, fusion: bool, steps: &[Step]) -> Result<(), String> {
     let graph = Graph::new(precision);
-    let built = Built::new(&graph, steps);
+    let built = Built::new(&graph, false, steps);
     let wanted = built.wanted();
     let tell = |what: String| format!("{what}\n{precision}, fusion {fusion}, steps {steps:?}\n{}", built.text);
     graph.check().map_err(|e| tell(e.to_string()))?;
@@ -232,7 +259,8 @@ fn trial(gpu: &Gpu, precision: Precision, fusion: bool, steps: &[Step]) -> Resul
     for (i, ((t, expected), allowed)) in wanted.iter().zip(&expected).zip(&allowed).enumerate() {
         let found = plan.read(*t).and_then(|r| r.wait()).map_err(|e| tell(e.to_string()))?;
         for (k, (&f, &e)) in found.iter().zip(&expected.data).enumerate() {
-            if !((f64::from(f) - e).abs() <= *allowed) {
+            let off = (f64::from(f) - e).abs();
+            if off.is_nan() || off > *allowed {
                 let shape = t.shape();
                 let what = format!("wanted {i} {shape} at {k}: {f}, expected {e}, allowed {allowed:.1e}");
                 return Err(tell(format!("{what}\n{}", plan.program())));
@@ -240,6 +268,43 @@ fn trial(gpu: &Gpu, precision: Precision, fusion: bool, steps: &[Step]) -> Resul
         }
         if !plan.padding_is_zero(*t).map_err(|e| e.to_string())? {
             return Err(tell(format!("wanted {i} {}: the padding is not zero\n{}", t.shape(), plan.program())));
+        }
+    }
+    Ok(())
+}
+
+/// One step of descent with learning rate 1, in which every third weight is frozen, moves each other by its gradient.
+fn step(gpu: &Gpu, precision: Precision, steps: &[Step]) -> Result<(), String> {
+    let graph = Graph::new(precision);
+    let built = Built::new(&graph, true, steps);
+    let tell = |what: String| format!("{what}\n{precision}, one step of steps {steps:?}\n{}", built.text);
+    let gradients = graph.grad(built.loss(), &built.inputs);
+    let given = values(&built.inputs);
+    let expected = evaluate(&graph, &given, &gradients);
+    let by = if precision == Precision::F32 { 2f64.powi(-17) } else { 2f64.powi(-7) };
+    let allowed = allowed(&graph, &given, &gradients, &expected, by);
+    (0..built.inputs.len()).step_by(3).for_each(|i| graph.freeze(&format!("x{i}")));
+
+    let weights = Weights::init(gpu, &graph, 0).map_err(|e| tell(e.to_string()))?;
+    for (i, x) in built.inputs.iter().enumerate() {
+        let data: Vec<f32> = given[&x.value].data.iter().map(|&v| v as f32).collect();
+        weights.set(&format!("x{i}"), &data).unwrap();
+    }
+    let mut plan = Plan::train(gpu, &weights, built.loss(), Sgd::new(1.0)).map_err(|e| tell(e.to_string()))?;
+    common::keeps_the_rules(plan.program(), gpu.caps()).map_err(tell)?;
+    plan.fill_with_nan();
+    plan.run();
+    let after = weights.read_all().wait().map_err(|e| tell(e.to_string()))?;
+    for (i, x) in built.inputs.iter().enumerate() {
+        for (k, &before) in given[&x.value].data.iter().enumerate() {
+            let change = if i % 3 == 0 { 0.0 } else { expected[i].data[k] };
+            let (found, allowed) = (before - f64::from(after[i][k]), if i % 3 == 0 { 0.0 } else { allowed[i] });
+            let off = (found - change).abs();
+            if off.is_nan() || off > allowed {
+                let what =
+                    format!("weight {i} {} at {k} moved by {found}, expected {change} ± {allowed:.1e}", x.shape());
+                return Err(tell(format!("{what}\n{}", plan.program())));
+            }
         }
     }
     Ok(())
@@ -255,7 +320,9 @@ fn random_graphs_agree_with_the_reference() {
     let ran = runner.run(&vec(any::<Step>(), 3..20), |steps| {
         let tried = trial(&gpu, Precision::F32, true, &steps)
             .and_then(|()| trial(&gpu, Precision::F32, false, &steps))
-            .and_then(|()| trial(&gpu, Precision::F16, true, &steps));
+            .and_then(|()| trial(&gpu, Precision::F16, true, &steps))
+            .and_then(|()| step(&gpu, Precision::F32, &steps))
+            .and_then(|()| step(&gpu, Precision { loss_scale: LossScale::Static(64.0), ..Precision::MIXED }, &steps));
         tried.map_err(TestCaseError::fail)
     });
     ran.unwrap_or_else(|e| panic!("{e}"));

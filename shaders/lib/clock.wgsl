@@ -15,6 +15,6 @@ struct Clock {
     backoff: f32,
     interval: u32,      // clean steps between two growths
     clean: u32,         // clean steps since the scale last moved
-    spare_0: u32,
-    spare_1: u32,
+    counting: u32,      // whether this step counts lost updates, in a plan that can
+    spare: u32,
 }

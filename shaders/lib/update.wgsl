@@ -1,9 +1,11 @@
-// What every optimizer shares: its bindings, the step's decision, the store, the count of what rounding loses.
+// What every optimizer shares: its bindings, the step's decision, the store, the count of what rounding loses. An
+// optimizer's file declares its moments, its uniforms (`groups` first) and
+//   direction(i, w, g): what is taken from the weights of group i, before the learning rate, given weights and gradient.
 #import clock
 #import grid
 #import half
 
-// Whether changes that rounding loses are counted in flags.
+// Whether changes that rounding loses can be counted in flags; the clock says when they are.
 const COUNT: u32 = 0u;
 // Whether the weights that the optimizer works on are of 16 bits.
 const HALVES: u32 = 0u;
@@ -15,10 +17,6 @@ const HALVES: u32 = 0u;
 
 var<workgroup> lost: atomic<u32>;
 var<workgroup> moved: atomic<u32>;
-
-fn unscaled(g: u32) -> vec4<acc> {
-    return unpack4(gradient[g]) * acc(clock.unscale);
-}
 
 // What is stored of a value, as bits: compilers may fold w - c == w to c == 0, but not this.
 fn bits(v: vec4<acc>) -> vec4<u32> {
@@ -39,7 +37,7 @@ fn apply(g: u32, w: vec4<acc>, change: vec4<acc>) {
     weights[g] = stored;
     //: copy
     //: end
-    if COUNT == 1u {
+    if COUNT == 1u && clock.counting != 0u {
         let real = (bits(change) & vec4(0x7fffffffu)) != vec4(0u);
         atomicAdd(&moved, ones(real));
         atomicAdd(&lost, ones(real & (bits(w - change) == bits(w))));
@@ -55,11 +53,22 @@ fn add(at: u32, n: u32) {
 }
 
 fn count(lane: u32) {
-    if COUNT == 1u {
+    if COUNT == 1u && clock.counting != 0u {
         workgroupBarrier();
         if lane == 0u {
             add(1u, atomicLoad(&lost));
             add(3u, atomicLoad(&moved));
         }
     }
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = linear_id(workgroup) * 64u + lane;
+    if i < p.groups && clock.apply != 0u {
+        let w = unpack4_wide(weights[i]);
+        let g = unpack4(gradient[i]) * acc(clock.unscale);
+        apply(i, w, acc(clock.learning_rate) * direction(i, w, g));
+    }
+    count(lane);
 }

@@ -82,16 +82,27 @@ fn rank(adapter: &wgpu::Adapter) -> impl Ord {
     (kind(&info), !f16, info.backend == wgpu::Backend::Gl)
 }
 
-fn choose(choice: &Choice, found: Vec<wgpu::Adapter>) -> Result<wgpu::Adapter> {
+/// The place in `found` of the adapter that `choice` takes.
+///
+/// # Errors
+/// [`Error::Adapter`] if none fits, with a list of those there are.
+pub fn choose(choice: &Choice, found: &[wgpu::Adapter]) -> Result<usize> {
+    let named = ["HALFGRAD_ADAPTER", "WGPU_ADAPTER_NAME"].iter().find_map(|v| env::var(v).ok());
+    let named = match (choice, named) {
+        (Choice::Best, Some(name)) if !name.is_empty() => Some(Choice::from(name.as_str())),
+        _ => None,
+    };
+    let choice = named.as_ref().unwrap_or(choice);
     let list = || {
         let lines = found.iter().enumerate().map(|(i, a)| format!("{i}: {}", title(&a.get_info())));
         lines.collect::<Vec<_>>().join("; ")
     };
     if found.is_empty() {
-        return Err(Error::Adapter(
-            "no adapter found: install a driver for Vulkan, Metal or DX12 (Debian and Ubuntu: mesa-vulkan-drivers)"
-                .into(),
-        ));
+        let advice = match env::var("WGPU_BACKEND") {
+            Ok(backend) => format!("WGPU_BACKEND is {backend:?}, which may leave none"),
+            Err(_) => "install a driver for Vulkan, Metal or DX12 (Debian and Ubuntu: mesa-vulkan-drivers)".to_owned(),
+        };
+        return Err(Error::Adapter(format!("no adapter found: {advice}")));
     }
     let chosen = match choice {
         Choice::Best => (0..found.len()).min_by_key(|&i| rank(&found[i])),
@@ -105,13 +116,13 @@ fn choose(choice: &Choice, found: Vec<wgpu::Adapter>) -> Result<wgpu::Adapter> {
             (0..found.len()).filter(fits).min_by_key(|&i| rank(&found[i]))
         }
     };
-    match (chosen, choice) {
-        (Some(i), _) => Ok(found.into_iter().nth(i).expect("chosen from it")),
-        (None, Choice::Name(part)) => {
-            Err(Error::Adapter(format!("no adapter is called {part:?}; there are {}", list())))
-        }
-        (None, _) => Err(Error::Adapter(format!("no adapter has this number; there are {}", list()))),
-    }
+    chosen.ok_or_else(|| {
+        Error::Adapter(match choice {
+            Choice::Index(i) => format!("no adapter has the number {i}; there are {}", list()),
+            Choice::Name(part) => format!("no adapter is called {part:?}; there are {}", list()),
+            Choice::Best => unreachable!("any adapter will do"),
+        })
+    })
 }
 
 impl Gpu {
@@ -138,12 +149,8 @@ impl Gpu {
     /// # Errors
     /// [`Error::Adapter`] if none fits, with a list of those there are; [`Error::Device`] if it does not open.
     pub async fn request(choice: Choice) -> Result<Self> {
-        let named = ["HALFGRAD_ADAPTER", "WGPU_ADAPTER_NAME"].iter().find_map(|v| env::var(v).ok());
-        let choice = match (choice, named) {
-            (Choice::Best, Some(name)) if !name.is_empty() => Choice::from(name.as_str()),
-            (choice, _) => choice,
-        };
-        let adapter = choose(&choice, adapters().await)?;
+        let mut found = adapters().await;
+        let adapter = found.swap_remove(choose(&choice, &found)?);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("halfgrad"),
             required_features: adapter.features() & WANTED,
@@ -171,6 +178,8 @@ impl Gpu {
             ("max_compute_invocations_per_workgroup", caps.invocations, 64),
             ("max_compute_workgroups_per_dimension", caps.workgroups, 32768),
             ("max_compute_workgroup_storage_size", caps.workgroup_bytes, 8192),
+            // The log of losses.
+            ("max_storage_buffer_binding_size", caps.binding_bytes.try_into().unwrap_or(u32::MAX), 4096),
         ];
         if let Some((limit, has, needs)) = least.into_iter().find(|(_, has, needs)| has < needs) {
             let detail =
@@ -203,6 +212,20 @@ impl Gpu {
     /// The queue.
     pub fn queue(&self) -> &wgpu::Queue {
         &self.shared.queue
+    }
+
+    /// Waits until the device has done everything submitted so far.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device was lost.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn wait(&self) -> Result<()> {
+        super::readback::wait(&self.shared.device)
+    }
+
+    /// Whether both stand for one device, as clones do. wgpu's own comparison takes devices of two instances for equal.
+    pub(crate) fn shares_device(&self, other: &Gpu) -> bool {
+        Arc::ptr_eq(&self.shared.lost, &other.shared.lost)
     }
 
     /// The same device with the feature left out, as if the adapter did not have it.

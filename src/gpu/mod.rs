@@ -7,7 +7,7 @@ mod probe;
 mod readback;
 mod run;
 
-pub use device::{Choice, Gpu, adapters, caps, title};
+pub use device::{Choice, Gpu, adapters, caps, choose, title};
 pub use pipeline::Pipeline;
 pub use readback::Reading;
 pub use run::{Executable, buffer, loaded, stored};

@@ -125,11 +125,6 @@ impl Executable {
             pass.dispatch_workgroups(x, y, z);
         }
     }
-
-    /// The number of dispatches.
-    pub fn len(&self) -> usize {
-        self.calls.len()
-    }
 }
 
 /// All uniforms in one array, and where those of each dispatch start, in bytes.

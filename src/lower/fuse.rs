@@ -179,7 +179,7 @@ impl Text {
 
     /// The call of an expression's function, which is declared if it was not yet.
     fn call(&mut self, e: &Expression, arguments: &[String]) -> String {
-        let names = ["a", "b", "c", "d"];
+        let names = ["a", "b", "c", "d", "e"];
         let mut parameters: Vec<String> =
             names.iter().take(arguments.len()).map(|n| format!("{n}: vec4<acc>")).collect();
         let mut arguments = arguments.to_vec();

@@ -7,7 +7,7 @@ use crate::{
     arena::Arena,
     caps::Caps,
     dispatch::*,
-    graph::{Node, Origin, Value},
+    graph::{Assignment, Node, Origin, Value},
     op::{Io, Kind, Update},
 };
 
@@ -82,8 +82,29 @@ pub(crate) struct Reached {
     /// For each node, who reads which of its results.
     consumers: BTreeMap<usize, Vec<(usize, usize)>>,
     wanted: BTreeSet<usize>,
+    /// What becomes of the states.
+    assignments: Vec<Assignment>,
     inference: bool,
     fusion: bool,
+}
+
+/// The nodes `from`, and all that they depend on; a node that hands on an operand depends on no other.
+fn ancestors(graph: &Graph, from: impl IntoIterator<Item = usize>, inference: bool) -> BTreeMap<usize, Node> {
+    let mut nodes: BTreeMap<usize, Node> = BTreeMap::new();
+    let mut todo: Vec<usize> = from.into_iter().collect();
+    while let Some(n) = todo.pop() {
+        nodes.entry(n).or_insert_with(|| {
+            let mut node = graph.node(n);
+            if let Origin::Op(op) = &node.origin
+                && let Some(k) = op.hands_on(inference)
+            {
+                node.inputs = vec![node.inputs[k]];
+            }
+            todo.extend(node.inputs.iter().map(|v| v.node));
+            node
+        });
+    }
+    nodes
 }
 
 impl Reached {
@@ -94,15 +115,20 @@ impl Reached {
             roots.extend(t.gradients.iter().map(|g| g.1));
         }
         let mut wanted: BTreeSet<usize> = roots.iter().map(|v| v.node).collect();
-        let mut nodes: BTreeMap<usize, Node> = BTreeMap::new();
-        let mut todo: Vec<usize> = wanted.iter().copied().collect();
-        while let Some(n) = todo.pop() {
-            if !nodes.contains_key(&n) {
-                let node = request.graph.node(n);
-                todo.extend(node.inputs.iter().map(|v| v.node));
-                nodes.insert(n, node);
+        let inference = request.training.is_none();
+        let mut nodes = ancestors(request.graph, wanted.iter().copied(), inference);
+        let mut assignments = if inference { vec![] } else { request.graph.assignments() };
+        let is_input = |node: &Node| matches!(node.origin, Origin::Input);
+        let needed = nodes.keys().copied().collect::<BTreeSet<_>>();
+        assignments.retain(|a| {
+            let more = ancestors(request.graph, [a.value.node], inference);
+            let fits = more.iter().all(|(n, node)| !is_input(node) || needed.contains(n));
+            if fits {
+                nodes.extend(more);
             }
-        }
+            fits
+        });
+        wanted.extend(assignments.iter().map(|a| a.value.node));
         wanted.extend(nodes.iter().filter(|(_, node)| node.watched).map(|(&n, _)| n));
         let mut consumers: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
         for (&n, node) in &nodes {
@@ -110,12 +136,12 @@ impl Reached {
                 consumers.entry(v.node).or_default().push((n, v.output));
             }
         }
-        Reached { nodes, consumers, wanted, inference: request.training.is_none(), fusion: request.fusion }
+        Reached { nodes, consumers, wanted, assignments, inference, fusion: request.fusion }
     }
 
     fn kind(&self, n: usize) -> Kind {
         match &self.nodes[&n].origin {
-            Origin::Op(op) if self.inference && op.identity_at_inference() => Kind::View,
+            Origin::Op(op) if op.hands_on(self.inference).is_some() => Kind::View,
             Origin::Op(op) => op.kind(),
             _ => Kind::Kernel,
         }
@@ -147,7 +173,7 @@ pub fn lower(request: &Request) -> Result<Lowered> {
     request.caps.supports(precision)?;
 
     let reached = Reached::new(request);
-    let mut program = Program::default();
+    let mut program = Program { warnings: request.graph.warnings(), ..Program::default() };
     let control = control_buffers(&mut program, request);
     let mut places = Places { operands: BTreeMap::new(), pinned: BTreeSet::new() };
     place_weights(request, &mut program, &mut places)?;
@@ -197,6 +223,7 @@ pub fn lower(request: &Request) -> Result<Lowered> {
 
     if let Some(training) = &request.training {
         train::lower(request, training, &arenas, &places, control, &mut program);
+        reached.assignments.iter().for_each(|a| train::average(request, a, &places, control, &mut program));
     }
     finish(request, &reached, program, places, control, layers)
 }
@@ -210,17 +237,18 @@ fn finish(
     mut control: Control,
     layers: Vec<String>,
 ) -> Result<Lowered> {
+    // A weight or state that nothing reached has a place but no node here.
+    let is_input = |v: &Value| reached.nodes.get(&v.node).is_some_and(|n| matches!(n.origin, Origin::Input));
     let ports: BTreeMap<Value, Operand> = places
         .operands
         .iter()
-        .filter(|(v, _)| reached.is_wanted(v.node) || matches!(reached.nodes[&v.node].origin, Origin::Input))
+        .filter(|(v, _)| reached.is_wanted(v.node) || is_input(v))
         .map(|(v, x)| (*v, *x))
         .collect();
     places.pinned.extend(ports.values().map(|x| x.buffer));
     let index = slots::assign(&mut program, &places.pinned);
     let moved = |x: Operand| Operand { buffer: index[x.buffer], ..x };
     let ports: BTreeMap<Value, Operand> = ports.into_iter().map(|(v, x)| (v, moved(x))).collect();
-    let is_input = |v: &Value| matches!(reached.nodes[&v.node].origin, Origin::Input);
     let inputs = ports.iter().filter(|(v, _)| is_input(v)).map(|(_, x)| x.buffer).collect();
     for slot in [&mut control.clock, &mut control.scale, &mut control.flags, &mut control.losses] {
         *slot = index[*slot];
@@ -259,21 +287,24 @@ fn control_buffers(program: &mut Program, request: &Request) -> Control {
     control
 }
 
-/// Gives each weight its place in the weights' arena.
+/// Gives each weight and state its place in the arena of its kind.
 fn place_weights(request: &Request, program: &mut Program, places: &mut Places) -> Result<()> {
-    let precision = request.graph.precision();
-    let weights = request.graph.weights();
-    let shapes: Vec<Shape> = weights.iter().map(|w| w.shape()).collect();
-    let arena = Arena::new(&shapes, request.caps.binding_bytes)?;
-    let first = program.buffers.len();
-    for chunk in 0..arena.chunks.len() {
-        let bytes = arena.bytes(chunk, precision.storage);
-        program.buffer(format!("w{chunk}"), Role::Weights, Source::Weights(chunk), bytes);
-    }
-    for (w, (chunk, group)) in weights.iter().zip(&arena.places) {
-        let dtype = precision.storage;
-        let offset = (group * crate::shape::GROUP * dtype.bytes()) as u64;
-        places.operands.insert(w.value, Operand { buffer: first + chunk, offset, shape: w.shape(), dtype });
+    let (graph, precision) = (request.graph, request.graph.precision());
+    let kinds: [(_, _, _, fn(usize) -> Source); 2] = [
+        ("w", graph.weights(), precision.storage, Source::Weights),
+        ("state", graph.states(), precision.wide(), Source::States),
+    ];
+    for (name, tensors, dtype, source) in kinds {
+        let shapes: Vec<Shape> = tensors.iter().map(|t| t.shape()).collect();
+        let arena = Arena::new(&shapes, request.caps.binding_bytes)?;
+        let first = program.buffers.len();
+        for chunk in 0..arena.chunks.len() {
+            program.buffer(format!("{name}{chunk}"), Role::Weights, source(chunk), arena.bytes(chunk, dtype));
+        }
+        for (t, (chunk, group)) in tensors.iter().zip(&arena.places) {
+            let offset = (group * crate::shape::GROUP * dtype.bytes()) as u64;
+            places.operands.insert(t.value, Operand { buffer: first + chunk, offset, shape: t.shape(), dtype });
+        }
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::{
     Dtype, Result, Shape,
     arena::{Arena, flat},
     dispatch::*,
-    graph::Value,
+    graph::{Assignment, Value},
     op::UpdateIo,
     shape::GROUP,
 };
@@ -68,11 +68,11 @@ pub fn arenas(request: &Request, program: &mut Program, places: &mut Places) -> 
     made.moments = (0..training.optimizer.moments())
         .map(|k| chunks(["m", "v", "u"][k], Role::Optimizer, precision.state()))
         .collect();
-    for ((w, g), (chunk, group)) in training.gradients.iter().zip(&gradients.places) {
+    for ((_, g), (chunk, group)) in training.gradients.iter().zip(&gradients.places) {
         let dtype = precision.storage;
         let offset = (group * GROUP * dtype.bytes()) as u64;
         let buffer = made.gradients[*chunk];
-        places.operands.insert(*g, Operand { buffer, offset, shape: shape(w), dtype });
+        places.operands.insert(*g, Operand { buffer, offset, shape: shape(g), dtype });
     }
     Ok(made)
 }
@@ -136,6 +136,24 @@ pub fn lower(
         training.optimizer.lower(&io, program);
     }
     program.warnings.extend(training.optimizer.warnings(precision));
+}
+
+/// Changes a state, when the step is settled and all that reads it has run.
+pub fn average(request: &Request, a: &Assignment, places: &Places, control: Control, program: &mut Program) {
+    let (state, precision) = (places.operands[&a.state], request.graph.precision());
+    let name = request.graph.node(a.state.node).name.unwrap_or_default();
+    let shader = Shader::new("average", include_str!("../../shaders/average.wgsl"), state.dtype, precision);
+    let groups = state.shape.groups();
+    program.push(
+        Dispatch::new(format!("average {name}"), shader)
+            .read(clock(control))
+            .read(places.operands[&a.value])
+            .update(state)
+            .param("groups", groups)
+            .param_f32("share", a.share)
+            .flops(3 * state.shape.len())
+            .workgroups(groups.div_ceil(64)),
+    );
 }
 
 fn groups_of(program: &Program, buffer: usize, dtype: Dtype) -> usize {

@@ -68,8 +68,8 @@ impl Op for Dropout {
         Kind::Head
     }
 
-    fn identity_at_inference(&self) -> bool {
-        true
+    fn hands_on(&self, inference: bool) -> Option<usize> {
+        inference.then_some(0)
     }
 
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {

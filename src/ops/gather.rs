@@ -24,7 +24,7 @@ struct Scatter {
 }
 
 impl<'g> Tensor<'g> {
-    /// The table's rows that the indices name: `[rows, d] · [..] → [.., d]`. [`IGNORE`](crate::graph::IGNORE) gives a row of zeros, and an index
+    /// The table's rows that the indices name: `[rows, d] · [..] → [.., d]`. [`IGNORE`] gives a row of zeros, and an index
     /// that is no row gives NaN, since a device cannot return an error: a training run stops there.
     ///
     /// The gradient of each row is summed in the order of the indices, without atomics, so it is the same each time. For

@@ -16,6 +16,7 @@ use crate::{
 };
 
 /// A row of the table.
+#[cfg_attr(not(feature = "reference"), allow(dead_code, reason = "tests and references read some of it"))]
 pub struct Row {
     name: &'static str,
     /// How many operands and how many numbers it takes.
@@ -107,8 +108,8 @@ table! {
     /// 1 / (1 + e⁻ᵃ).
     sigmoid(a) in REAL, "vec4<acc>(sigmoid4(vec4<f32>(a)))", |x, _| 1.0 / (1.0 + (-x[0]).exp()),
         |d, _| vec![d.dy() * d.y[0] * (1.0 - d.y[0])];
-    /// max(a, 0).
-    relu(a) in REAL, "max(a, vec4<acc>())", |x, _| x[0].max(0.0), |d, _| vec![d.dy().gate(d.y[0])];
+    /// max(a, 0); NaN stays NaN unless the driver makes a `max` of this, which hides it: Mesa's GL does.
+    relu(a) in REAL, "select(a, vec4<acc>(), a < vec4<acc>())", |x, _| x[0].max(0.0), |d, _| vec![d.dy().gate(d.y[0])];
     /// `a` where positive, else `slope · a`.
     leaky_relu(a; slope) in REAL, "select(a * acc(p.x), a, a > vec4<acc>())",
         |x, p| if x[0] > 0.0 { x[0] } else { p[0] * x[0] },
@@ -167,8 +168,8 @@ table! {
         let first = d.x[0].less(d.x[1]);
         vec![first * d.dy(), (1.0 - first) * d.dy()]
     };
-    /// `a` kept between `low` and `high`.
-    clamp(a; low, high) in REAL, "clamp(a, vec4(acc(p.x)), vec4(acc(p.y)))", |x, p| x[0].clamp(p[0], p[1]),
+    /// `a` kept between `low` and `high`; NaN stays NaN.
+    clamp(a; low, high) in REAL, "select(select(a, vec4(acc(p.x)), a < vec4(acc(p.x))), vec4(acc(p.y)), a > vec4(acc(p.y)))", |x, p| x[0].clamp(p[0], p[1]),
         |d, p| {
             let x = d.x[0];
             vec![d.dy() * x.less_equal(x.number(p[1])) * x.number(p[0]).less_equal(x)]

@@ -10,6 +10,7 @@ mod layout;
 mod loss;
 mod map;
 mod matmul;
+mod norm;
 mod pool2d;
 mod reduce;
 mod resample2d;
@@ -32,6 +33,7 @@ pub fn cases() -> Vec<crate::reference::Case> {
         softmax::cases(),
         cross_entropy::cases(),
         conv2d::cases(),
+        norm::cases(),
         pool2d::cases(),
         resample2d::cases(),
         gather::cases(),

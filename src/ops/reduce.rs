@@ -19,7 +19,7 @@ enum Fold {
     Max,
 }
 
-/// A reduction over neighbouring axes, which stay as axes of length 1.
+/// A reduction over neighbouring axes, which stay as axes of length 1 unless the result has a shape of its own.
 #[derive(Debug, Clone, Copy)]
 struct Reduce {
     fold: Fold,
@@ -27,26 +27,28 @@ struct Reduce {
     axes: (usize, usize),
     /// Whether the result is a loss or statistic: f32 unless everything is 16 bit.
     wide: bool,
+    /// The result's shape, which differs in axes of length 1 only: so no view stands between it and what follows.
+    to: Option<Shape>,
 }
 
 impl<'g> Tensor<'g> {
     /// The sum over `axes`, which vanish: `[.., d, ..] → [.., ..]`.
     #[track_caller]
     pub fn sum(self, axes: impl AsRef<[usize]>) -> Tensor<'g> {
-        self.reduce(Fold::Sum(1.0), axes.as_ref(), false)
+        self.reduce(Fold::Sum(1.0), axes.as_ref(), false, None)
     }
 
     /// The mean over `axes`, which vanish.
     #[track_caller]
     pub fn mean(self, axes: impl AsRef<[usize]>) -> Tensor<'g> {
         let n = self.count(axes.as_ref());
-        self.reduce(Fold::Sum(1.0 / n), axes.as_ref(), false)
+        self.reduce(Fold::Sum(1.0 / n), axes.as_ref(), false, None)
     }
 
     /// The largest value over `axes`, which vanish. Ties share the gradient.
     #[track_caller]
     pub fn max(self, axes: impl AsRef<[usize]>) -> Tensor<'g> {
-        self.reduce(Fold::Max, axes.as_ref(), false)
+        self.reduce(Fold::Max, axes.as_ref(), false, None)
     }
 
     /// The sum of all values, as a loss: a scalar in f32 unless everything is 16 bit.
@@ -65,7 +67,7 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub(super) fn total(self, factor: f32) -> Tensor<'g> {
         let axes: Vec<usize> = (0..self.shape().rank()).collect();
-        self.reduce(Fold::Sum(factor), &axes, true)
+        self.reduce(Fold::Sum(factor), &axes, true, None)
     }
 
     /// The sum over what broadcasting stretched: the tensor in a shape that broadcasts to its own.
@@ -78,7 +80,7 @@ impl<'g> Tensor<'g> {
         let lead = ours.rank() - shape.rank();
         let stretched = |&k: &usize| ours[k] > 1 && (k < lead || shape[k - lead] == 1);
         let axes: Vec<usize> = (0..ours.rank()).filter(stretched).collect();
-        self.reduce(Fold::Sum(1.0), &axes, false).reshape(shape)
+        self.reduce(Fold::Sum(1.0), &axes, false, Some(shape))
     }
 
     fn count(self, axes: &[usize]) -> f32 {
@@ -86,9 +88,10 @@ impl<'g> Tensor<'g> {
         axes.iter().filter(|&&a| a < shape.rank()).map(|&a| shape[a]).product::<usize>() as f32
     }
 
-    /// One node for each run of neighbouring axes, from the last: their order in memory makes those cheap.
+    /// One node for each run of neighbouring axes, from the last: their order in memory makes those cheap. The axes
+    /// vanish, unless the result has a shape of its own.
     #[track_caller]
-    fn reduce(self, fold: Fold, axes: &[usize], wide: bool) -> Tensor<'g> {
+    fn reduce(self, fold: Fold, axes: &[usize], wide: bool, to: Option<Shape>) -> Tensor<'g> {
         let shape = self.shape();
         let mut wanted = axes.to_vec();
         wanted.sort_unstable();
@@ -98,6 +101,7 @@ impl<'g> Tensor<'g> {
             return self.refuse("reduce", &[], detail);
         }
         let kept: Vec<usize> = (0..shape.rank()).filter(|a| !wanted.contains(a)).map(|a| shape[a]).collect();
+        let to = to.unwrap_or(Shape::new(&kept).expect("fewer axes than before"));
         // There is nothing to fold along an axis of length 1, and a trailing one is not even stored.
         wanted.retain(|&a| shape[a] > 1);
         let mut result = self;
@@ -108,10 +112,11 @@ impl<'g> Tensor<'g> {
                 Fold::Sum(_) if !runs.is_empty() => Fold::Sum(1.0),
                 fold => fold,
             };
-            result = self.graph.apply(Reduce { fold, axes: run, wide }, &[result]);
+            let to = runs.is_empty().then_some(to);
+            result = self.graph.apply(Reduce { fold, axes: run, wide, to }, &[result]);
         }
         let wide = if wide { self.graph.precision().wide() } else { self.dtype() };
-        result.cast(wide).reshape(Shape::new(&kept).expect("fewer axes than before"))
+        result.cast(wide).reshape(to)
     }
 }
 
@@ -135,6 +140,41 @@ pub(super) fn lanes(terms: usize) -> u32 {
     (terms / 8).clamp(1, 64).next_power_of_two() as u32
 }
 
+/// How a run of axes lies in memory, in groups.
+pub(super) struct Run {
+    /// Whether the last stored axis is among them: four results are four rows, each a run of groups. Else over
+    /// columns: a result is a group of columns.
+    pub rows: bool,
+    /// Groups that one result is made of.
+    pub terms: usize,
+    /// Groups between two terms of a column.
+    pub inner: usize,
+    /// Length of the last stored axis.
+    pub last: usize,
+}
+
+impl Run {
+    pub(super) fn new(x: Shape, axes: (usize, usize)) -> Self {
+        let dims = x.storage().to_vec();
+        let (first, end) = (axes.0.min(dims.len()), axes.1.min(dims.len()));
+        let last = dims.last().copied().unwrap_or(1);
+        let product = |d: &[usize]| d.iter().product::<usize>();
+        let groups_in = |d: &[usize]| if d.is_empty() { 1 } else { product(&d[..d.len() - 1]) * last.div_ceil(GROUP) };
+        let rows = end == dims.len();
+        let (terms, inner) = match rows {
+            true => (groups_in(&dims[first..]), 1),
+            false => (product(&dims[first..end]), groups_in(&dims[end..])),
+        };
+        Run { rows, terms, inner, last }
+    }
+}
+
+/// The dispatch that sums what several workgroups left of `y`, `[parts, ..]` for `[..]`.
+pub(super) fn sum_of_parts(io: &Io, x: Operand, y: Operand) -> Dispatch {
+    let whole = Operand { shape: Shape::from([y.shape.stored()]), ..y };
+    Reduce { fold: Fold::Sum(1.0), axes: (0, 1), wide: false, to: None }.dispatch(io, x, whole)
+}
+
 impl Reduce {
     fn kept(&self, shape: Shape) -> Shape {
         shape.keep(&(self.axes.0..self.axes.1).collect::<Vec<_>>())
@@ -155,7 +195,11 @@ impl Op for Reduce {
             return Err("labels take no part in arithmetic".into());
         }
         let dtype = if self.wide { precision.wide() } else { x[0].dtype };
-        Ok(vec![Type { shape: self.kept(x[0].shape), dtype }])
+        let kept = self.kept(x[0].shape);
+        match self.to {
+            Some(to) if !to.lies_like(&kept) => Err(format!("{kept} does not lie like {to}")),
+            to => Ok(vec![Type { shape: to.unwrap_or(kept), dtype }]),
+        }
     }
 
     fn kind(&self) -> Kind {
@@ -163,7 +207,10 @@ impl Op for Reduce {
     }
 
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
-        let (x, y, dy) = (at.x[0], at.y[0], at.dy());
+        // With the axes that vanished, but for a single value, which stretches as it is.
+        let kept = self.kept(at.x[0].shape());
+        let seen = |t: Tensor<'g>| if t.shape().rank() == 0 { t } else { t.reshape(kept) };
+        let (x, y, dy) = (at.x[0], seen(at.y[0]), seen(at.dy()));
         let dx = match self.fold {
             Fold::Sum(1.0) => dy,
             Fold::Sum(factor) => dy * factor,
@@ -182,7 +229,9 @@ impl Op for Reduce {
         let stored = x.shape.storage();
         // A single result is the work of one workgroup, so a long fold first makes one of each row.
         if y.shape.len() == 1 && x.shape.len() > ONE_WORKGROUP && stored.rank() > 1 && stored[0] > 1 {
-            let rows = program.scratch(Shape::from([stored[0]]), y.dtype);
+            // Parts of a mean may be too large for the mean's type.
+            let wide = if y.dtype == Dtype::F16 { io.precision.wide() } else { y.dtype };
+            let rows = program.scratch(Shape::from([stored[0]]), wide);
             // The factor belongs to the last sum.
             let fold = if self.fold == Fold::Max { Fold::Max } else { Fold::Sum(1.0) };
             program.push(Reduce { fold, axes: (1, x.shape.rank()), ..*self }.dispatch(io, x, rows));
@@ -202,24 +251,15 @@ impl Op for Reduce {
             *slot = if self.fold == Fold::Max { slot.max(v) } else { *slot + v };
         }
         let factor = if let Fold::Sum(f) = self.fold { f64::from(f) } else { 1.0 };
-        vec![y.map(|v| v * factor)]
+        let data = y.data.into_iter().map(|v| v * factor).collect();
+        vec![Array::new(self.to.unwrap_or(shape), data)]
     }
 }
 
 impl Reduce {
     /// The dispatch that folds `x` into `y`.
     fn dispatch(&self, io: &Io, x: Operand, y: Operand) -> Dispatch {
-        let dims = x.shape.storage().to_vec();
-        let (first, end) = (self.axes.0.min(dims.len()), self.axes.1.min(dims.len()));
-        let last = dims.last().copied().unwrap_or(1);
-        let product = |d: &[usize]| d.iter().product::<usize>();
-        // Over rows: four results are four rows, each a run of groups. Over columns: a result is a group of columns.
-        let rows = end == dims.len();
-        let groups_in = |d: &[usize]| if d.is_empty() { 1 } else { product(&d[..d.len() - 1]) * last.div_ceil(GROUP) };
-        let (terms, inner) = match rows {
-            true => (groups_in(&dims[first..]), 1),
-            false => (product(&dims[first..end]), groups_in(&dims[end..])),
-        };
+        let Run { rows, terms, inner, last } = Run::new(x.shape, self.axes);
         let groups = y.shape.groups();
         let lanes = lanes(terms);
         let mut shader = io
@@ -228,6 +268,7 @@ impl Reduce {
             .constant("LANES", lanes)
             .constant("OVER_ROWS", rows.into())
             .constant("MAX", u32::from(self.fold == Fold::Max));
+        shader.elem = y.dtype;
         shader.acc = if x.dtype == Dtype::F32 { Dtype::F32 } else { io.precision.acc() };
         let factor = if let Fold::Sum(f) = self.fold { f } else { 1.0 };
         Dispatch::new(io.label, shader)
@@ -245,7 +286,7 @@ impl Reduce {
 
     /// Another fold over the same axes.
     fn on<'g>(&self, x: Tensor<'g>, fold: Fold) -> Tensor<'g> {
-        x.graph.apply(Reduce { fold, wide: false, ..*self }, &[x])
+        x.graph.apply(Reduce { fold, wide: false, to: None, ..*self }, &[x])
     }
 }
 
@@ -270,7 +311,11 @@ pub fn cases() -> Vec<Case> {
     let folds = [Fold::Sum(1.0), Fold::Sum(0.125), Fold::Max];
     let case = |(shape, axes): (&[usize], (usize, usize)), fold| {
         let terms = shape[axes.0..axes.1].iter().product();
-        Case::new(Reduce { fold, axes, wide: false }, [shape]).terms(if fold == Fold::Max { 1 } else { terms })
+        Case::new(Reduce { fold, axes, wide: false, to: None }, [shape]).terms(if fold == Fold::Max {
+            1
+        } else {
+            terms
+        })
     };
     shapes.into_iter().flat_map(|s| folds.map(|f| case(s, f))).collect()
 }

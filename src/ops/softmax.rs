@@ -4,7 +4,7 @@ use super::reduce::lanes;
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, Fill};
 use crate::{
-    Dtype, Precision, Shape,
+    Dtype, Precision,
     dispatch::{Dispatch, Program, Shader},
     op::{Backward, Io, Kind, Op, Type},
     shape::GROUP,
@@ -162,7 +162,7 @@ pub(super) fn log_sum_exp(row: &[f64]) -> f64 {
 pub fn cases() -> Vec<Case> {
     let shapes: [&[usize]; 7] = [&[3], &[5, 2], &[65, 10], &[2, 3, 17], &[5, 257], &[1, 1000], &[65, 64]];
     let of = |shape: &'static [usize], log, size: f64| {
-        let terms = Shape::new(shape).expect("valid").last();
+        let terms = crate::Shape::new(shape).expect("valid").last();
         let forward = Case::new(Softmax { log }, [shape]).fill(0, Fill::Between(-size, size));
         [forward, Case::new(SoftmaxBackward { log }, [shape, shape])].map(|c| c.terms(terms))
     };

@@ -1,11 +1,14 @@
 //! What several tests share: the rules that every Program keeps.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+};
 
 use halfgrad::{
     Caps, Precision,
-    dispatch::{Access, Program, Role, Source},
+    dispatch::{Access, Dispatch, Program, Role, Shader, Source},
     gpu::compose,
 };
 
@@ -58,12 +61,20 @@ pub fn keeps_the_rules(program: &Program, caps: &Caps) -> Result<(), String> {
 
 /// Composes every dispatch for adapters with and without `shader-f16` and with both ways to pack, through naga.
 pub fn shaders_are_valid(program: &Program, precision: Precision) -> Result<(), String> {
+    // The same text with the same bindings is looked at once.
+    static SEEN: Mutex<BTreeSet<(Shader, String)>> = Mutex::new(BTreeSet::new());
+    let new = |d: &&Dispatch| {
+        let access: Vec<Access> = d.bindings.iter().map(|b| b.1).collect();
+        let names: Vec<&str> = d.params.iter().map(|p| p.0).collect();
+        SEEN.lock().unwrap().insert(((*d.shader).clone(), format!("{access:?} {names:?}")))
+    };
+    let dispatches: Vec<&Dispatch> = program.dispatches.iter().filter(new).collect();
     for (shader_f16, pack_exact) in [(true, true), (false, true), (false, false)] {
         let caps = Caps { shader_f16, pack_exact, ..Caps::reference() };
         if caps.supports(precision).is_err() {
             continue;
         }
-        for d in &program.dispatches {
+        for d in &dispatches {
             let module = compose::compose(&d.shader, &caps).and_then(|text| compose::parse(&d.shader, &text, &caps));
             let checked = module.and_then(|m| compose::check(d, &m));
             checked.map_err(|e| format!("{:?}, f16 {shader_f16}, exact {pack_exact}: {e}", d.label))?;

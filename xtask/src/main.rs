@@ -18,17 +18,6 @@ usage: cargo xtask <task>
   msrv                      is Cargo.toml's rust-version enough for every dependency?
 ";
 
-const DEMO: &[&str] = &[
-    "--data=digits",
-    "--model=mlp",
-    "--precision=f32,f16,mixed,f16-strict",
-    "--seeds=3",
-    "--epochs=30",
-    "--batch=64",
-    "--optimizer=sgd",
-    "--lr=0.05",
-];
-
 /// The tests that run on a device, as arguments of `cargo test`; none means all tests.
 const DEVICE_TESTS: &[&str] = &[];
 
@@ -67,10 +56,11 @@ fn main() -> ExitCode {
     }
 }
 
+/// The study as it is by default: the digits, three seeds, thirty epochs, and each precision that the adapter can run.
 fn demo(args: &[String]) -> Result<(), Stop> {
     driver::ensure()?;
     let tool = ["run", "--package=halfgrad", "--features=cli", "--bin=halfgrad", "--", "study"];
-    run(on_device()?.args(tool).args(DEMO).args(args))
+    run(on_device()?.args(tool).args(args))
 }
 
 fn test(args: &[String]) -> Result<(), Stop> {

@@ -1,0 +1,40 @@
+// Who folds what of a run of axes. Over columns, neighbours in a workgroup take neighbouring groups of results, LANES
+// of them share one, and workgroups may share it too: each then takes one of `splits` parts of the terms. The file
+// that imports this has `struct Params` with the members named here.
+#import grid
+
+const LANES: u32 = 1u;     // invocations a group of results: a power of two, at most 64
+const OVER_ROWS: u32 = 1u; // whether the last axis is among those that vanish
+
+struct Span {
+    g: u32,     // group of results
+    part: u32,  // the invocation's number among its LANES
+    first: u32, // its first term
+    end: u32,   // behind the last of all LANES
+    at: u32,    // where the result goes: [splits, groups]
+    live: bool, // whether there is such a group
+}
+
+fn span(workgroup: vec3<u32>, lane: u32) -> Span {
+    let across = 64u / LANES;
+    let blocks = (p.groups + across - 1u) / across;
+    let id = linear_id(workgroup);
+    let split = id / blocks;
+    let g = (id - split * blocks) * across + lane % across;
+    let first = split * p.chunk + lane / across;
+    let end = min((split + 1u) * p.chunk, p.terms);
+    return Span(g, lane / across, first, end, split * p.groups + g, g < p.groups && split < p.splits);
+}
+
+// Where term k of group g of columns lies.
+fn column(g: u32, k: u32) -> u32 {
+    let outer = g / p.inner;
+    return (outer * p.terms + k) * p.inner + g - outer * p.inner;
+}
+
+// Result i of group g as the number of a row; padding repeats the last.
+fn row_of(g: u32, i: u32) -> u32 {
+    let groups = (p.last_out + 3u) / 4u;
+    let line = g / groups;
+    return line * p.last_out + min((g - line * groups) * 4u + i, p.last_out - 1u);
+}

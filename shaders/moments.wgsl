@@ -1,0 +1,65 @@
+// Mean and variance over a run of axes, by Welford's recurrence in each invocation and in pairs across them.
+#import moments
+#import span
+#import tail
+
+const CENTRED: u32 = 1u; // if not, the mean is 0, and the variance the mean of the squares
+
+@group(0) @binding(0) var<storage, read> x: array<elem4>;              // over rows [rows, terms], else [_, terms, inner]
+@group(0) @binding(1) var<storage, read_write> variance: array<wide4>; // [splits, groups]
+@group(0) @binding(2) var<storage, read_write> mean: array<wide4>;     // [splits, groups]
+
+struct Params {
+    groups: u32,   // groups of results
+    terms: u32,    // groups of x that one result is made of
+    inner: u32,    // groups of x between two terms of a column
+    last_in: u32,  // length of x's last axis
+    last_out: u32, // length of the results' last axis
+    splits: u32,   // parts in which the terms are taken
+    chunk: u32,    // terms of a part
+}
+@group(1) @binding(0) var<uniform> p: Params;
+
+fn with_value(all: Part, v: vec4<acc>, counts: vec4<bool>) -> Part {
+    let one = select(vec4<f32>(), vec4(1.0), counts);
+    if CENTRED == 1u {
+        return joined(all, Part(one, v, vec4<acc>()));
+    }
+    return joined(all, Part(one, vec4<acc>(), v * v));
+}
+
+// An invocation's terms of a row; all four members are the same.
+fn of_row(row: u32, s: Span) -> Part {
+    var q: Part;
+    for (var k = s.first; k < s.end; k += LANES) {
+        let first = k % ((p.last_in + 3u) / 4u) * 4u;
+        let counts = vec4(first) + vec4(0u, 1u, 2u, 3u) < vec4(p.last_in);
+        q = with_value(q, unpack4(x[row * p.terms + k]), counts);
+    }
+    q = joined(Part(q.n.xyxy, q.mean.xyxy, q.variance.xyxy), Part(q.n.zwzw, q.mean.zwzw, q.variance.zwzw));
+    return joined(Part(q.n.xxxx, q.mean.xxxx, q.variance.xxxx), Part(q.n.yyyy, q.mean.yyyy, q.variance.yyyy));
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let s = span(workgroup, lane);
+    var all: Part;
+    if s.live && OVER_ROWS == 1u {
+        for (var i = 0u; i < 4u; i++) {
+            let q = of_row(row_of(s.g, i), s);
+            let here = vec4(i) == vec4(0u, 1u, 2u, 3u);
+            all.n = select(all.n, q.n, here);
+            all.mean = select(all.mean, q.mean, here);
+            all.variance = select(all.variance, q.variance, here);
+        }
+    } else if s.live {
+        for (var k = s.first; k < s.end; k += LANES) {
+            all = with_value(all, unpack4(x[column(s.g, k)]), vec4(true));
+        }
+    }
+    all = gathered(all, lane, LANES);
+    if s.part == 0u && s.live {
+        variance[s.at] = pack4_wide(tail(all.variance, s.g, p.last_out));
+        mean[s.at] = pack4_wide(tail(all.mean, s.g, p.last_out));
+    }
+}

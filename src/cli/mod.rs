@@ -1,0 +1,122 @@
+//! The tool's commands, and what they share: output, and errors of one line.
+
+pub mod devices;
+pub mod order;
+pub mod plan;
+pub mod progress;
+pub mod record;
+pub mod study;
+pub mod table;
+pub mod values;
+
+use std::{
+    io::{self, ErrorKind, Write},
+    process::ExitCode,
+};
+
+use comfy_table::{LineStyle, TableStyle};
+use halfgrad::{
+    Error, Shape,
+    study::{Model, Optimizer},
+};
+
+use crate::{NetworkArgs, OptimizerArgs};
+
+const LINE: LineStyle = LineStyle::none().fill('─').junction('─');
+/// Tables have a line above, below and under the header.
+pub const TABLE: TableStyle = TableStyle::new().top_border(LINE).header_separator(LINE).bottom_border(LINE);
+/// As [`TABLE`], with a line between rows, for rows of many lines.
+pub const TALL_TABLE: TableStyle = TABLE.row_separator(LINE);
+
+/// Writes to stdout; a reader that has seen enough, as `head`, is no error.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to stderr, whether or not somebody reads it.
+pub fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Prints JSON, with line breaks.
+pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    print(&(serde_json::to_string_pretty(value)? + "\n"))
+}
+
+/// The exit code: 2 for bad input and for what is not there, 1 for what went wrong on the device.
+pub fn end(done: anyhow::Result<()>) -> ExitCode {
+    let Err(e) = done else { return ExitCode::SUCCESS };
+    let line = e.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    if !line.is_empty() {
+        note(&format!("error: {}", line.split_whitespace().collect::<Vec<_>>().join(" ")));
+    }
+    match e.downcast_ref() {
+        Some(Error::Device(_) | Error::Shader { .. } | Error::NotFinite { .. }) => ExitCode::from(1),
+        _ => ExitCode::from(2),
+    }
+}
+
+/// What clap has to say: help as it is, a mistake as one line, with clap's tip and without its usage.
+pub fn usage(e: &clap::Error) -> anyhow::Result<()> {
+    if !e.use_stderr() {
+        return print(&e.render().to_string());
+    }
+    let text = e.render().to_string();
+    if !text.starts_with("error: ") {
+        note(text.trim_end()); // no command at all: the help
+        anyhow::bail!("")
+    }
+    let said = text.split("\n\n").take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
+    let said = said.map(str::trim).collect::<Vec<_>>().join("; ");
+    anyhow::bail!("{}", said.trim_start_matches("error: "))
+}
+
+impl NetworkArgs {
+    /// The model for samples of this shape.
+    pub fn model(&self, sample: Shape) -> Model {
+        let hidden = self.hidden.as_ref().map(|list| list.0.iter().map(|width| width.0).collect());
+        let hidden = hidden.unwrap_or_else(|| Model::usual_hidden(sample));
+        Model::named(&self.model, &hidden).expect("clap knows the names")
+    }
+}
+
+impl OptimizerArgs {
+    /// The optimizer with the numbers given.
+    pub fn optimizer(&self) -> anyhow::Result<Optimizer> {
+        let rate = self.lr.unwrap_or_else(|| Optimizer::usual_learning_rate(&self.optimizer));
+        let mut optimizer = Optimizer::named(&self.optimizer, rate).expect("clap knows the names");
+        if let Some(momentum) = self.momentum {
+            anyhow::ensure!(optimizer.name == "sgd", "only sgd has a --momentum, {} has none", optimizer.name);
+            optimizer.momentum = momentum;
+        }
+        optimizer.weight_decay = self.weight_decay.unwrap_or(optimizer.weight_decay);
+        Ok(optimizer)
+    }
+}
+
+/// The network, in a few words: `mlp 64-128-10`.
+pub fn describe(model: &Model, sample: Shape, classes: usize) -> String {
+    match model {
+        Model::Mlp(hidden) => {
+            let widths = [&[sample.len()], &hidden[..], &[classes]].concat();
+            format!("mlp {}", widths.iter().map(ToString::to_string).collect::<Vec<_>>().join("-"))
+        }
+        Model::Lenet => format!("lenet on {sample}, {classes} classes"),
+        Model::Alexnet => format!("alexnet on {sample}, {classes} classes"),
+    }
+}
+
+/// The optimizer, in a few words: `sgd, lr 0.05, momentum 0.9`.
+pub fn describe_optimizer(o: &Optimizer) -> String {
+    let mut words = format!("{}, lr {}", o.name, o.learning_rate);
+    for (name, value) in [("momentum", o.momentum), ("weight decay", o.weight_decay)] {
+        if value != 0.0 {
+            words += &format!(", {name} {value}");
+        }
+    }
+    words
+}

@@ -1,0 +1,110 @@
+//! `halfgrad plan`: what a training step does, without a GPU.
+
+use halfgrad::{Caps, Graph, dispatch::Program, plan};
+use halfgrad::{plan::Options, study::DeviceBytes};
+use serde::Serialize;
+
+use super::record::Bytes;
+use crate::PlanArgs;
+
+#[derive(Serialize)]
+struct Step<'a> {
+    model: String,
+    precision: String,
+    optimizer: String,
+    batch: usize,
+    dispatches: Vec<Dispatch<'a>>,
+    totals: Totals,
+    device_bytes: Bytes,
+    warnings: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Dispatch<'a> {
+    op: &'a str,
+    shader: &'a str,
+    shapes: Vec<Operand<'a>>,
+    grid: [u32; 3],
+    flops: u64,
+    bytes_read: u64,
+    bytes_written: u64,
+}
+
+#[derive(Serialize)]
+struct Operand<'a> {
+    buffer: &'a str,
+    access: &'static str,
+    dtype: String,
+    shape: Vec<usize>,
+}
+
+#[derive(Serialize)]
+struct Totals {
+    dispatches: usize,
+    parameters: usize,
+    flops: u64,
+    bytes_read: u64,
+    bytes_written: u64,
+}
+
+/// Prints the program of a step.
+pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
+    if args.seq.is_some() {
+        super::note(&format!("note: {} reads no sequence, --seq changes nothing", args.network.model));
+    }
+    let (model, optimizer) = (args.network.model(args.input), args.optimizer.optimizer()?);
+    let graph = Graph::new(args.precision);
+    let network = model.build(&graph, args.network.batch, args.input, args.classes)?;
+    let lowered = plan::lower_training(network.loss, &*optimizer.update(), &Caps::reference(), Options::default())?;
+    let model = super::describe(&model, args.input, args.classes);
+    let optimizer = super::describe_optimizer(&optimizer);
+    if args.json {
+        return super::print_json(&step(args, model, optimizer, &lowered.program));
+    }
+    let batch = args.network.batch;
+    super::print(&format!("{model}, batch {batch}, {}, {optimizer}\n{}", args.precision, lowered.program))
+}
+
+fn step<'a>(args: &PlanArgs, model: String, optimizer: String, program: &'a Program) -> Step<'a> {
+    let dispatches: Vec<_> = program.dispatches.iter().map(|d| dispatch(program, d)).collect();
+    let totals = Totals {
+        dispatches: dispatches.len(),
+        parameters: program.parameters,
+        flops: program.flops(),
+        bytes_read: dispatches.iter().map(|d| d.bytes_read).sum(),
+        bytes_written: dispatches.iter().map(|d| d.bytes_written).sum(),
+    };
+    Step {
+        model,
+        precision: args.precision.to_string(),
+        optimizer,
+        batch: args.network.batch,
+        dispatches,
+        totals,
+        device_bytes: DeviceBytes::of(program).into(),
+        warnings: &program.warnings,
+    }
+}
+
+fn dispatch<'a>(program: &'a Program, d: &'a halfgrad::dispatch::Dispatch) -> Dispatch<'a> {
+    use halfgrad::dispatch::Access;
+    let shapes = d.bindings.iter().map(|(x, access)| Operand {
+        buffer: &program.buffers[x.buffer].name,
+        access: match access {
+            Access::Read => "read",
+            Access::Write => "write",
+            Access::ReadWrite => "read_write",
+        },
+        dtype: x.dtype.to_string(),
+        shape: x.shape.to_vec(),
+    });
+    Dispatch {
+        op: &d.label,
+        shader: d.shader.name,
+        shapes: shapes.collect(),
+        grid: d.grid,
+        flops: d.flops,
+        bytes_read: d.bytes_read(),
+        bytes_written: d.bytes_written(),
+    }
+}

@@ -1,0 +1,145 @@
+//! What the tool writes as JSON; the names of the fields are the format.
+
+use halfgrad::{
+    Caps, Gpu,
+    caps::Kind,
+    study::{Comparison, DeviceBytes, Outcome},
+};
+use serde::Serialize;
+
+/// An adapter and its driver.
+#[derive(Debug, Serialize)]
+pub struct Adapter {
+    pub name: String,
+    pub backend: String,
+    pub r#type: &'static str,
+    pub driver: String,
+    pub driver_info: String,
+}
+
+impl Adapter {
+    pub fn of(info: &wgpu::AdapterInfo, caps: &Caps) -> Self {
+        Adapter {
+            name: info.name.clone(),
+            backend: format!("{:?}", info.backend),
+            r#type: match caps.kind {
+                Kind::Discrete => "discrete",
+                Kind::Integrated => "integrated",
+                Kind::Virtual => "virtual or unknown",
+                Kind::Software => "software",
+            },
+            driver: info.driver.clone(),
+            driver_info: info.driver_info.clone(),
+        }
+    }
+
+    pub fn of_gpu(gpu: &Gpu) -> Self {
+        Adapter::of(gpu.info(), gpu.caps())
+    }
+
+    /// "llvmpipe Mesa 22.3.6 (LLVM 15.0.6)": the driver, as far as it says what it is.
+    pub fn driver_line(&self) -> String {
+        let parts = [&self.driver, &self.driver_info].map(|part| part.trim());
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// `study.json`.
+#[derive(Debug, Serialize)]
+pub struct Study {
+    pub command: Vec<String>,
+    pub adapter: Adapter,
+    pub versions: Versions,
+    pub data: Data,
+    pub network: Network,
+    pub runs: Vec<Run>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Versions {
+    pub halfgrad: &'static str,
+    pub driver: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Data {
+    pub name: String,
+    pub train: usize,
+    pub test: usize,
+    pub sample: Vec<usize>,
+    pub classes: usize,
+    pub mean: f32,
+    pub std: f32,
+    /// For the digits: the row of `data/digits.csv.gz` of each training sample, then of each test sample.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<Vec<u32>>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Network {
+    pub model: String,
+    pub optimizer: String,
+    pub batch: usize,
+    pub steps: usize,
+}
+
+/// One run; what cannot be said is null: comparisons without f32, the share of no updates.
+#[derive(Debug, Serialize)]
+pub struct Run {
+    pub precision: String,
+    pub seed: u64,
+    pub test_accuracy: f64,
+    pub test_loss: Option<f64>,
+    pub train_loss: Vec<f64>,
+    pub steps: u32,
+    pub step_ms_median: f64,
+    pub device_bytes: Bytes,
+    pub class_flips: Option<usize>,
+    pub certified_share: Option<f64>,
+    pub certified_flips: Option<usize>,
+    pub skipped_steps: u32,
+    pub lost_update_share: Option<f64>,
+    pub loss_scale: f32,
+    /// Why the run ended early.
+    pub failure: Option<String>,
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Bytes {
+    pub weights: u64,
+    pub optimizer: u64,
+    pub gradients: u64,
+    pub activations: u64,
+    pub total: u64,
+}
+
+impl From<DeviceBytes> for Bytes {
+    fn from(b: DeviceBytes) -> Self {
+        let DeviceBytes { weights, optimizer, gradients, activations, total } = b;
+        Bytes { weights, optimizer, gradients, activations, total }
+    }
+}
+
+impl Run {
+    pub fn of(run: &Outcome, against_f32: Option<&Comparison>) -> Self {
+        Run {
+            precision: run.precision.to_string(),
+            seed: run.seed,
+            test_accuracy: run.evaluation.accuracy,
+            test_loss: Some(run.evaluation.loss).filter(|loss| loss.is_finite()),
+            train_loss: run.train_loss.clone(),
+            steps: run.progress.halted.unwrap_or(run.progress.steps),
+            step_ms_median: run.step_seconds * 1e3,
+            device_bytes: run.bytes.into(),
+            class_flips: against_f32.map(|c| c.flips),
+            certified_share: against_f32.map(Comparison::certified_share),
+            certified_flips: against_f32.map(|c| c.certified_flips),
+            skipped_steps: run.progress.skipped,
+            lost_update_share: run.lost_update_share(),
+            loss_scale: run.progress.loss_scale,
+            failure: run.failure.as_ref().map(ToString::to_string),
+            warnings: run.warnings.clone(),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! `halfgrad study`: checks what was asked for, runs it, and tells.
+
+use std::{fs, path::Path, time::Instant};
+
+use anyhow::{Context, ensure};
+use halfgrad::{
+    Error, Gpu, Graph, Precision, Weights,
+    data::{self, Split},
+    file,
+    gpu::{Choice, title},
+    study::{self, Comparison, Setup},
+};
+
+use super::{
+    note, order, print,
+    progress::Progress,
+    record,
+    table::{self, Compared},
+};
+use crate::StudyArgs;
+
+/// Precisions in the order of the table, if the user does not choose.
+const USUAL: [Precision; 4] = [Precision::F32, Precision::F16, Precision::MIXED, Precision::F16_STRICT];
+
+/// Runs the study.
+pub fn run(args: &StudyArgs) -> anyhow::Result<()> {
+    let data = load(&args.data)?;
+    let setup = setup(args, &data)?;
+    if let Some(folder) = &args.out {
+        prepare(folder)?;
+    }
+    let choice = args.adapter.as_deref().map_or(Choice::Best, Choice::from);
+    let gpu = pollster::block_on(Gpu::request(choice))?;
+    let precisions = precisions(args, &gpu)?;
+    let seeds = args.seeds.unwrap_or(if args.init.is_some() && args.order.is_some() { 1 } else { 3 });
+    let last = args.seed.checked_add(seeds as u64 - 1).context("--seed and --seeds go beyond 64 bits")?;
+
+    if let Some(path) = &setup.init {
+        let graph = Graph::new(precisions[0]);
+        setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
+        Weights::load(&gpu, &graph, path)?;
+    }
+
+    print(&introduction(&data, &setup, &gpu))?;
+    let runs = train(args, &gpu, &data, &setup, &precisions, args.seed..=last)?;
+    print(&table::render(&runs))?;
+    match &args.out {
+        Some(folder) => write(args, folder, &gpu, &data, &setup, &runs),
+        None => Ok(()),
+    }
+}
+
+fn load(name: &str) -> anyhow::Result<Split> {
+    Ok(match name {
+        "digits" => data::digits(),
+        "fashion-mnist" => data::fashion_mnist()?,
+        folder if Path::new(folder).is_dir() => data::idx::load(folder)?,
+        other => {
+            let detail =
+                "no such folder; --data takes digits, fashion-mnist, or a folder with the four files of an MNIST";
+            return Err(Error::file(other, detail).into());
+        }
+    })
+}
+
+/// What all runs share, checked against the data.
+fn setup(args: &StudyArgs, data: &Split) -> anyhow::Result<Setup> {
+    let batch = args.network.batch;
+    let per_epoch = data.train.batches(batch)?.len();
+    let order = args.order.as_deref().map(|path| order::read(path, data.train.len())).transpose()?;
+    let ordered = order.as_ref().map(|order| order.len().div_ceil(batch));
+    let whole = |epochs: usize| epochs.saturating_mul(per_epoch);
+    let steps = match (args.steps, args.epochs, ordered) {
+        (Some(steps), None, _) => steps,
+        (Some(steps), Some(epochs), _) => steps.min(whole(epochs)),
+        (None, Some(epochs), Some(ordered)) => ordered.min(whole(epochs)),
+        (None, None, Some(ordered)) => ordered,
+        (None, epochs, None) => whole(epochs.unwrap_or(30)),
+    };
+    ensure!(steps <= u32::MAX as usize, "{steps} steps are more than can be counted");
+    if let (Some(ordered), Some(path)) = (ordered.filter(|&n| n < steps), &args.order) {
+        let detail = format!("it is enough for {ordered} steps of {batch} samples, {steps} are to be done");
+        return Err(Error::file(path, detail).into());
+    }
+    let model = args.network.model(data.train.shape());
+    let mut setup = Setup::new(model, args.optimizer.optimizer()?, batch, steps);
+    (setup.init, setup.order, setup.pause) = (args.init.clone(), order, args.save_every);
+    Ok(setup)
+}
+
+/// Makes the folder and a file in it, so that an hour's work is not lost at its end.
+fn prepare(folder: &Path) -> anyhow::Result<()> {
+    let cannot = |e: std::io::Error| match folder.is_file() {
+        true => Error::file(folder, "is a file, --out takes a folder"),
+        false => Error::file(folder, format!("cannot write here: {e}")),
+    };
+    fs::create_dir_all(folder).map_err(cannot)?;
+    tempfile::Builder::new().prefix(".halfgrad-").tempfile_in(folder).map_err(cannot)?;
+    Ok(())
+}
+
+/// What the user asked for, which must run; or else of the usual ones those that do.
+fn precisions(args: &StudyArgs, gpu: &Gpu) -> anyhow::Result<Vec<Precision>> {
+    let Some(wanted) = &args.precision else {
+        let (able, unable): (Vec<_>, Vec<_>) = USUAL.into_iter().partition(|p| gpu.caps().supports(*p).is_ok());
+        for e in unable.iter().filter_map(|p| gpu.caps().supports(*p).err()) {
+            note(&format!("left out: {e}"));
+        }
+        return Ok(able);
+    };
+    for (i, precision) in wanted.0.iter().enumerate() {
+        ensure!(!wanted.0[..i].contains(precision), "--precision names {precision} twice");
+        gpu.caps().supports(*precision)?;
+    }
+    Ok(wanted.0.clone())
+}
+
+fn introduction(data: &Split, setup: &Setup, gpu: &Gpu) -> String {
+    let (train, test) = (&data.train, &data.test);
+    let (sample, classes) = (train.shape(), train.classes());
+    let epochs = setup.steps.div_ceil(train.len().div_ceil(setup.batch));
+    let steps = if setup.steps == 1 { "1 step".into() } else { format!("{} steps", setup.steps) };
+    format!(
+        "{}: {} training and {} test samples of {sample}, {classes} classes\n\
+         {}; batch {}, {steps} in {epochs} epoch{}; {}\n{}, {}\n",
+        data.name,
+        train.len(),
+        test.len(),
+        super::describe(&setup.model, sample, classes),
+        setup.batch,
+        if epochs == 1 { "" } else { "s" },
+        super::describe_optimizer(&setup.optimizer),
+        title(gpu.info()),
+        record::Adapter::of_gpu(gpu).driver_line(),
+    )
+}
+
+/// Every seed in every precision; each run is compared with the f32 run of its seed, if there is one.
+fn train(
+    args: &StudyArgs,
+    gpu: &Gpu,
+    data: &Split,
+    setup: &Setup,
+    precisions: &[Precision],
+    seeds: std::ops::RangeInclusive<u64>,
+) -> anyhow::Result<Vec<Compared>> {
+    let epochs = setup.steps.div_ceil(data.train.len().div_ceil(setup.batch));
+    let count = (seeds.end() - seeds.start() + 1) as usize;
+    let mut progress = Progress::new(count * precisions.len(), setup.steps, epochs);
+    let mut compared = vec![];
+    for seed in seeds {
+        let mut runs = vec![];
+        for &precision in precisions {
+            progress.begin(&precision.to_string(), seed);
+            let started = Instant::now();
+            let name = format!("weights-{precision}-seed{seed}");
+            let run = study::train(gpu, data, setup, precision, seed, &mut |at| {
+                progress.step(&at);
+                match (&args.out, args.save_every) {
+                    (Some(folder), Some(every)) if at.step % every == 0 => {
+                        at.weights.save(folder.join(format!("{name}-step{}.safetensors", at.step)))
+                    }
+                    _ => Ok(()),
+                }
+            })?;
+            if let Some(folder) = &args.out {
+                run.weights.save(folder.join(format!("{name}.safetensors")))?;
+            }
+            progress.end(&run, started.elapsed());
+            runs.push(run);
+        }
+        let f32 = runs.iter().find(|run| run.precision == Precision::F32).map(|run| run.logits.clone());
+        let against = |logits: &[f32]| f32.as_ref().map(|f32| Comparison::of(f32, logits, data.test.classes()));
+        compared.extend(runs.into_iter().map(|run| Compared { against_f32: against(&run.logits), run }));
+    }
+    progress.finish();
+    Ok(compared)
+}
+
+fn write(
+    args: &StudyArgs,
+    folder: &Path,
+    gpu: &Gpu,
+    data: &Split,
+    setup: &Setup,
+    runs: &[Compared],
+) -> anyhow::Result<()> {
+    let embedded = args.data == "digits";
+    let (sample, classes) = (data.train.shape(), data.train.classes());
+    let adapter = record::Adapter::of_gpu(gpu);
+    let study = record::Study {
+        command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
+        versions: record::Versions { halfgrad: env!("CARGO_PKG_VERSION"), driver: adapter.driver_line() },
+        adapter,
+        data: record::Data {
+            name: data.name.clone(),
+            train: data.train.len(),
+            test: data.test.len(),
+            sample: sample.to_vec(),
+            classes,
+            mean: data.mean,
+            std: data.std,
+            rows: embedded.then(halfgrad::data::digits_order),
+        },
+        network: record::Network {
+            model: super::describe(&setup.model, sample, classes),
+            optimizer: super::describe_optimizer(&setup.optimizer),
+            batch: setup.batch,
+            steps: setup.steps,
+        },
+        runs: runs.iter().map(|r| record::Run::of(&r.run, r.against_f32.as_ref())).collect(),
+    };
+    let path = folder.join("study.json");
+    file::write_atomically(&path, |file| {
+        serde_json::to_writer_pretty(&mut *file, &study)?;
+        file.write_all(b"\n")
+    })?;
+    print(&format!("study.json and weights-*.safetensors are in {}\n", folder.display()))
+}

@@ -1,0 +1,130 @@
+//! The end of a study: one table, and how to read it.
+
+use comfy_table::{Cell, CellAlignment, Row, Table};
+use halfgrad::study::{Comparison, Outcome, deviation, mean, median};
+
+/// A run and how it compares with the f32 run of the same seed.
+pub struct Compared {
+    pub run: Outcome,
+    pub against_f32: Option<Comparison>,
+}
+
+const HEADER: [&str; 12] = [
+    "precision",
+    "test\naccuracy %",
+    "vs\nf32",
+    "class\nflips",
+    "certi-\nfied",
+    "and\nflips",
+    "step\nms",
+    "weights",
+    "opti-\nmizer",
+    "activa-\ntions",
+    "steps\nskipped",
+    "updates\nlost",
+];
+
+const NOTES: &str = "\
+Accuracy: mean over the seeds ± standard deviation. Against f32: the difference in points.
+Class flips: test samples that got another class than from the f32 run of the same seed. Certified: samples whose margin
+in f32 is more than twice the largest change of a probability, so that their class cannot flip; that must count 0 flips.
+Step: median, host and device, warm. Updates lost: the change was not 0, but rounding left the weight as it was.
+";
+
+/// The table with its notes; runs are in the order of the rows wanted.
+pub fn render(runs: &[Compared]) -> String {
+    let mut names: Vec<String> = vec![];
+    for run in runs {
+        let name = run.run.precision.to_string();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let of = |name: &str| runs.iter().filter(|r| r.run.precision.to_string() == name).collect::<Vec<_>>();
+    let f32 = mean(&accuracies(&of("f32")));
+
+    let mut table = Table::new();
+    table.load_style(super::TABLE).set_header(HEADER);
+    table.add_rows(names.iter().map(|name| row(name, &of(name), f32)));
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+        column.set_padding((2, 0));
+    }
+    table.column_mut(0).expect("there are twelve").set_padding((0, 0));
+    let mut text = format!("{}\n", table.trim_fmt());
+    for Compared { run, .. } in runs {
+        if let Some(e) = &run.failure {
+            text +=
+                &format!("! {}, seed {}: {e}; accuracy is that of the weights before it\n", run.precision, run.seed);
+        }
+    }
+    for name in &names {
+        for warning in of(name).first().iter().flat_map(|r| &r.run.warnings) {
+            text += &format!("! {name}: {warning}\n");
+        }
+    }
+    if f32.is_nan() {
+        text += "f32 is not in the list of precisions, so nothing is compared with it.\n";
+    }
+    text + NOTES
+}
+
+fn accuracies(runs: &[&Compared]) -> Vec<f64> {
+    runs.iter().map(|r| 100.0 * r.run.evaluation.accuracy).collect()
+}
+
+fn row(name: &str, runs: &[&Compared], f32: f64) -> Row {
+    let accuracies = accuracies(runs);
+    let compared: Vec<&Comparison> =
+        if name == "f32" { vec![] } else { runs.iter().filter_map(|r| r.against_f32.as_ref()).collect() };
+    let sum = |part: fn(&Comparison) -> usize| compared.iter().map(|c| part(c)).sum::<usize>();
+    let samples = sum(|c| c.samples);
+    let share = |n: usize| (samples > 0).then(|| format!("{:.2} %", 100.0 * n as f64 / samples as f64));
+    let none = || "–".to_owned();
+
+    let deviation = deviation(&accuracies).map_or(String::new(), |sd| format!(" ± {sd:.2}"));
+    let mark = if runs.iter().any(|r| r.run.failure.is_some()) { "! " } else { "" };
+    let times: Vec<f64> = runs.iter().map(|r| 1e3 * r.run.step_seconds).collect();
+    let bytes = runs[0].run.bytes;
+    let lost: u64 = runs.iter().map(|r| r.run.progress.lost_updates).sum();
+    let all: u64 = runs.iter().map(|r| r.run.progress.all_updates).sum();
+    let cells = [
+        name.to_owned(),
+        format!("{mark}{:.2}{deviation}", mean(&accuracies)),
+        if compared.is_empty() { none() } else { format!("{:+.2}", mean(&accuracies) - f32) },
+        share(sum(|c| c.flips)).unwrap_or_else(none),
+        share(sum(|c| c.certified)).unwrap_or_else(none),
+        if compared.is_empty() { none() } else { sum(|c| c.certified_flips).to_string() },
+        format!("{:.2}", median(&times)),
+        size(bytes.weights),
+        size(bytes.optimizer),
+        size(bytes.activations),
+        runs.iter().map(|r| u64::from(r.run.progress.skipped)).sum::<u64>().to_string(),
+        if all == 0 { none() } else { format!("{:.2} %", 100.0 * lost as f64 / all as f64) },
+    ];
+    Row::from(cells.map(Cell::new))
+}
+
+/// Bytes in three digits: `39.9 kB`.
+fn size(bytes: u64) -> String {
+    let (mut value, mut unit) = (bytes as f64, "B");
+    for next in ["kB", "MB", "GB"] {
+        if value < 999.5 {
+            break;
+        }
+        (value, unit) = (value / 1000.0, next);
+    }
+    let digits = if unit == "B" || value >= 99.95 { 0 } else { 1 + usize::from(value < 9.995) };
+    format!("{value:.digits$} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_have_three_digits() {
+        let sizes = [16, 999, 9994, 39_940, 99_960, 999_499, 999_500, 20_971_520].map(size);
+        assert_eq!(sizes, ["16 B", "999 B", "9.99 kB", "39.9 kB", "100 kB", "999 kB", "1.00 MB", "21.0 MB"]);
+    }
+}

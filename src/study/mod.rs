@@ -1,0 +1,26 @@
+//! The study that the crate is for: one network, trained in several precisions from the same weights on the same
+//! batches, and what of its answers changes.
+//!
+//! ```no_run
+//! use halfgrad::{Gpu, Precision, data, study::{self, Comparison, Model, Optimizer, Setup}};
+//! let (gpu, digits) = (Gpu::new()?, data::digits());
+//! let model = Model::named("mlp", &[128]).unwrap();
+//! let setup = Setup::new(model, Optimizer::named("sgd", 0.05).unwrap(), 64, 690);
+//! let run = |precision| study::train(&gpu, &digits, &setup, precision, 1, &mut |_| Ok(()));
+//! let (f32, f16) = (run(Precision::F32)?, run(Precision::F16)?);
+//! let difference = Comparison::of(&f32.logits, &f16.logits, digits.test.classes());
+//! assert_eq!(difference.certified_flips, 0);
+//! # Ok::<(), halfgrad::Error>(())
+//! ```
+
+mod outcome;
+mod setup;
+mod theorem;
+#[cfg(not(target_arch = "wasm32"))]
+mod train;
+
+pub use outcome::{DeviceBytes, Outcome, deviation, mean, median};
+pub use setup::{MODELS, Model, Network, OPTIMIZERS, Optimizer, Setup};
+pub use theorem::Comparison;
+#[cfg(not(target_arch = "wasm32"))]
+pub use train::{Stand, train};

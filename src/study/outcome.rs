@@ -1,0 +1,101 @@
+use crate::{
+    Error, Precision, Weights,
+    dispatch::{Program, Role},
+    plan::{Evaluation, Progress},
+};
+
+/// Bytes on the device, by what they hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeviceBytes {
+    /// Weights, as the forward pass reads them.
+    pub weights: u64,
+    /// What the optimizer keeps, f32 master weights included.
+    pub optimizer: u64,
+    /// Gradients of the weights.
+    pub gradients: u64,
+    /// Inputs and everything between them and the loss.
+    pub activations: u64,
+    /// The sum of these. The 5 kB of counters and logged losses that every plan has are left out.
+    pub total: u64,
+}
+
+impl DeviceBytes {
+    /// The bytes of a program.
+    pub fn of(program: &Program) -> Self {
+        let roles = [Role::Weights, Role::Optimizer, Role::Gradients, Role::Activations];
+        let [weights, optimizer, gradients, activations] = roles.map(|role| program.device_bytes(role));
+        let total = weights + optimizer + gradients + activations;
+        DeviceBytes { weights, optimizer, gradients, activations, total }
+    }
+}
+
+/// What came of one run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The precision it ran in.
+    pub precision: Precision,
+    /// The seed of its weights and its batches.
+    pub seed: u64,
+    /// Loss and accuracy over the test set.
+    pub evaluation: Evaluation,
+    /// The logits of each test sample, `[samples, classes]`.
+    pub logits: Vec<f32>,
+    /// The mean loss over the training samples of each epoch, as they were trained on.
+    pub train_loss: Vec<f64>,
+    /// The median time of a step in seconds, host and device; see [`train`](super::train).
+    pub step_seconds: f64,
+    /// Bytes on the device.
+    pub bytes: DeviceBytes,
+    /// Counts of steps, skipped steps, lost updates.
+    pub progress: Progress,
+    /// Why it ended early, if it did: the loss was no longer finite.
+    pub failure: Option<Error>,
+    /// Numbers of the user's that the precision cannot hold.
+    pub warnings: Vec<String>,
+    /// The weights as they are now.
+    pub weights: Weights,
+}
+
+impl Outcome {
+    /// Of the changes of weights that were not zero, the share that rounding lost, over a quarter of the steps, spread
+    /// over the run; `None` if there were no changes.
+    pub fn lost_update_share(&self) -> Option<f64> {
+        let Progress { lost_updates, all_updates, .. } = self.progress;
+        (all_updates > 0).then(|| lost_updates as f64 / all_updates as f64)
+    }
+}
+
+/// The mean; NaN of nothing.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// The standard deviation of a sample; `None` if there are fewer than two values.
+pub fn deviation(values: &[f64]) -> Option<f64> {
+    let squares = |m: f64| values.iter().map(|v| (v - m).powi(2)).sum::<f64>();
+    (values.len() > 1).then(|| (squares(mean(values)) / (values.len() - 1) as f64).sqrt())
+}
+
+/// The middle value, or the mean of the two in the middle; NaN of nothing.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match (sorted.len(), sorted.len() / 2) {
+        (0, _) => f64::NAN,
+        (n, middle) if n % 2 == 1 => sorted[middle],
+        (_, middle) => (sorted[middle - 1] + sorted[middle]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics() {
+        assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0]), median(&[5.0])), (2.0, 2.5, 5.0));
+        assert_eq!((mean(&[1.0, 2.0, 6.0]), deviation(&[1.0, 3.0])), (3.0, Some(2f64.sqrt())));
+        assert_eq!(deviation(&[1.0]), None);
+        assert!(median(&[]).is_nan());
+    }
+}

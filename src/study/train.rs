@@ -1,0 +1,195 @@
+use std::{ops::Range, time::Instant};
+
+use super::{DeviceBytes, Network, Outcome, Setup, median};
+use crate::{
+    Error, Gpu, Graph, Plan, Precision, Result, Weights,
+    data::{Batch, Batches, Dataset, Split},
+    plan::{Evaluation, Options},
+};
+
+/// Steps between two looks at the device: long enough to keep it busy, short enough to show that it lives, and far
+/// below the number of losses that it keeps.
+const WINDOW: usize = 16;
+
+/// In one window of so many, lost updates are counted; the others, which it would slow down, are timed.
+const COUNTED: usize = 4;
+
+/// Where a run stands when the caller is told.
+#[derive(Debug)]
+pub struct Stand<'a> {
+    /// Steps done.
+    pub step: usize,
+    /// The epoch of the last step, counted from 0.
+    pub epoch: usize,
+    /// The last step's loss.
+    pub loss: f32,
+    /// The weights as they are now.
+    pub weights: &'a Weights,
+}
+
+/// One run: trains in `precision` from the weights and in the order that `seed` or the setup gives, then tests.
+///
+/// Weights and batches do not depend on the precision. `watch` is told every few steps, at the end of each epoch and
+/// after each [`Setup::pause`] steps. Training that meets a loss which is not finite ends there, and the outcome says so.
+///
+/// A step's time is the wall time of sixteen steps with all that the host does for them, from one wait for the
+/// device to the next, divided by their number; the median of those. The first sixteen steps, which warm up, and a
+/// quarter of the others are not timed: in these, lost updates are counted.
+///
+/// # Errors
+/// What a plan's making and running may meet; what `watch` returns.
+pub fn train(
+    gpu: &Gpu,
+    data: &Split,
+    setup: &Setup,
+    precision: Precision,
+    seed: u64,
+    watch: &mut dyn FnMut(Stand) -> Result<()>,
+) -> Result<Outcome> {
+    let graph = Graph::new(precision);
+    let network = setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
+    let weights = match &setup.init {
+        Some(path) => Weights::load(gpu, &graph, path)?,
+        None => Weights::init(gpu, &graph, seed)?,
+    };
+    let options = Options { count_updates: true, seed: seed as u32, ..Options::default() };
+    let plan = Plan::train_with(gpu, &weights, network.loss, &*setup.optimizer.update(), options)?;
+    let mut run =
+        Run { plan, network, weights: &weights, order: Order::new(&data.train, setup, seed)?, windows: vec![] };
+    let (train_loss, failure) = run.train(setup, watch)?;
+
+    let mut infer = Plan::infer(gpu, &weights, [network.logits])?;
+    let logits = infer.predict(network.x, network.logits, &data.test)?;
+    Ok(Outcome {
+        precision,
+        seed,
+        evaluation: Evaluation::of(&logits, data.test.labels()),
+        logits,
+        train_loss,
+        step_seconds: median(&warm(&run.windows)),
+        bytes: DeviceBytes::of(run.plan.program()),
+        progress: run.plan.progress().wait()?,
+        failure,
+        warnings: run.plan.warnings().to_vec(),
+        weights,
+    })
+}
+
+/// A plan under way.
+struct Run<'a, 'g> {
+    plan: Plan,
+    network: Network<'g>,
+    weights: &'a Weights,
+    order: Order<'a>,
+    /// Steps of each window, and the seconds that each step took.
+    windows: Vec<(usize, f64)>,
+}
+
+impl Run<'_, '_> {
+    /// Trains to the end, or to the first loss that is not finite: each epoch's mean loss, and what was wrong.
+    fn train(
+        &mut self,
+        setup: &Setup,
+        watch: &mut dyn FnMut(Stand) -> Result<()>,
+    ) -> Result<(Vec<f64>, Option<Error>)> {
+        let (mut step, mut epochs) = (0, vec![]);
+        while step < setup.steps {
+            let epoch = epochs.len();
+            let batches = self.order.epoch(epoch)?;
+            let mut batches = batches.epoch(epoch as u32);
+            let end = setup.steps.min(step + batches.len());
+            let (mut sum, mut count) = (0.0, 0);
+            while step < end {
+                let pause = setup.pause.map_or(end, |every| (step + 1).next_multiple_of(every));
+                let window = step..end.min(pause).min(step + WINDOW);
+                step = window.end;
+                let counts = self.steps(window, &mut batches)?;
+                let losses = match self.plan.losses().wait() {
+                    Ok(losses) => losses,
+                    Err(e @ Error::NotFinite { .. }) => return Ok((epochs, Some(self.diagnosed(e)?))),
+                    Err(e) => return Err(e),
+                };
+                sum += losses.iter().zip(&counts).map(|(&loss, &n)| f64::from(loss) * n as f64).sum::<f64>();
+                count += counts.iter().sum::<usize>();
+                let loss = losses.last().copied().unwrap_or(f32::NAN);
+                watch(Stand { step, epoch, loss, weights: self.weights })?;
+            }
+            epochs.push(sum / count as f64);
+        }
+        Ok((epochs, None))
+    }
+
+    /// Runs the steps of one window and waits for the device: how many samples each step had.
+    fn steps(&mut self, window: Range<usize>, batches: &mut crate::data::Epoch) -> Result<Vec<usize>> {
+        self.plan.count_updates(self.windows.len().is_multiple_of(COUNTED));
+        let (start, mut counts, mut batch) = (Instant::now(), vec![], Batch::default());
+        for _ in window {
+            batches.fill(&mut batch);
+            self.write(&batch)?;
+            self.plan.run();
+            counts.push(batch.count);
+        }
+        self.plan.gpu().wait()?;
+        self.windows.push((counts.len(), start.elapsed().as_secs_f64() / counts.len() as f64));
+        Ok(counts)
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<()> {
+        self.plan.write(self.network.x, &batch.images)?;
+        self.plan.write(self.network.label, &batch.labels)
+    }
+
+    /// Finds the layer of a loss that is not finite, by the batch that it happened on: the weights did not change since.
+    fn diagnosed(&mut self, error: Error) -> Result<Error> {
+        let Error::NotFinite { step, loss, .. } = error else { return Ok(error) };
+        let (epoch, at) = (step as usize / self.order.steps, step as usize % self.order.steps);
+        let batch = self.order.epoch(epoch)?.epoch(epoch as u32).nth(at);
+        self.write(&batch.expect("the step was run"))?;
+        let layer = self.plan.diagnose()?.unwrap_or_else(|| "none but the loss".into());
+        Ok(Error::NotFinite { step, loss, layer })
+    }
+}
+
+/// Which samples are used when.
+struct Order<'a> {
+    data: &'a Dataset,
+    batch: usize,
+    /// Steps in an epoch.
+    steps: usize,
+    seed: u64,
+    given: Option<&'a [u32]>,
+}
+
+impl<'a> Order<'a> {
+    fn new(data: &'a Dataset, setup: &'a Setup, seed: u64) -> Result<Self> {
+        let (batch, steps) = (setup.batch, data.batches(setup.batch)?.len());
+        let given = setup.order.as_deref();
+        if let Some(enough) = given.map(|order| order.len().div_ceil(batch)).filter(|&enough| enough < setup.steps) {
+            return Err(Error::Data(format!(
+                "the order of the samples ends after {enough} steps of {batch}, {} are to be done",
+                setup.steps
+            )));
+        }
+        Ok(Order { data, batch, steps, seed, given })
+    }
+
+    /// The batches of an epoch, of which a given order has as many as a shuffled one.
+    fn epoch(&self, epoch: usize) -> Result<Batches<'a>> {
+        let batches = self.data.batches(self.batch)?;
+        match self.given {
+            None => Ok(batches.shuffled(self.seed)),
+            Some(order) => {
+                let part = order.chunks(self.steps * self.batch).nth(epoch);
+                batches.order(part.unwrap_or_default().to_vec())
+            }
+        }
+    }
+}
+
+/// The times of windows that did not count and are not much shorter than others; of a very short run, the first.
+fn warm(windows: &[(usize, f64)]) -> Vec<f64> {
+    let timed = windows.iter().enumerate().filter(|(i, _)| !i.is_multiple_of(COUNTED)).map(|(_, window)| *window);
+    let timed: Vec<_> = if windows.len() > 1 { timed.collect() } else { windows.to_vec() };
+    let longest = timed.iter().map(|(steps, _)| *steps).max().unwrap_or(0);
+    timed.into_iter().filter(|(steps, _)| 2 * steps >= longest).map(|(_, seconds)| seconds).collect()
+}

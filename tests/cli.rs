@@ -1,0 +1,270 @@
+//! The tool, as a user meets it: what it prints, what it writes, and how it refuses.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+fn tool() -> Command {
+    let mut tool = Command::new(env!("CARGO_BIN_EXE_halfgrad"));
+    tool.stdin(Stdio::null());
+    tool
+}
+
+/// Runs it with words divided by spaces.
+fn run(line: &str) -> Output {
+    tool().args(line.split(' ')).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// It must say one line, with `expected` in it, and end with code 2.
+#[track_caller]
+fn refuses(line: &str, expected: &str) {
+    refused(&run(line), line, expected);
+}
+
+#[track_caller]
+fn refused(output: &Output, line: &str, expected: &str) {
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{line}: {said}");
+    assert!(said.starts_with("error: ") && said.contains(expected), "{line}: {said}");
+    assert_eq!(said.matches('\n').count(), 1, "{line}: {said}");
+    assert_eq!(text(&output.stdout), "", "{line}");
+}
+
+#[test]
+fn devices_are_listed_and_one_is_the_default() {
+    let devices = json(&tool().args(["devices", "--json"]).env_remove("HALFGRAD_ADAPTER").output().unwrap());
+    let devices = devices.as_array().unwrap();
+    assert_eq!(devices.iter().filter(|d| d["default"] == true).count(), 1);
+    for (i, d) in devices.iter().enumerate() {
+        assert_eq!(d["index"], i);
+        assert!(!d["name"].as_str().unwrap().is_empty() && d["limits"]["binding_bytes"].as_u64().unwrap() >= 128 << 20);
+        let f16 = d["features"]["f16"].as_bool().unwrap();
+        assert_eq!(d["precisions"]["f32"], "native");
+        assert_eq!(d["precisions"]["mixed"], if f16 { "native" } else { "packed" });
+        assert_eq!(d["precisions"]["f16-strict"], if f16 { "native" } else { "no" });
+    }
+    let table = run("devices");
+    let table = text(&table.stdout);
+    assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
+    assert!(devices.iter().all(|d| table.contains(d["name"].as_str().unwrap())), "{table}");
+}
+
+#[test]
+fn without_an_adapter_devices_and_study_say_so_and_plan_works() {
+    for command in ["devices", "study"] {
+        let output = tool().arg(command).env("WGPU_BACKEND", "none-such").output().unwrap();
+        refused(&output, command, "no adapter found");
+    }
+    let line = "plan --input 8,8,1 --hidden 32 --batch 16 --precision mixed --json";
+    let plan = json(&tool().args(line.split(' ')).env("WGPU_BACKEND", "none-such").output().unwrap());
+    let dispatches = plan["dispatches"].as_array().unwrap();
+    assert_eq!(plan["totals"]["dispatches"], dispatches.len());
+    assert_eq!(plan["totals"]["parameters"], 64 * 32 + 32 + 32 * 10 + 10);
+    for total in ["flops", "bytes_read", "bytes_written"] {
+        let sum: u64 = dispatches.iter().map(|d| d[total].as_u64().unwrap()).sum();
+        assert!(sum > 0 && plan["totals"][total] == sum, "{total}");
+    }
+    assert!(dispatches.iter().all(|d| d["op"].is_string() && d["shapes"].is_array() && d["grid"].is_array()));
+    let bytes = |kind: &str| plan["device_bytes"][kind].as_u64().unwrap();
+    assert_eq!(bytes("total"), bytes("weights") + bytes("optimizer") + bytes("gradients") + bytes("activations"));
+    assert_eq!(bytes("optimizer"), 4 * bytes("weights")); // master weights and momentum in f32 beside f16
+}
+
+#[test]
+fn a_step_in_f16_takes_half_the_memory() {
+    for optimizer in ["sgd", "adam"] {
+        let plan = |precision: &str| {
+            let line = format!("plan --batch 128 --hidden 128 --optimizer {optimizer} --precision {precision} --json");
+            json(&run(&line))["device_bytes"].clone()
+        };
+        let (f32, f16) = (plan("f32"), plan("f16"));
+        let share = |kind: &str| f16[kind].as_f64().unwrap() / f32[kind].as_f64().unwrap();
+        assert!(share("weights") <= 0.51 && share("total") <= 0.56, "{optimizer}: {f32} {f16}");
+    }
+}
+
+#[test]
+fn bad_flags_get_one_line_and_code_2() {
+    refuses("study --lr nan", "above 0");
+    refuses("study --lr -0.1", "above 0");
+    refuses("study --momentum 1", "below 1");
+    refuses("study --hidden 128,0", "\"0\" is no whole number");
+    refuses("study --epochs 0", "no whole number");
+    refuses("study --batch 0", "no whole number");
+    refuses("study --precision f32,f8", "f32, f16, f16-strict, mixed");
+    refuses("study --optimizer lion", "sgd, adam, adamw, rmsprop");
+    refuses("study --optimizer adam --momentum 0.9", "only sgd");
+    refuses("study --lrr 1", "a similar argument exists: '--lr'");
+    refuses("study --save-every 5", "--out");
+    refuses("plan --hidden 4000000,4000000", "more values than a tensor may have");
+    refuses("plan --precision half", "no precision \"half\"");
+    refuses("plan --input 8,0", "no whole number");
+    refuses("trian", "unrecognized subcommand");
+}
+
+#[test]
+fn what_is_not_there_gets_one_line_and_code_2() {
+    refuses("study --adapter 99", "no adapter has the number 99");
+    refuses("study --adapter no-such-adapter", "no adapter is called");
+    refuses("study --data no-such-folder", "no such folder");
+    refuses("study --batch 5000", "1437 samples");
+    refuses("study --init no-such-file", "no such file");
+    refuses("study --order no-such-file", "no such file");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    refuses(&format!("study --out {}", file.path().display()), "is a file");
+    refuses(&format!("study --out {}/below", file.path().display()), "cannot write");
+    refuses(&format!("study --init {}", file.path().display()), "the file is empty");
+    refuses(&format!("study --order {}", file.path().display()), "not a .npy file");
+}
+
+#[test]
+fn a_precision_that_the_adapter_lacks_is_an_error_only_if_it_was_asked_for() {
+    let devices = json(&run("devices --json"));
+    let Some(without) = devices.as_array().unwrap().iter().find(|d| d["features"]["f16"] == false) else { return };
+    let adapter = without["index"].to_string();
+    refuses(&format!("study --adapter {adapter} --precision f32,f16-strict"), "shader-f16");
+    let output = run(&format!("study --adapter {adapter} --steps 2 --seeds 1"));
+    let (table, notes) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success() && notes.contains("left out: "), "{notes}");
+    assert!(table.contains("\nmixed ") && !table.contains("f16-strict"), "{table}");
+}
+
+/// A folder of the IDX files of a tiny data set of 6 × 8 images, whose class is where the bright spot is.
+fn idx(folder: &Path) {
+    let parts = [("train", 40u8), ("t10k", 20)];
+    for (part, n) in parts {
+        let labels: Vec<u8> = (0..n).map(|i| i % 4).collect();
+        let pixels = labels.iter().flat_map(|&l| (0..48).map(move |p| if p / 12 == l { 200 } else { p }));
+        let images = [&[0, 0, 8, 3, 0, 0, 0, n, 0, 0, 0, 6, 0, 0, 0, 8][..], &pixels.collect::<Vec<_>>()].concat();
+        fs::write(folder.join(format!("{part}-images-idx3-ubyte")), images).unwrap();
+        fs::write(folder.join(format!("{part}-labels-idx1-ubyte")), [&[0, 0, 8, 1, 0, 0, 0, n][..], &labels].concat())
+            .unwrap();
+    }
+}
+
+#[test]
+fn broken_data_gets_one_line_and_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    idx(folder.path());
+    let line = format!("study --data {}", folder.path().display());
+    let labels = folder.path().join("t10k-labels-idx1-ubyte");
+    let whole = fs::read(&labels).unwrap();
+    let broken = |bytes: &[u8], expected: &str| {
+        fs::write(&labels, bytes).unwrap();
+        refuses(&line, expected);
+    };
+    broken(&whole[..15], "truncated");
+    broken(&[&[9, 9], &whole[2..]].concat(), "magic number");
+    broken(&[&whole[..10], &[7], &whole[11..]].concat(), "label 2 is 7");
+    fs::write(&labels, whole).unwrap();
+    fs::remove_file(folder.path().join("train-images-idx3-ubyte")).unwrap();
+    refuses(&line, "train-images-idx3-ubyte");
+}
+
+#[test]
+fn a_study_writes_its_weights_and_its_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("made/by/it");
+    let line = "study --epochs 2 --seeds 1 --seed 7 --batch 100 --save-every 20 --precision f16,f32 --epochs 1 --out";
+    let output = tool().args(line.split(' ')).arg(&out).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
+    // No terminal: a line for each run, and nothing that moves.
+    assert_eq!(text(&output.stderr).lines().count(), 2, "{}", text(&output.stderr));
+    assert!(!text(&output.stderr).contains('\x1b'));
+
+    let study: Value = serde_json::from_slice(&fs::read(out.join("study.json")).unwrap()).unwrap();
+    assert!(study["command"].as_array().unwrap().iter().any(|word| word == "--seed"));
+    assert_eq!(study["versions"]["halfgrad"], env!("CARGO_PKG_VERSION"));
+    assert!(study["adapter"]["name"].is_string() && study["adapter"]["backend"].is_string());
+    let runs = study["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 2);
+    for (run, precision) in runs.iter().zip(["f16", "f32"]) {
+        assert_eq!((&run["precision"], &run["seed"]), (&precision.into(), &7.into()));
+        assert!((0.0..=1.0).contains(&run["test_accuracy"].as_f64().unwrap()));
+        assert_eq!((run["train_loss"].as_array().unwrap().len(), &run["steps"]), (1, &15.into()));
+        assert!(run["step_ms_median"].as_f64().unwrap() > 0.0);
+        let bytes = |kind: &str| run["device_bytes"][kind].as_u64().unwrap();
+        let parts = ["weights", "optimizer", "gradients", "activations"].map(bytes);
+        assert_eq!(bytes("total"), parts.iter().sum::<u64>());
+        assert!(run["class_flips"].is_u64() && run["certified_share"].is_f64());
+        assert_eq!((&run["certified_flips"], &run["skipped_steps"]), (&0.into(), &0.into()));
+        assert!(run["lost_update_share"].is_f64() && run["failure"].is_null());
+        assert!(out.join(format!("weights-{precision}-seed7.safetensors")).is_file());
+    }
+    assert_eq!((&runs[1]["class_flips"], &runs[1]["certified_share"]), (&0.into(), &1.0.into()));
+    assert!(!out.join("weights-f16-seed7-step20.safetensors").exists(), "only 15 steps were done");
+    let left = fs::read_dir(&out).unwrap().count();
+    assert_eq!(left, 3, "nothing but study.json and two files of weights");
+}
+
+/// A `.npy` file of 64-bit integers.
+fn npy(indices: &[i64]) -> Vec<u8> {
+    let header = format!("{{'descr': '<i8', 'fortran_order': False, 'shape': ({},), }}", indices.len());
+    let padded = format!("{header:<117}\n");
+    let values: Vec<u8> = indices.iter().flat_map(|i| i.to_le_bytes()).collect();
+    [b"\x93NUMPY\x01\x00\x76\x00", padded.as_bytes(), &values].concat()
+}
+
+#[test]
+fn given_weights_and_a_given_order_are_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    idx(folder.path());
+    let order: Vec<i64> = (0..100).map(|i| (i * 7) % 40).collect();
+    fs::write(path("order.npy"), npy(&order)).unwrap();
+    let common = format!("study --data {} --hidden 8 --batch 10 --precision f32 --lr 0.01", folder.path().display());
+
+    // Ten steps, then ten steps in two parts of six and four: the weights of the first part start the second.
+    let done = |line: String| {
+        let output = run(&line);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    };
+    done(format!("{common} --momentum 0 --seeds 1 --order {} --out {} --save-every 3", path("order.npy"), path("a")));
+    let names = ["step3", "step6", "step9"].map(|step| path(&format!("a/weights-f32-seed1-{step}.safetensors")));
+    assert!(names.iter().all(|name| Path::new(name).is_file()));
+    fs::write(path("rest.npy"), npy(&order[60..])).unwrap();
+    let (init, rest) = (&names[1], path("rest.npy"));
+    done(format!("{common} --momentum 0 --init {init} --order {rest} --steps 3 --out {}", path("b")));
+    let (nine, resumed) = (fs::read(&names[2]).unwrap(), fs::read(path("b/weights-f32-seed1.safetensors")).unwrap());
+    assert!(nine == resumed, "steps 7 to 9 from the weights after step 6 give the weights after step 9");
+
+    refuses(&format!("{common} --init {init} --hidden 9"), "[48, 8], the network's is [48, 9]");
+    refuses(&format!("{common} --order {rest} --steps 5"), "enough for 4 steps");
+    fs::write(path("far.npy"), npy(&[0, 40])).unwrap();
+    refuses(&format!("{common} --order {}", path("far.npy")), "entry 1 is 40");
+}
+
+#[test]
+fn a_run_that_breaks_is_reported_and_the_others_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().display();
+    let output = run(&format!("study --precision f16,f32 --seeds 1 --steps 40 --lr 1000 --out {out}"));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("! f16, seed 1: the loss is "), "{}", text(&output.stdout));
+    let study: Value = serde_json::from_slice(&fs::read(folder.path().join("study.json")).unwrap()).unwrap();
+    assert!(study["runs"][0]["failure"].as_str().unwrap().contains("first value that is not finite: "));
+    assert_eq!(study["runs"][1]["precision"], "f32");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_panic() {
+    let mut child = tool().args(["plan"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+}

@@ -1,0 +1,228 @@
+//! Inside an app: its device, queue and submissions; buffers bound without a copy; typed errors; Send; async.
+
+use halfgrad::{Error, Gpu, Graph, Init, Plan, Port, Precision, Sgd, Weights, gpu::Choice, nn};
+
+/// An adapter as an app would choose it, here the one that the tests run on.
+async fn open(limits: impl Fn(&wgpu::Adapter) -> wgpu::Limits) -> (wgpu::Device, wgpu::Queue) {
+    let name = Gpu::request(Choice::Best).await.unwrap().info().name.clone();
+    let adapters = halfgrad::gpu::adapters().await;
+    let adapter = adapters.into_iter().find(|a| a.get_info().name == name).unwrap();
+    let required_features = adapter.features() & wgpu::Features::SHADER_F16;
+    let required_limits = limits(&adapter);
+    let descriptor = wgpu::DeviceDescriptor { required_features, required_limits, ..Default::default() };
+    adapter.request_device(&descriptor).await.unwrap()
+}
+
+/// What an app keeps from frame to frame: no graph, no lifetime.
+struct App {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    plan: Plan,
+    input: Port<'static>,
+    output: Port<'static>,
+}
+
+impl App {
+    fn new() -> Self {
+        let (device, queue) = pollster::block_on(open(|_| wgpu::Limits::default()));
+        let gpu = pollster::block_on(Gpu::from_wgpu(device.clone(), queue.clone())).unwrap();
+        let graph = Graph::new(Precision::F32);
+        let x = graph.input("x", [4, 3]);
+        let y = nn::linear("fc", x, 8);
+        let weights = Weights::init(&gpu, &graph, 1).unwrap();
+        let plan = Plan::infer(&gpu, &weights, [y]).unwrap();
+        App { device, queue, plan, input: x.into(), output: y.into() }
+    }
+}
+
+#[test]
+fn a_step_in_the_apps_own_submission() {
+    let mut app = App::new();
+    app.plan.write(app.input, &[0.5; 12]).unwrap();
+    let mut encoder = app.device.create_command_encoder(&Default::default());
+    app.plan.encode(&mut encoder);
+    app.queue.submit([encoder.finish()]);
+    let in_theirs = app.plan.read(app.output).unwrap().wait().unwrap();
+    app.plan.run();
+    let in_ours = app.plan.read(app.output).unwrap().wait().unwrap();
+    assert!(in_theirs == in_ours && in_ours.iter().any(|&v| v != 0.0), "{in_theirs:?} {in_ours:?}");
+}
+
+#[test]
+fn a_result_is_bound_without_a_copy() {
+    let mut app = App::new();
+    let source = "
+        @group(0) @binding(0) var<storage, read> x: array<f32>;
+        @group(0) @binding(1) var<storage, read_write> y: array<f32>;
+        @compute @workgroup_size(32) fn main(@builtin(global_invocation_id) id: vec3<u32>) { y[id.x] = 2.0 * x[id.x]; }";
+    let module = app.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: None,
+        source: wgpu::ShaderSource::Wgsl(source.into()),
+    });
+    let pipeline = app.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: None,
+        layout: None,
+        module: &module,
+        entry_point: None,
+        compilation_options: Default::default(),
+        cache: None,
+    });
+    let own = |usage| {
+        let size = 4 * 32;
+        app.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+    };
+    let doubled = own(wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC);
+    let staging = own(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+    let group = app.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: None,
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &[
+            wgpu::BindGroupEntry { binding: 0, resource: app.plan.buffer(app.output).unwrap().as_entire_binding() },
+            wgpu::BindGroupEntry { binding: 1, resource: doubled.as_entire_binding() },
+        ],
+    });
+    app.plan.write(app.input, &[0.25; 12]).unwrap();
+    // The network's step, the app's pass and the copy, in one submission.
+    let mut encoder = app.device.create_command_encoder(&Default::default());
+    app.plan.encode(&mut encoder);
+    let mut pass = encoder.begin_compute_pass(&Default::default());
+    pass.set_pipeline(&pipeline);
+    pass.set_bind_group(0, &group, &[]);
+    pass.dispatch_workgroups(1, 1, 1);
+    drop(pass);
+    encoder.copy_buffer_to_buffer(&doubled, 0, &staging, 0, None);
+    app.queue.submit([encoder.finish()]);
+    staging.slice(..).map_async(wgpu::MapMode::Read, |r| r.unwrap());
+    app.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    let view = staging.get_mapped_range(..).unwrap();
+    let found: &[f32] = bytemuck::cast_slice(&view);
+    let expected = app.plan.read(app.output).unwrap().wait().unwrap();
+    assert!(expected.iter().zip(found).all(|(e, f)| 2.0 * e == *f), "{found:?} {expected:?}");
+}
+
+#[test]
+fn a_device_that_allows_too_little_is_refused() {
+    let few = |_: &_| wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..wgpu::Limits::downlevel_defaults() };
+    let (device, queue) = pollster::block_on(open(few));
+    let error = pollster::block_on(Gpu::from_wgpu(device, queue)).unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+    assert!(error.to_string().contains("max_storage_buffers_per_shader_stage is 4"), "{error}");
+}
+
+#[test]
+fn small_bindings_only_cut_the_weights_in_chunks() {
+    let trained = |bytes: Option<u64>| {
+        let limits = |adapter: &wgpu::Adapter| match bytes {
+            Some(b) => wgpu::Limits { max_storage_buffer_binding_size: b, ..wgpu::Limits::default() },
+            None => adapter.limits(),
+        };
+        let (device, queue) = pollster::block_on(open(limits));
+        let gpu = pollster::block_on(Gpu::from_wgpu(device, queue)).unwrap();
+        let graph = Graph::new(Precision::MIXED);
+        let x = graph.input("x", [8, 12]);
+        let loss = nn::mlp(x, &[40, 30], 5).square().mean_all();
+        graph.freeze("fc2.bias");
+        let weights = Weights::init(&gpu, &graph, 1).unwrap();
+        let mut plan = Plan::train(&gpu, &weights, loss, Sgd::new(0.05).momentum(0.9)).unwrap();
+        let updates = plan.program().dispatches.iter().filter(|d| d.shader.name == "momentum").count();
+        plan.write(x, &(0..96).map(|i| (i * 37 % 96) as f32 / 48.0 - 1.0).collect::<Vec<_>>()).unwrap();
+        (0..10).for_each(|_| plan.run());
+        (updates, weights.read_all().wait().unwrap())
+    };
+    let ((few, whole), (many, cut)) = (trained(None), trained(Some(5120)));
+    assert_eq!(few, 2, "one run on each side of the frozen weight");
+    assert!(many > few, "{many}");
+    assert!(whole == cut);
+    // A tensor that does not fit at all is refused before anything is allocated.
+    let (device, queue) =
+        pollster::block_on(open(|_| wgpu::Limits { max_storage_buffer_binding_size: 4096, ..wgpu::Limits::default() }));
+    let gpu = pollster::block_on(Gpu::from_wgpu(device, queue)).unwrap();
+    let graph = Graph::new(Precision::F32);
+    nn::linear("fc", graph.input("x", [2, 40]), 40);
+    assert!(matches!(Weights::init(&gpu, &graph, 0), Err(Error::Memory(_))));
+}
+
+#[test]
+fn what_belongs_elsewhere_is_a_typed_error() {
+    let gpu = Gpu::new().unwrap();
+    let (graph, other) = (Graph::new(Precision::F32), Graph::new(Precision::F32));
+    let build = |g| {
+        let x = Graph::input(g, "x", [2, 3]);
+        (x, nn::linear("fc", x, 4))
+    };
+    let ((x, y), (other_x, other_y)) = (build(&graph), build(&other));
+    let (weights, others) = (Weights::init(&gpu, &graph, 0).unwrap(), Weights::init(&gpu, &other, 0).unwrap());
+    let is_port = |r: Result<(), Error>| assert!(matches!(r, Err(Error::Port(_))), "{r:?}");
+
+    let mut plan = Plan::infer(&gpu, &weights, [y]).unwrap();
+    is_port(plan.write(other_x, &[0.0; 6]));
+    is_port(plan.read(other_y).map(|_| ()));
+    is_port(plan.buffer(other_y).map(|_| ()));
+    is_port(plan.write(y, &[0.0; 8]));
+    is_port(plan.write(x, &[0u32; 6]));
+    is_port(Plan::infer(&gpu, &others, [y]).map(|_| ()));
+    is_port(Plan::infer(&gpu, &weights, [y, other_y]).map(|_| ()));
+    is_port(Plan::infer(&gpu, &weights, []).map(|_| ()));
+    let second = pollster::block_on(Gpu::request(Choice::Best)).unwrap();
+    is_port(Plan::infer(&second, &weights, [y]).map(|_| ()));
+    assert!(matches!(plan.write("x", &[0.0; 5]), Err(Error::Length { expected: 6, found: 5, .. })));
+    assert!(matches!(plan.write("z", &[0.0; 6]), Err(Error::Name { .. })));
+    // Weights that were made before the network was complete.
+    let z = y * graph.weight("late", [4], Init::Constant(1.0));
+    is_port(Plan::infer(&gpu, &weights, [z]).map(|_| ()));
+    // A tensor of another graph as an operand is a mistake of the graph.
+    let _ = other_x + x;
+    assert!(other.check().is_err());
+}
+
+#[test]
+fn names_stay_with_their_tensors() {
+    let gpu = Gpu::new().unwrap();
+    let graph = Graph::new(Precision::F32);
+    let x = graph.input("x", [2, 3]);
+    // Already flat: the same tensor under a second name. Weights that an output does not need do no harm.
+    let y = (x.flatten().named("flat") * 2.0).named("twice");
+    nn::linear("unused", y, 5);
+    let weights = Weights::init(&gpu, &graph, 0).unwrap();
+    let mut plan = Plan::infer(&gpu, &weights, [y]).unwrap();
+    plan.write("x", &[1.0; 6]).unwrap();
+    plan.write("flat", &[3.0; 6]).unwrap();
+    plan.run();
+    assert_eq!(plan.read("twice").unwrap().wait().unwrap(), [6.0; 6]);
+}
+
+#[test]
+fn everything_can_move_to_another_thread() {
+    fn send<T: Send + 'static>() {}
+    send::<Gpu>();
+    send::<Weights>();
+    send::<Plan>();
+    send::<Port<'static>>();
+    let mut app = App::new();
+    let there = std::thread::spawn(move || {
+        app.plan.write(app.input, &[1.0; 12]).unwrap();
+        app.plan.run();
+        app.plan.read(app.output).unwrap().wait().unwrap().len()
+    });
+    assert_eq!(there.join().unwrap(), 32);
+}
+
+#[test]
+fn nothing_needs_to_block() {
+    let run = async {
+        let gpu = Gpu::request(Choice::Best).await?;
+        let graph = Graph::new(Precision::F16);
+        let x = graph.input("x", [4, 3]);
+        let loss = nn::linear("fc", x, 2).square().mean_all();
+        let weights = Weights::init_async(&gpu, &graph, 0).await?;
+        let mut plan = Plan::train_async(&gpu, &weights, loss, &Sgd::new(0.1), Default::default()).await?;
+        plan.write(x, &[1.0; 12])?;
+        plan.run();
+        // Two readings at once, finished in the other order.
+        let (first, second) = (plan.read(loss)?, weights.get("fc.weight")?);
+        let (weight, loss) = (second.await?, first.await?);
+        assert!(weight.len() == 6 && loss[0].is_finite());
+        plan.losses().await
+    };
+    assert_eq!(pollster::block_on(run).unwrap().len(), 1);
+}

@@ -1,0 +1,458 @@
+//! Training, end to end: accuracy in every precision, same bits, short batches, frozen and shared weights, overflow,
+//! NaN, optimizers against plain f64 code, files.
+
+use halfgrad::{
+    Adam, AdamW, Error, Gpu, Graph, Init, LossScale, Plan, Precision, RmsProp, Sgd, Tensor, Weights,
+    data::{self, IGNORE},
+    nn,
+    op::Update,
+    plan::Options,
+};
+
+const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::F16, Precision::MIXED];
+
+/// The digits' network: input, labels, logits, loss.
+fn digits_net(graph: &Graph, batch: usize) -> (Tensor<'_>, Tensor<'_>, Tensor<'_>, Tensor<'_>) {
+    let x = graph.input("x", [batch, 8, 8, 1]);
+    let label = graph.labels("label", [batch]);
+    let logits = nn::mlp(x, &[128], 10);
+    (x, label, logits, logits.cross_entropy(label))
+}
+
+/// Trains on digits; returns the test accuracy and all weights.
+fn train_digits(gpu: &Gpu, precision: Precision, seed: u64, epochs: u32) -> Result<(f64, Vec<Vec<f32>>), Error> {
+    let graph = Graph::new(precision);
+    let (x, label, logits, loss) = digits_net(&graph, 64);
+    let weights = Weights::init(gpu, &graph, seed)?;
+    let mut train = Plan::train(gpu, &weights, loss, Sgd::new(0.05).momentum(0.9))?;
+    let mut infer = Plan::infer(gpu, &weights, [logits])?;
+    let digits = data::digits();
+    let batches = digits.train.batches(64)?.shuffled(seed);
+    for batch in (0..epochs).flat_map(|e| batches.epoch(e)) {
+        train.write(x, &batch.images)?;
+        train.write(label, &batch.labels)?;
+        train.run();
+    }
+    train.losses().wait()?;
+    Ok((infer.evaluate(x, logits, &digits.test)?.accuracy, weights.read_all().wait()?))
+}
+
+#[test]
+fn digits_reach_the_bound_in_every_precision() {
+    let gpu = Gpu::new().unwrap();
+    for precision in PRECISIONS {
+        for seed in [1, 2, 3] {
+            let (accuracy, _) = train_digits(&gpu, precision, seed, 30).unwrap();
+            assert!(accuracy >= 0.96, "{precision}, seed {seed}: {accuracy}");
+        }
+    }
+    // Strict may stop, but it says so.
+    match train_digits(&gpu, Precision::F16_STRICT, 1, 3) {
+        Ok((accuracy, _)) => assert!(accuracy > 0.5, "{accuracy}"),
+        Err(e) => assert!(matches!(e, Error::NotFinite { .. } | Error::Unsupported { .. }), "{e}"),
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits() {
+    let gpu = Gpu::new().unwrap();
+    for precision in PRECISIONS {
+        let bits = || -> Vec<u32> {
+            let (_, weights) = train_digits(&gpu, precision, 3, 2).unwrap();
+            weights.into_iter().flatten().map(f32::to_bits).collect()
+        };
+        assert!(bits() == bits(), "{precision}");
+    }
+}
+
+#[test]
+fn a_short_batch_is_the_mean_over_its_rows() {
+    let gpu = Gpu::new().unwrap();
+    let (data, rows) = (data::digits().train, 29);
+    for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::F16, 2e-2), (Precision::MIXED, 2e-2)] {
+        // With learning rate 1 and no momentum the change of a weight is its gradient.
+        let graph = Graph::new(precision);
+        let (x, label, _, loss) = digits_net(&graph, 64);
+        let weights = Weights::init(&gpu, &graph, 5).unwrap();
+        let before = weights.read_all().wait().unwrap();
+        let mut plan = Plan::train(&gpu, &weights, loss, Sgd::new(1.0)).unwrap();
+        let mut images = vec![0.0; 64 * 64];
+        images[..rows * 64].copy_from_slice(&data.images()[..rows * 64]);
+        let mut labels = vec![IGNORE; 64];
+        labels[..rows].copy_from_slice(&data.labels()[..rows]);
+        plan.write(x, &images).unwrap();
+        plan.write(label, &labels).unwrap();
+        plan.run();
+        let loss_of_batch = f64::from(plan.losses().wait().unwrap()[0]);
+        let after = weights.read_all().wait().unwrap();
+
+        let single = Graph::new(Precision::F32);
+        let (x, label, _, loss) = digits_net(&single, 1);
+        let gradients = single.grad(loss, &single.weights());
+        let same = Weights::init(&gpu, &single, 5).unwrap();
+        for ((name, _), values) in weights.names().iter().zip(&before) {
+            same.set(name, values).unwrap();
+        }
+        let mut one = Plan::infer(&gpu, &same, gradients.iter().copied().chain([loss])).unwrap();
+        let mut mean: Vec<Vec<f64>> = before.iter().map(|w| vec![0.0; w.len()]).collect();
+        let mut mean_loss = 0.0;
+        for row in 0..rows {
+            one.write(x, &images[row * 64..][..64]).unwrap();
+            one.write(label, &labels[row..=row]).unwrap();
+            one.run();
+            mean_loss += f64::from(one.read(loss).unwrap().wait().unwrap()[0]) / rows as f64;
+            for (m, g) in mean.iter_mut().zip(&gradients) {
+                let values = one.read(*g).unwrap().wait().unwrap();
+                m.iter_mut().zip(values).for_each(|(m, v)| *m += f64::from(v) / rows as f64);
+            }
+        }
+        assert!((mean_loss - loss_of_batch).abs() <= tolerance * mean_loss, "{precision}: {mean_loss} {loss_of_batch}");
+        for (i, ((b, a), m)) in before.iter().zip(&after).zip(&mean).enumerate() {
+            // As norms: rounding in 16 bit may switch a single relu, and with it a single sample's part.
+            let changes = b.iter().zip(a).map(|(&b, &a)| f64::from(b) - f64::from(a));
+            let off = changes.zip(m).map(|(c, m)| (c - m).powi(2)).sum::<f64>().sqrt();
+            let size = m.iter().map(|m| m * m).sum::<f64>().sqrt();
+            assert!(off <= tolerance * size, "{precision}, weight {i}: off by {off} of {size}");
+        }
+    }
+}
+
+/// A scalar problem around one weight of seven values: `loss` is made from it and the input `x`.
+fn one_weight(
+    gpu: &Gpu,
+    loss: impl for<'g> Fn(Tensor<'g>, Tensor<'g>) -> Tensor<'g>,
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    let graph = Graph::new(Precision::F32);
+    let (w, x) = (graph.weight("w", [7], Init::Uniform { bound: 1.0 }), graph.input("x", [7]));
+    let loss = loss(w, x);
+    let weights = Weights::init(gpu, &graph, 0).unwrap();
+    let before = weights.get("w").unwrap().wait().unwrap();
+    let mut plan = Plan::train(gpu, &weights, loss, Sgd::new(1.0)).unwrap();
+    let xs: Vec<f32> = (0..7).map(|i| i as f32 / 8.0).collect();
+    // A loss that does not depend on x leaves it out of the plan.
+    let _ = plan.write(x, &xs);
+    plan.run();
+    (before, xs, weights.get("w").unwrap().wait().unwrap())
+}
+
+#[test]
+fn a_shared_weight_gets_the_sum_of_its_gradients() {
+    let gpu = Gpu::new().unwrap();
+    let (w, x, after) = one_weight(&gpu, |w, x| (w * x * w.graph.shared("w")).sum_all());
+    for i in 0..7 {
+        assert!((after[i] - (w[i] - 2.0 * w[i] * x[i])).abs() < 1e-6, "{i}");
+    }
+    let (w, x, after) = one_weight(&gpu, |w, x| (w * x * w.graph.shared("w").stop_gradient()).sum_all());
+    for i in 0..7 {
+        assert!((after[i] - (w[i] - w[i] * x[i])).abs() < 1e-6, "{i}");
+    }
+    // A loss that does not depend on the weight, the weight itself as the loss, two weights with one gradient.
+    let (w, _, after) = one_weight(&gpu, |_, x| x.sum_all());
+    assert_eq!(w, after);
+    let (w, _, after) = one_weight(&gpu, |w, _| w.sum_all());
+    assert!(w.iter().zip(after).all(|(w, a)| (a - (w - 1.0)).abs() < 1e-6));
+}
+
+#[test]
+fn weights_with_one_gradient_each_get_it() {
+    let gpu = Gpu::new().unwrap();
+    for precision in [Precision::F32, Precision::F16, scaled(64.0)] {
+        let graph = Graph::new(precision);
+        let [a, b, c] = ["a", "b", "c"].map(|n| graph.weight(n, [3, 5], Init::Constant(1.0)));
+        // The gradients of a and b are one node, which that of c is computed from.
+        let weights = Weights::init(&gpu, &graph, 0).unwrap();
+        let x = graph.input("x", [3, 5]);
+        let sum = a + b + c * x;
+        let mut plan = Plan::train(&gpu, &weights, sum.square().mean_all(), Sgd::new(0.5)).unwrap();
+        plan.write(x, &[2.0; 15]).unwrap();
+        plan.run();
+        let after = weights.read_all().wait().unwrap();
+        let g = 2.0 * 4.0 / 15.0;
+        for (w, g) in after.iter().zip([g, g, 2.0 * g]) {
+            assert!(w.iter().all(|v| (v - (1.0 - 0.5 * g)).abs() < 2e-3), "{precision}: {w:?}");
+        }
+    }
+}
+
+#[test]
+fn frozen_weights_stay() {
+    let gpu = Gpu::new().unwrap();
+    for precision in PRECISIONS {
+        let graph = Graph::new(precision);
+        let x = graph.input("x", [4, 5]);
+        let loss = nn::mlp(x, &[6, 7], 3).square().mean_all();
+        graph.freeze("fc2.*");
+        graph.freeze("*.bias");
+        let weights = Weights::init(&gpu, &graph, 1).unwrap();
+        let before = weights.read_all().wait().unwrap();
+        let mut plan = Plan::train(&gpu, &weights, loss, Adam::new(0.01)).unwrap();
+        plan.write(x, &[0.5; 20]).unwrap();
+        (0..3).for_each(|_| plan.run());
+        let after = weights.read_all().wait().unwrap();
+        for (((name, _), b), a) in weights.names().iter().zip(&before).zip(&after) {
+            let frozen = name.starts_with("fc2.") || name.ends_with(".bias");
+            assert_eq!(a == b, frozen, "{precision} {name}");
+        }
+    }
+    let graph = Graph::new(Precision::F32);
+    let loss = nn::linear("fc1", graph.input("x", [4, 5]), 3).mean_all();
+    graph.freeze("conv*");
+    let error = Weights::init(&gpu, &graph, 1).map(|_| loss).unwrap_err();
+    assert!(matches!(&error, Error::Name { name, .. } if name == "conv*"), "{error}");
+}
+
+fn scaled(initial: f32) -> Precision {
+    let loss_scale = LossScale::Dynamic { initial, growth: 2.0, backoff: 0.5, interval: 5 };
+    Precision { loss_scale, ..Precision::MIXED }
+}
+
+/// A small network in `precision` with the loss's plan.
+fn small(gpu: &Gpu, precision: Precision, options: Options) -> (Weights, Plan) {
+    let graph = Graph::new(precision);
+    let loss = nn::mlp(graph.input("x", [4, 5]), &[6], 3).square().mean_all();
+    let weights = Weights::init(gpu, &graph, 1).unwrap();
+    let mut plan = Plan::train_with(gpu, &weights, loss, &Sgd::new(0.01).momentum(0.9), options).unwrap();
+    let x: Vec<f32> = (0..20).map(|i| (i * 7 % 20) as f32 / 10.0 - 1.0).collect();
+    plan.write("x", &x).unwrap();
+    (weights, plan)
+}
+
+#[test]
+fn an_overflow_skips_the_step_and_halves_the_scale() {
+    let gpu = Gpu::new().unwrap();
+    let (weights, mut plan) = small(&gpu, scaled(2f32.powi(40)), Options::default());
+    let before = weights.read_all().wait().unwrap();
+    for step in 1..=3 {
+        plan.run();
+        let p = plan.progress().wait().unwrap();
+        assert_eq!((p.steps, p.updates, p.skipped, p.halted), (step, 0, step, None));
+        assert_eq!(p.loss_scale, 2f32.powi(40 - step as i32));
+        assert_eq!(weights.read_all().wait().unwrap(), before);
+    }
+    // It comes down until steps are clean, and from then on goes up after every fifth.
+    (0..60).for_each(|_| plan.run());
+    let p = plan.progress().wait().unwrap();
+    assert!(p.updates > 20 && p.steps == 63 && p.skipped + p.updates == 63, "{p:?}");
+    assert!(plan.losses().wait().unwrap().iter().all(|l| l.is_finite()));
+}
+
+#[test]
+fn the_scale_doubles_after_clean_steps() {
+    let gpu = Gpu::new().unwrap();
+    let (_, mut plan) = small(&gpu, scaled(8.0), Options::default());
+    for (steps, scale) in [(4, 8.0), (1, 16.0), (4, 16.0), (1, 32.0)] {
+        (0..steps).for_each(|_| plan.run());
+        assert_eq!(plan.progress().wait().unwrap().loss_scale, scale);
+    }
+}
+
+#[test]
+fn the_scale_does_not_change_the_update() {
+    let gpu = Gpu::new().unwrap();
+    let trained = |initial| {
+        let (weights, mut plan) = small(&gpu, scaled(initial), Options::default());
+        (0..4).for_each(|_| plan.run());
+        weights.read_all().wait().unwrap().concat()
+    };
+    // Powers of two move no digit unless something underflows.
+    for (a, b) in trained(16.0).into_iter().zip(trained(1024.0)) {
+        assert!((a - b).abs() < 1e-4, "{a} {b}");
+    }
+}
+
+#[test]
+fn a_loss_that_is_not_finite_halts_and_names_the_layer() {
+    let gpu = Gpu::new().unwrap();
+    for precision in PRECISIONS {
+        let (weights, mut plan) = small(&gpu, precision, Options::default());
+        (0..2).for_each(|_| plan.run());
+        let before = weights.read_all().wait().unwrap();
+        // Finite in the storage type, but not what the first layer makes of it.
+        let largest = if precision == Precision::F32 { 3e38 } else { 6e4 };
+        plan.write("x", &[largest; 20]).unwrap();
+        (0..3).for_each(|_| plan.run());
+        let skipped_first = plan.progress().wait().unwrap();
+        assert_eq!(skipped_first.halted, Some(2), "{precision}: {skipped_first:?}");
+        let error = plan.losses().wait().unwrap_err();
+        assert!(matches!(&error, Error::NotFinite { step: 2, layer, .. } if layer.contains("fc1")), "{error}");
+        let clean = plan.progress().wait().unwrap();
+        assert_eq!((clean.updates, clean.halted, clean.steps), (2, Some(2), 5), "{precision}");
+        assert_eq!(weights.read_all().wait().unwrap(), before, "{precision}");
+
+        let (weights, mut plan) = small(&gpu, precision, Options { stop_on_nan: false, ..Options::default() });
+        let good: Vec<f32> = plan.read("x").unwrap().wait().unwrap();
+        plan.write("x", &[largest; 20]).unwrap();
+        plan.run();
+        let before = weights.read_all().wait().unwrap();
+        plan.write("x", &good).unwrap();
+        (0..3).for_each(|_| plan.run());
+        let p = plan.progress().wait().unwrap();
+        assert_eq!((p.skipped, p.updates, p.halted), (1, 3, None), "{precision}");
+        let losses = plan.losses().wait().unwrap();
+        assert!(!losses[0].is_finite() && losses[1..].iter().all(|l| l.is_finite()), "{precision}: {losses:?}");
+        assert_ne!(weights.read_all().wait().unwrap(), before);
+    }
+}
+
+#[test]
+fn looking_for_the_bad_layer_changes_nothing() {
+    let gpu = Gpu::new().unwrap();
+    let (weights, mut plan) = small(&gpu, Precision::MIXED, Options::default());
+    plan.run();
+    let (before, progress) = (weights.read_all().wait().unwrap(), plan.progress().wait().unwrap());
+    assert_eq!(plan.diagnose().unwrap(), None);
+    assert_eq!((weights.read_all().wait().unwrap(), plan.progress().wait().unwrap()), (before, progress));
+    weights.set("fc2.bias", &[0.0, f32::NAN, 0.0]).unwrap();
+    assert!(plan.diagnose().unwrap().is_some_and(|l| l.contains("fc2.bias")));
+}
+
+#[test]
+fn numbers_that_sixteen_bits_cannot_hold_are_told() {
+    let gpu = Gpu::new().unwrap();
+    let warnings = |precision, optimizer: &dyn Update| {
+        let graph = Graph::new(precision);
+        let loss = nn::linear("fc", graph.input("x", [4, 5]), 3).square().mean_all();
+        let weights = Weights::init(&gpu, &graph, 1).unwrap();
+        let mut plan = Plan::train_with(&gpu, &weights, loss, optimizer, Options::default()).unwrap();
+        plan.write("x", &[1.0; 20]).unwrap();
+        (0..3).for_each(|_| plan.run());
+        assert!(plan.losses().wait().unwrap()[0].is_finite());
+        plan.warnings().len()
+    };
+    let small = Adam::new(1e-3).epsilon(1e-8);
+    assert_eq!(PRECISIONS.map(|p| warnings(p, &small)), [0, 1, 0]);
+    assert_eq!(PRECISIONS.map(|p| warnings(p, &Adam::new(1e-3))), [0; 3]);
+    assert_eq!(PRECISIONS.map(|p| warnings(p, &RmsProp::new(1e-3).epsilon(1e-8))), [0, 1, 0]);
+    assert_eq!(PRECISIONS.map(|p| warnings(p, &Sgd::new(0.1).momentum(0.9))), [0; 3]);
+}
+
+#[test]
+fn an_epsilon_of_zero_leaves_the_padding_alone() {
+    let gpu = Gpu::new().unwrap();
+    for precision in PRECISIONS {
+        for optimizer in [&Adam::new(1e-3).epsilon(0.0) as &dyn Update, &RmsProp::new(1e-3).epsilon(0.0)] {
+            let graph = Graph::new(precision);
+            let loss = nn::mlp(graph.input("x", [5, 5]), &[7], 3).square().mean_all();
+            let weights = Weights::init(&gpu, &graph, 1).unwrap();
+            let mut plan = Plan::train_with(&gpu, &weights, loss, optimizer, Options::default()).unwrap();
+            // The last feature is never on: the gradient of its row is 0.
+            plan.write("x", &[1.0, -1.0, 0.5, 2.0, 0.0].repeat(5)).unwrap();
+            (0..5).for_each(|_| plan.run());
+            let losses = plan.losses().wait();
+            assert!(losses.is_ok_and(|l| l.iter().all(|v| v.is_finite())), "{precision} {optimizer:?}");
+        }
+    }
+}
+
+/// One step of an optimizer in f64: weight, gradient, two moments, step number from 1.
+type Rule = fn(w: &mut f64, g: f64, m: &mut f64, v: &mut f64, t: i32);
+
+#[test]
+fn optimizers_agree_with_plain_code() {
+    let rules: [(&str, Box<dyn Update>, Rule); 8] = [
+        ("sgd", Box::new(Sgd::new(0.05)), |w, g, _, _, _| *w -= 0.05 * g),
+        ("decay", Box::new(Sgd::new(0.05).weight_decay(0.1)), |w, g, _, _, _| *w -= 0.05 * (g + 0.1 * *w)),
+        ("momentum", Box::new(Sgd::new(0.05).momentum(0.9).weight_decay(0.01)), |w, g, m, _, _| {
+            *m = 0.9 * *m + g + 0.01 * *w;
+            *w -= 0.05 * *m;
+        }),
+        ("nesterov", Box::new(Sgd::new(0.05).momentum(0.9).nesterov()), |w, g, m, _, _| {
+            *m = 0.9 * *m + g;
+            *w -= 0.05 * (g + 0.9 * *m);
+        }),
+        ("adam", Box::new(Adam::new(0.01)), |w, g, m, v, t| *w -= adam(g, m, v, t)),
+        ("adam decay", Box::new(Adam::new(0.01).weight_decay(0.1)), |w, g, m, v, t| *w -= adam(g + 0.1 * *w, m, v, t)),
+        ("adamw", Box::new(AdamW::new(0.01).weight_decay(0.1)), |w, g, m, v, t| {
+            *w -= 0.01 * 0.1 * *w;
+            *w -= adam(g, m, v, t);
+        }),
+        ("rmsprop", Box::new(RmsProp::new(0.01).weight_decay(0.01)), |w, g, _, v, _| {
+            let g = g + 0.01 * *w;
+            *v = 0.99 * *v + 0.01 * g * g;
+            *w -= 0.01 * g / (v.sqrt() + 1e-8);
+        }),
+    ];
+    fn adam(g: f64, m: &mut f64, v: &mut f64, t: i32) -> f64 {
+        *m = 0.9 * *m + 0.1 * g;
+        *v = 0.999 * *v + 0.001 * g * g;
+        let (m_hat, v_hat) = (*m / (1.0 - 0.9f64.powi(t)), *v / (1.0 - 0.999f64.powi(t)));
+        0.01 * m_hat / (v_hat.sqrt() + 1e-8)
+    }
+    let gpu = Gpu::new().unwrap();
+    let (curve, goal): (Vec<f32>, Vec<f32>) = (0..7).map(|i| (0.25 + i as f32 / 8.0, i as f32 / 2.0 - 1.7)).unzip();
+    for (name, optimizer, rule) in rules {
+        let graph = Graph::new(Precision::F32);
+        let w = graph.weight("w", [7], Init::Uniform { bound: 1.0 });
+        let (c, t) = (graph.input("c", [7]), graph.input("t", [7]));
+        let weights = Weights::init(&gpu, &graph, 4).unwrap();
+        let mut host: Vec<f64> = weights.get("w").unwrap().wait().unwrap().into_iter().map(f64::from).collect();
+        let loss = (c * (w - t).square()).sum_all();
+        let mut plan = Plan::train_with(&gpu, &weights, loss, &*optimizer, Options::default()).unwrap();
+        plan.write(c, &curve).unwrap();
+        plan.write(t, &goal).unwrap();
+        let (mut m, mut v) = ([0.0; 7], [0.0; 7]);
+        for step in 1..=50 {
+            plan.run();
+            for i in 0..7 {
+                let g = 2.0 * f64::from(curve[i]) * (host[i] - f64::from(goal[i]));
+                rule(&mut host[i], g, &mut m[i], &mut v[i], step);
+            }
+        }
+        let size = host.iter().fold(0.0, |s: f64, v| s.max(v.abs()));
+        for (found, expected) in weights.get("w").unwrap().wait().unwrap().into_iter().zip(host) {
+            assert!((f64::from(found) - expected).abs() <= 1e-5 * size, "{name}: {found} {expected}");
+        }
+    }
+}
+
+#[test]
+fn weights_survive_a_file() {
+    let gpu = Gpu::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    for (_, precision) in Precision::PRESETS.into_iter().filter(|(_, p)| gpu.caps().supports(*p).is_ok()) {
+        let graph = Graph::new(precision);
+        let loss = nn::mlp(graph.input("x", [4, 5]), &[6], 3).square().mean_all();
+        let weights = Weights::init(&gpu, &graph, 1).unwrap();
+        let mut plan = Plan::train(&gpu, &weights, loss, Sgd::new(0.01)).unwrap();
+        plan.write("x", &[0.3; 20]).unwrap();
+        plan.run();
+        weights.save(&path).unwrap();
+        let again = Weights::load(&gpu, &graph, &path).unwrap();
+        assert_eq!(weights.read_all().wait().unwrap(), again.read_all().wait().unwrap(), "{precision}");
+    }
+    let other = |out: usize, more: bool| {
+        let graph = Graph::new(Precision::F32);
+        nn::mlp(graph.input("x", [4, 5]), &[6], out);
+        if more {
+            nn::linear("extra", graph.input("y", [4, 5]), 2);
+        }
+        Weights::load(&gpu, &graph, &path).unwrap_err().to_string()
+    };
+    let (shape, missing) = (other(4, false), other(3, true));
+    assert!(shape.contains("fc2.weight") && shape.contains("[6, 3]") && shape.contains("[6, 4]"), "{shape}");
+    assert!(missing.contains("extra.weight"), "{missing}");
+    assert!(Weights::load(&gpu, &Graph::new(Precision::F32), folder.path().join("none")).is_err());
+}
+
+#[test]
+fn nan_gets_through_to_the_loss() {
+    let gpu = Gpu::new().unwrap();
+    for precision in PRECISIONS {
+        let graph = Graph::new(precision);
+        let x = graph.input("x", [4]);
+        let mut ys = vec![x.silu(), x.gelu(), x.tanh(), x.softplus()];
+        // Mesa's GL makes min and max of these, which drop NaN.
+        if gpu.info().backend != wgpu::Backend::Gl {
+            ys.extend([x.relu(), x.leaky_relu(0.1), x.clamp(-1.0, 2.0)]);
+        }
+        let weights = Weights::init(&gpu, &graph, 0).unwrap();
+        let mut plan = Plan::infer(&gpu, &weights, ys.clone()).unwrap();
+        plan.write(x, &[1.0, f32::NAN, -1.0, f32::INFINITY]).unwrap();
+        plan.run();
+        for (i, y) in ys.into_iter().enumerate() {
+            let found = plan.read(y).unwrap().wait().unwrap();
+            assert!(found[1].is_nan() && !found[0].is_nan() && !found[2].is_nan(), "{precision} {i} {found:?}");
+        }
+    }
+}
