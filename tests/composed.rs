@@ -11,8 +11,10 @@ use halfgrad::{
 
 type Build = for<'g> fn(&[Tensor<'g>]) -> Tensor<'g>;
 
-/// Name, shapes of the real operands, shape and number of labels, what to make of them.
-const COMPOSED: &[(&str, &[&[usize]], (&[usize], u32), Build)] = &[
+/// Name, shapes of the real operands, shape of the labels and how many classes they have, what to make of them.
+type Composed = (&'static str, &'static [&'static [usize]], (&'static [usize], u32), Build);
+
+const COMPOSED: &[Composed] = &[
     ("max_pool of one channel", &[&[2, 5, 7, 1]], (&[], 1), |x| x[0].max_pool(2)),
     ("avg_pool of one channel", &[&[2, 5, 7, 1]], (&[], 1), |x| x[0].avg_pool(2)),
     ("pool to one pixel", &[&[3, 4, 4, 1]], (&[], 1), |x| x[0].max_pool2d(Pool2d::square(4))),
@@ -47,6 +49,10 @@ const COMPOSED: &[(&str, &[&[usize]], (&[usize], u32), Build)] = &[
     }),
     ("two results a channel", &[&[1, 5, 6, 3], &[3, 3, 1, 6]], (&[], 1), |x| {
         x[0].conv2d(x[1], Conv2d { groups: 3, ..Conv2d::default() })
+    }),
+    ("transposed, each channel by itself", &[&[1, 3, 4, 5], &[3, 3, 1, 5]], (&[], 1), |x| {
+        let upwards = Conv2d { stride: [2, 2], groups: 5, padding: Padding::Explicit([1; 4]), ..Conv2d::default() };
+        x[0].conv_transpose2d(x[1], upwards, [1, 1])
     }),
     ("conv1d", &[&[2, 9, 3], &[3, 3, 5]], (&[], 1), |x| {
         let padding = Padding::Explicit([9, 9, 2, 0]);
@@ -99,7 +105,8 @@ fn agrees(gpu: &Gpu, precision: Precision, index: usize) -> Result<(), String> {
         let size = expected.data.iter().fold(1f64, |m, v| m.max(v.abs()));
         let allowed = size * if precision.storage == Dtype::F32 { 1e-5 } else { 2e-2 };
         for (k, (f, e)) in found.iter().zip(&expected.data).enumerate() {
-            if !((f64::from(*f) - e).abs() <= allowed) {
+            let off = (f64::from(*f) - e).abs();
+            if off.is_nan() || off > allowed {
                 return Err(format!("{name}, {precision}: {i} {} at {k}: {f} instead of {e}", t.shape()));
             }
         }
@@ -117,6 +124,52 @@ fn what_is_composed_agrees_with_the_reference() {
     let tried = (0..COMPOSED.len()).flat_map(|i| [(&gpu, Precision::F32, i), (&packed, Precision::F16, i)]);
     let wrong: Vec<String> = tried.filter_map(|(gpu, precision, i)| agrees(gpu, precision, i).err()).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The numbers of the ONNX node suite's `averagepool_2d_*` and `maxpool_2d_*`, and of PyTorch's documentation of `Upsample`,
+/// for images that count from 1.
+#[test]
+fn pools_and_upsampling_make_the_published_numbers() {
+    let make = |size: usize, f: for<'g> fn(Tensor<'g>) -> Tensor<'g>| {
+        let graph = Graph::new(Precision::F32);
+        let x = graph.input("x", [1, size, size, 1]);
+        let y = f(x);
+        let image = Array::new([1, size, size, 1], (1..=size * size).map(|v| v as f64).collect());
+        let found = evaluate(&graph, &BTreeMap::from([(x.value, image)]), &[y]).remove(0).data;
+        found.into_iter().map(|v| (v * 1e4).round() / 1e4).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        make(4, |x| x.avg_pool2d(Pool2d { stride: [2; 2], ceil_mode: true, ..Pool2d::square(3) })),
+        [6.0, 7.5, 12.0, 13.5]
+    );
+    assert_eq!(
+        make(4, |x| x.max_pool2d(Pool2d { stride: [2; 2], ceil_mode: true, ..Pool2d::square(3) })),
+        [11.0, 12.0, 15.0, 16.0]
+    );
+    assert_eq!(
+        make(5, |x| x.avg_pool2d(Pool2d { stride: [1; 2], padding: Padding::Explicit([2; 4]), ..Pool2d::square(5) }))
+            [..10],
+        [2.52, 3.6, 4.8, 4.08, 3.24, 4.56, 6.4, 8.4, 7.04, 5.52]
+    );
+    assert_eq!(
+        make(5, |x| {
+            let padding = Padding::Explicit([2; 4]);
+            x.avg_pool2d(Pool2d { stride: [1; 2], padding, count_include_pad: false, ..Pool2d::square(5) })
+        })[..6],
+        [7.0, 7.5, 8.0, 8.5, 9.0, 9.5]
+    );
+    assert_eq!(
+        make(5, |x| {
+            let padding = Padding::Same;
+            x.avg_pool2d(Pool2d { stride: [2; 2], padding, count_include_pad: false, ..Pool2d::square(3) })
+        }),
+        [4.0, 5.5, 7.0, 11.5, 13.0, 14.5, 19.0, 20.5, 22.0]
+    );
+    assert_eq!(
+        make(2, |x| x.upsample2d([4, 4], Upsample::Bilinear)),
+        [1.0, 1.25, 1.75, 2.0, 1.5, 1.75, 2.25, 2.5, 2.5, 2.75, 3.25, 3.5, 3.0, 3.25, 3.75, 4.0]
+    );
+    assert_eq!(make(3, |x| x.adaptive_avg_pool2d([2, 2])), [3.0, 4.0, 6.0, 7.0]);
 }
 
 #[test]
@@ -148,6 +201,17 @@ fn what_cannot_be_is_an_error_in_words() {
         (mistake(|_, i| i.one_hot(0)), "one_hot(u32 [3]): there is at least one class"),
         (mistake(|_, i| i.argmax()), "argmax(u32 [3]): labels take no part"),
         (mistake(|x, _| x.cumsum(4)), "cumsum(f16 [1, 5, 3, 4]): [1, 5, 3, 4] has no axis 4"),
+        (
+            mistake(|x, _| {
+                let w = x.reshape([5, 1, 4, 3]);
+                x.conv2d(w, Conv2d { padding: Padding::Explicit([0, 1 << 28, 0, 0]), ..Conv2d::default() })
+            }),
+            "conv2d(f16 [1, 5, 3, 4], f16 [5, 1, 4, 3]): the result is too large",
+        ),
+        (
+            mistake(|x, _| x.conv_transpose2d(x, Conv2d { padding: Padding::Same, ..Conv2d::default() }, [0; 2])),
+            "conv_transpose2d(f16 [1, 5, 3, 4], f16 [1, 5, 3, 4]): the padding of a transposed convolution is what",
+        ),
         (mistake(|x, _| x.conv1d(x, Conv2d::default())), "conv1d(f16 [1, 5, 3, 4], f16 [1, 5, 3, 4]): the signal is"),
     ] {
         assert!(found.starts_with(expected), "{found}\n{expected}");

@@ -2,10 +2,10 @@
 
 struct Params {
     members: u32, // groups of channels
-    down: u32,    // block rows of the product
+    down: u32,    // block rows of the product; depthwise: rows
     wide: u32,    // block columns
     taps: u32,    // matrices summed
-    steps: u32,   // groups of four that each is summed over
+    steps: u32,   // groups of four that each is summed over; depthwise: values
     n: u32,       // images [n, h, w, c]
     h: u32,
     w: u32,

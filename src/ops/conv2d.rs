@@ -1,7 +1,8 @@
 //! Convolution in two dimensions, channels last: `[n, h, w, in] * [kh, kw, in / groups, out] → [n, oh, ow, out]`.
 //!
-//! An implicit matrix product on the body of `matmul` (`lib/gemm.wgsl`), so no patch is ever copied. Forward, gradient to
-//! the input and gradient to the weights are three linear ops, and each is the gradient of the other two: all orders of
+//! An implicit matrix product on the body of `matmul` (`lib/gemm.wgsl`), so no patch is ever copied; windows of one pixel
+//! are a plain product, and channels that are convolved by themselves have kernels of their own. Forward, gradient to the
+//! input and gradient to the weights are three linear ops, and each is the gradient of the other two: all orders of
 //! gradients follow.
 
 use super::reduce::lanes;
@@ -119,6 +120,27 @@ impl Sizes {
         Ok(Sizes { image, window: [kh, kw], result, stride, before, dilation, groups })
     }
 
+    /// The sizes of the convolution that makes `y` of the smallest image that it can, or of one so much larger.
+    fn transposed(y: Shape, w: Shape, options: Conv2d, extra: [usize; 2]) -> Result<Self, String> {
+        let (&[n, h, width, _], &[kh, kw, part, _]) = (&y.to_vec()[..], &w.to_vec()[..]) else {
+            return Err("the image is [n, h, w, in] and the weights are [kh, kw, out / groups, in]".into());
+        };
+        let Padding::Explicit(padding) = options.padding else {
+            return Err("the padding of a transposed convolution is what its result lacks: it must be explicit".into());
+        };
+        let size = |d: usize, results: usize, window: usize| {
+            let whole = (results - 1) * options.stride[d] + options.dilation[d] * (window - 1) + 1 + extra[d];
+            let size = whole.checked_sub(padding[2 * d] + padding[2 * d + 1]).filter(|&s| s > 0);
+            size.ok_or("the padding leaves nothing")
+        };
+        let image = Shape::new(&[n, size(0, h, kh)?, size(1, width, kw)?, part * options.groups]);
+        let sizes = Sizes::new(image.ok_or("the result is too large")?, w, options)?;
+        match y.dims().eq(sizes.result) {
+            true => Ok(sizes),
+            false => Err(format!("{y} is no result of these weights and strides")),
+        }
+    }
+
     fn weights(&self) -> [usize; 4] {
         [self.window[0], self.window[1], self.image[3] / self.groups, self.result[3]]
     }
@@ -200,27 +222,7 @@ impl<'g> Tensor<'g> {
     /// `[n, h, w, in] * [kh, kw, out / groups, in] → [n, oh, ow, out]`, with `oh = (h − 1)·stride + reach − padding + extra`.
     #[track_caller]
     pub fn conv_transpose2d(self, w: Tensor<'g>, options: Conv2d, extra: [usize; 2]) -> Tensor<'g> {
-        let (x, k) = (self.shape().to_vec(), w.shape().to_vec());
-        let padding = if let Padding::Explicit(p) = options.padding { p } else { [0; 4] };
-        let size = |d: usize| {
-            let reach = options.dilation[d] * (k[d].max(1) - 1) + 1;
-            ((x[d + 1] - 1) * options.stride[d] + reach + extra[d]).checked_sub(padding[2 * d] + padding[2 * d + 1])
-        };
-        let sizes = match (x.len(), k.len()) {
-            (4, 4) => match (size(0), size(1)) {
-                (Some(h), Some(w_)) if h > 0 && w_ > 0 => {
-                    let image = Shape::from([x[0], h, w_, k[2] * options.groups]);
-                    let options = Conv2d { padding: Padding::Explicit(padding), ..options };
-                    Sizes::new(image, w.shape(), options).and_then(|s| match s.result[..] == x[..] {
-                        true => Ok(s),
-                        false => Err(format!("{:?} is no result of these weights and strides", self.shape())),
-                    })
-                }
-                _ => Err("the padding leaves nothing".into()),
-            },
-            _ => Err("the image is [n, h, w, in] and the weights are [kh, kw, out / groups, in]".into()),
-        };
-        match sizes {
+        match Sizes::transposed(self.shape(), w.shape(), options, extra) {
             Ok(sizes) => convolve(Wanted::Image, sizes, self, w),
             Err(detail) => self.refuse("conv_transpose2d", &[w], detail),
         }
@@ -309,7 +311,8 @@ impl Op for Conv {
             Wanted::Image => self.sizes.image,
             Wanted::Weights => self.sizes.weights(),
         };
-        Ok(vec![Type { shape: Shape::from(shape), ..x[0] }])
+        let shape = Shape::new(&shape).ok_or("the result is too large")?;
+        Ok(vec![Type { shape, ..x[0] }])
     }
 
     fn kind(&self) -> Kind {

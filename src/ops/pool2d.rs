@@ -5,7 +5,7 @@ use super::{
     resample2d::{Axis, Rule, Spans, image, real},
 };
 #[cfg(feature = "reference")]
-use crate::reference::{Array, Case, indices};
+use crate::reference::{Array, Case, Fill, indices};
 use crate::{
     Precision, Shape,
     dispatch::{Dispatch, Program},
@@ -22,7 +22,7 @@ pub struct Pool2d {
     pub stride: [usize; 2],
     /// Places around the image, fewer than a window has. They are never the largest.
     pub padding: Padding,
-    /// Whether a last window that reaches beyond the padding counts, if it begins before it: `oh` is rounded up.
+    /// Whether a last window counts that reaches beyond the padding, but begins before the image ends: `oh` is rounded up.
     pub ceil_mode: bool,
     /// Whether padding counts as zeros in a mean. What lies beyond the padding never does.
     pub count_include_pad: bool,
@@ -50,13 +50,12 @@ impl Pool2d {
             return Err(format!("a padding of {before} and {behind} holds a whole window of {window}"));
         }
         let padded = before + size + behind;
-        let room = padded.checked_sub(window);
+        let beyond = if self.ceil_mode { stride - 1 } else { 0 };
+        let room = (padded + beyond).checked_sub(window);
         let room =
             room.ok_or_else(|| format!("a window of {window} does not fit {size} and {before} + {behind} of padding"))?;
-        let mut results = room / stride + 1;
-        if self.ceil_mode && room % stride > 0 && results * stride < before + size {
-            results += 1;
-        }
+        // A last window that begins behind the image sees nothing of it.
+        let results = room / stride + usize::from(room / stride * stride < before + size);
         let counted = if self.count_include_pad { (0, padded) } else { (before, before + size) };
         Ok(Axis { size, results, window, stride, before, counted })
     }
@@ -242,7 +241,7 @@ impl Op for MaxPool {
 pub fn cases() -> Vec<Case> {
     let explicit = |p| Padding::Explicit(p);
     let plain = Pool2d::default();
-    let pools: [([usize; 4], Pool2d); 9] = [
+    let pools: [([usize; 4], Pool2d); 10] = [
         ([2, 4, 6, 8], plain),
         ([2, 5, 7, 3], Pool2d { ceil_mode: true, ..plain }),
         ([1, 9, 8, 5], Pool2d { stride: [2, 2], padding: explicit([1; 4]), ..Pool2d::square(3) }),
@@ -256,6 +255,8 @@ pub fn cases() -> Vec<Case> {
         ),
         ([3, 1, 5, 65], Pool2d { window: [1, 5], stride: [1, 1], padding: explicit([0, 0, 4, 4]), ..plain }),
         ([1, 17, 1, 3], Pool2d { window: [17, 1], ..plain }),
+        // The only window does not fit.
+        ([2, 1, 3, 2], Pool2d { ceil_mode: true, ..plain }),
     ];
     let mut cases = vec![];
     for (x, pool) in pools {
@@ -264,6 +265,8 @@ pub fn cases() -> Vec<Case> {
         let case = |wanted, second: &[usize]| Case::new(MaxPool { wanted, spans }, [&x, second]).terms(spans.reach());
         cases.push(Case::new(MaxPool { wanted: Wanted::Largest, spans }, [&x]).terms(spans.reach()));
         cases.extend([case(Wanted::Picked, &x), case(Wanted::Image, &y)]);
+        // So few halves lie between these that many values are the largest.
+        cases.push(case(Wanted::Image, &y).fill(0, Fill::Between(1.0, 1.003)).not_smooth());
         for count_include_pad in [true, false] {
             let spans = Pool2d { count_include_pad, ..pool }.spans(Shape::from(x)).expect("valid");
             cases.extend(super::resample2d::cases_of(x, spans));
