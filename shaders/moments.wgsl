@@ -57,7 +57,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             all = with_value(all, unpack4(x[column(s.g, k)]), vec4(true));
         }
     }
-    all = gathered(all, lane, LANES);
+    all = gathered(all, lane);
     if s.part == 0u && s.live {
         variance[s.at] = pack4_wide(tail(all.variance, s.g, p.last_out));
         mean[s.at] = pack4_wide(tail(all.mean, s.g, p.last_out));

@@ -2,8 +2,6 @@
 #import grid
 #import moments
 
-const LANES: u32 = 1u; // invocations a group of results: a power of two, at most 64
-
 @group(0) @binding(0) var<storage, read> variances: array<elem4>;      // [splits, groups]
 @group(0) @binding(1) var<storage, read> means: array<elem4>;          // [splits, groups]
 @group(0) @binding(2) var<storage, read_write> variance: array<elem4>; // [groups]
@@ -29,7 +27,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             all = joined(all, Part(vec4(n), unpack4(means[at]), unpack4(variances[at])));
         }
     }
-    all = gathered(all, lane, LANES);
+    all = gathered(all, lane);
     if lane < across && g < p.groups {
         // Of columns, so padding is made of padding: zeros.
         variance[g] = pack4(all.variance);

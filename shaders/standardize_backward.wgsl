@@ -1,5 +1,6 @@
 // What the gradient of y = (x − mean) · rstd · gain + bias sums over a run of axes: dy · (x − mean), and dy.
 #import labels
+#import parts
 #import span
 #import tail
 
@@ -31,7 +32,9 @@ struct Sums {
     of_bias: vec4<acc>,
 }
 
-var<workgroup> parts: array<Sums, 64>;
+fn combine(u: vec4<acc>, v: vec4<acc>) -> vec4<acc> {
+    return u + v;
+}
 
 fn across(v: vec4<acc>) -> acc {
     return (v.x + v.y) + (v.z + v.w);
@@ -88,17 +91,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     } else if s.live {
         sums = of_columns(s);
     }
-    parts[lane] = sums;
-    for (var half = LANES / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if s.part < half {
-            let other = parts[lane + half * (64u / LANES)];
-            sums = Sums(sums.of_rstd + other.of_rstd, sums.of_bias + other.of_bias);
-            parts[lane] = sums;
-        }
-    }
+    let first = combined(sums.of_rstd, lane);
+    workgroupBarrier(); // the parts of this were read
+    let second = combined(sums.of_bias, lane);
     if s.part == 0u && s.live {
-        of_rstd[s.at] = pack4_wide(tail(sums.of_rstd, s.g, p.last_out));
-        of_bias[s.at] = pack4_wide(tail(sums.of_bias, s.g, p.last_out));
+        of_rstd[s.at] = pack4_wide(tail(first, s.g, p.last_out));
+        of_bias[s.at] = pack4_wide(tail(second, s.g, p.last_out));
     }
 }

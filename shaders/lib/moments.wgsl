@@ -1,6 +1,8 @@
 // Number, mean and variance of values, four of each side by side, and how those of two sets become those of both
 // (Chan, Golub, LeVeque 1979). Never E[x²] − E[x]², which cancels where the mean is large; and variances in place of
 // sums of squares, which leave the range of 16 bit.
+const LANES: u32 = 1u; // invocations that share a group of results: a power of two, at most 64
+
 struct Part {
     n: vec4<f32>,
     mean: vec4<acc>,
@@ -18,15 +20,14 @@ fn joined(a: Part, b: Part) -> Part {
 
 var<workgroup> parts: array<Part, 64>;
 
-// The parts of `lanes` invocations, `64 / lanes` apart, as one that the first of them gets; always in the same order.
-// The whole workgroup calls this at once.
-fn gathered(own: Part, lane: u32, lanes: u32) -> Part {
+// As `combined` of lib/parts.wgsl: the whole result, for the first of the invocations that share it.
+fn gathered(own: Part, lane: u32) -> Part {
     var all = own;
     parts[lane] = all;
-    for (var half = lanes / 2u; half > 0u; half /= 2u) {
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
-        if lane / (64u / lanes) < half {
-            all = joined(all, parts[lane + half * (64u / lanes)]);
+        if lane < half * (64u / LANES) {
+            all = joined(all, parts[lane + half * (64u / LANES)]);
             parts[lane] = all;
         }
     }

@@ -1,9 +1,8 @@
 // Who folds what of a run of axes. Over columns, neighbours in a workgroup take neighbouring groups of results, LANES
 // of them share one, and workgroups may share it too: each then takes one of `splits` parts of the terms. The file
-// that imports this has `struct Params` with the members named here.
+// that imports this has LANES, from `parts` or `moments`, and `struct Params` with the members named here.
 #import grid
 
-const LANES: u32 = 1u;     // invocations a group of results: a power of two, at most 64
 const OVER_ROWS: u32 = 1u; // whether the last axis is among those that vanish
 
 struct Span {

@@ -133,8 +133,8 @@ impl Sizes {
             let size = whole.checked_sub(padding[2 * d] + padding[2 * d + 1]).filter(|&s| s > 0);
             size.ok_or("the padding leaves nothing")
         };
-        let image = Shape::new(&[n, size(0, h, kh)?, size(1, width, kw)?, part * options.groups]);
-        let sizes = Sizes::new(image.ok_or("the result is too large")?, w, options)?;
+        let image = Shape::from([n, size(0, h, kh)?, size(1, width, kw)?, part * options.groups]);
+        let sizes = Sizes::new(image, w, options)?;
         match y.dims().eq(sizes.result) {
             true => Ok(sizes),
             false => Err(format!("{y} is no result of these weights and strides")),
@@ -311,8 +311,7 @@ impl Op for Conv {
             Wanted::Image => self.sizes.image,
             Wanted::Weights => self.sizes.weights(),
         };
-        let shape = Shape::new(&shape).ok_or("the result is too large")?;
-        Ok(vec![Type { shape, ..x[0] }])
+        Ok(vec![Type { shape: Shape::from(shape), ..x[0] }])
     }
 
     fn kind(&self) -> Kind {

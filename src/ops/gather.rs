@@ -64,7 +64,7 @@ impl Op for Gather {
             return Err("a table has two axes".into());
         }
         let dims: Vec<usize> = x[1].shape.dims().chain([x[0].shape.last()]).collect();
-        let shape = Shape::new(&dims).ok_or("the result is too large")?;
+        let shape = Shape::new(&dims).ok_or("the result has too many axes")?;
         Ok(vec![Type { shape, ..x[0] }])
     }
 
@@ -114,8 +114,7 @@ impl Op for Scatter {
 
     fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
         real_and_indices(x)?;
-        let shape = Shape::new(&[self.rows, x[0].shape.last()]).ok_or("the result is too large")?;
-        Ok(vec![Type { shape, ..x[0] }])
+        Ok(vec![Type { shape: Shape::from([self.rows, x[0].shape.last()]), ..x[0] }])
     }
 
     fn kind(&self) -> Kind {

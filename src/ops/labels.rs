@@ -49,7 +49,7 @@ impl Op for OneHot {
             return Err("there is at least one class".into());
         }
         let dims: Vec<usize> = x[0].shape.dims().chain([self.classes]).collect();
-        Ok(vec![Type { shape: Shape::new(&dims).ok_or("the result is too large")?, dtype: precision.storage }])
+        Ok(vec![Type { shape: Shape::new(&dims).ok_or("the result has too many axes")?, dtype: precision.storage }])
     }
 
     fn grad<'g>(&self, _: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
