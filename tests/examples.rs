@@ -1,0 +1,44 @@
+//! Every example runs, for a few steps.
+
+use std::{path::PathBuf, process::Command};
+
+/// The program that cargo built beside this one.
+fn example(name: &str) -> Command {
+    let mut folder: PathBuf = std::env::current_exe().unwrap();
+    folder.pop();
+    Command::new(folder.parent().unwrap().join("examples").join(name))
+}
+
+fn says(name: &str, arguments: &[&str], part: &str) {
+    let output = example(name).args(arguments).output().unwrap_or_else(|e| panic!("{name}: {e}"));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains(part),
+        "{name}: {said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn a_tensor_and_a_gradient() {
+    says("01_tensor", &[], "y = [14.0], dy/dx = [2.0, 4.0, 6.0]");
+}
+
+#[test]
+fn digits() {
+    says("02_digits", &["2"], "epoch  1: loss");
+}
+
+#[test]
+fn a_convolutional_network() {
+    // Without the data set the example says what to install.
+    let output = example("03_cnn").arg("2").output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.contains("test accuracy") || said.contains("dataset-fashion-mnist"), "{said}");
+}
+
+#[test]
+fn embedding() {
+    says("07_embed", &[], "says the shader");
+}
