@@ -331,6 +331,11 @@ impl Plan {
         self.steps += 1;
     }
 
+    /// Whether this plan reads or keeps a tensor, so that it can be written or read.
+    pub fn has<'p>(&self, port: impl Into<Port<'p>>) -> bool {
+        self.find(port.into()).is_ok()
+    }
+
     /// The values of an output, an input or a watched tensor after the steps run so far.
     ///
     /// # Errors
@@ -426,7 +431,11 @@ impl Plan {
         let named = self.names.iter().find(|(_, v)| **v == value);
         let name = named.map_or_else(|| format!("tensor {}", value.node), |(n, _)| format!("{n:?}"));
         let found = self.core.lowered.ports.get(&value).copied();
-        let lost = || Error::Port(format!("{name} is not kept by this plan: make it an output, or watch() it first"));
+        let lost = || {
+            Error::Port(format!(
+                "{name} is not in this plan: it reads no such input, or must be told to keep it by watch()"
+            ))
+        };
         Ok((found.ok_or_else(lost)?, name.clone()))
     }
 }

@@ -91,12 +91,14 @@ fn agrees(gpu: &Gpu, precision: Precision, index: usize) -> Result<(), String> {
             Dtype::U32 => (0..of.len()).map(|k| ((k * 3 + 1) % classes as usize) as f32).collect(),
             _ => of,
         };
-        let written = match x.dtype() {
-            Dtype::U32 => plan.write(*x, &of.iter().map(|&v| v as u32).collect::<Vec<_>>()),
-            _ => plan.write(*x, &of),
-        };
         // What nothing depends on is not part of the plan.
-        assert!(written.is_ok() || written.is_err_and(|e| e.to_string().contains("not kept")), "{name}");
+        if plan.has(*x) {
+            let written = match x.dtype() {
+                Dtype::U32 => plan.write(*x, &of.iter().map(|&v| v as u32).collect::<Vec<_>>()),
+                _ => plan.write(*x, &of),
+            };
+            written.map_err(|e| e.to_string())?;
+        }
         given.insert(x.value, Array::new(x.shape(), of.iter().map(|&v| v.into()).collect()));
     }
     plan.run();

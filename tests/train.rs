@@ -456,3 +456,29 @@ fn nan_gets_through_to_the_loss() {
         }
     }
 }
+
+#[test]
+fn a_mean_over_axes_that_are_no_neighbours_may_have_partial_sums_beyond_f16() {
+    let gpu = Gpu::new().unwrap();
+    let graph = Graph::new(Precision::F16);
+    let x = graph.input("x", [2, 3, 2000]);
+    let mean = x.mean([0, 2]);
+    let weights = Weights::init(&gpu, &graph, 0).unwrap();
+    let mut plan = Plan::infer(&gpu, &weights, [mean]).unwrap();
+    plan.write(x, &vec![100.0; 2 * 3 * 2000]).unwrap();
+    plan.run();
+    assert_eq!(plan.read(mean).unwrap().wait().unwrap(), [100.0; 3]);
+}
+
+#[test]
+fn a_loss_scale_that_strict_cannot_hold_is_refused() {
+    let gpu = Gpu::new().unwrap();
+    if !gpu.caps().shader_f16 {
+        return;
+    }
+    let graph = Graph::new(Precision { loss_scale: LossScale::DYNAMIC, ..Precision::F16_STRICT });
+    let (_, _, _, loss) = digits_net(&graph, 8);
+    let weights = Weights::init(&gpu, &graph, 0).unwrap();
+    let refused = Plan::train(&gpu, &weights, loss, Sgd::new(0.1)).unwrap_err();
+    assert!(refused.to_string().contains("32768"), "{refused}");
+}

@@ -19,14 +19,25 @@ enum Fold {
     Max,
 }
 
+/// In which type a result is kept.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kept {
+    /// The operand's.
+    Own,
+    /// That of losses and statistics: f32 unless everything is 16 bit.
+    Wide,
+    /// That of activations.
+    Storage,
+}
+
 /// A reduction over neighbouring axes, which stay as axes of length 1 unless the result has a shape of its own.
 #[derive(Debug, Clone, Copy)]
 struct Reduce {
     fold: Fold,
     /// The first axis and the one behind the last.
     axes: (usize, usize),
-    /// Whether the result is a loss or statistic: f32 unless everything is 16 bit.
-    wide: bool,
+    /// The type of the result.
+    kept: Kept,
     /// The result's shape, which differs in axes of length 1 only: so no view stands between it and what follows.
     to: Option<Shape>,
 }
@@ -107,13 +118,21 @@ impl<'g> Tensor<'g> {
         let mut result = self;
         // The factor belongs to the last sum.
         let mut runs = runs(&wanted);
+        let several = runs.len() > 1 && self.dtype() == Dtype::F16;
         while let Some(run) = runs.pop() {
             let fold = match fold {
                 Fold::Sum(_) if !runs.is_empty() => Fold::Sum(1.0),
                 fold => fold,
             };
             let to = runs.is_empty().then_some(to);
-            result = self.graph.apply(Reduce { fold, axes: run, wide, to }, &[result]);
+            // Partial sums may be beyond f16 where the whole is a mean.
+            let kept = match runs.is_empty() {
+                _ if wide => Kept::Wide,
+                true if several => Kept::Storage,
+                false if several => Kept::Wide,
+                _ => Kept::Own,
+            };
+            result = self.graph.apply(Reduce { fold, axes: run, kept, to }, &[result]);
         }
         let wide = if wide { self.graph.precision().wide() } else { self.dtype() };
         result.cast(wide).reshape(to)
@@ -172,7 +191,7 @@ impl Run {
 /// The dispatch that sums what several workgroups left of `y`, `[parts, ..]` for `[..]`.
 pub(super) fn sum_of_parts(io: &Io, x: Operand, y: Operand) -> Dispatch {
     let whole = Operand { shape: Shape::from([y.shape.stored()]), ..y };
-    Reduce { fold: Fold::Sum(1.0), axes: (0, 1), wide: false, to: None }.dispatch(io, x, whole)
+    Reduce { fold: Fold::Sum(1.0), axes: (0, 1), kept: Kept::Own, to: None }.dispatch(io, x, whole)
 }
 
 impl Reduce {
@@ -194,7 +213,11 @@ impl Op for Reduce {
         if x[0].dtype == Dtype::U32 {
             return Err("labels take no part in arithmetic".into());
         }
-        let dtype = if self.wide { precision.wide() } else { x[0].dtype };
+        let dtype = match self.kept {
+            Kept::Own => x[0].dtype,
+            Kept::Wide => precision.wide(),
+            Kept::Storage => precision.storage,
+        };
         let kept = self.kept(x[0].shape);
         match self.to {
             Some(to) if !to.lies_like(&kept) => Err(format!("{kept} does not lie like {to}")),
@@ -286,7 +309,7 @@ impl Reduce {
 
     /// Another fold over the same axes.
     fn on<'g>(&self, x: Tensor<'g>, fold: Fold) -> Tensor<'g> {
-        x.graph.apply(Reduce { fold, wide: false, to: None, ..*self }, &[x])
+        x.graph.apply(Reduce { fold, kept: Kept::Own, to: None, ..*self }, &[x])
     }
 }
 
@@ -311,7 +334,7 @@ pub fn cases() -> Vec<Case> {
     let folds = [Fold::Sum(1.0), Fold::Sum(0.125), Fold::Max];
     let case = |(shape, axes): (&[usize], (usize, usize)), fold| {
         let terms = shape[axes.0..axes.1].iter().product();
-        Case::new(Reduce { fold, axes, wide: false, to: None }, [shape]).terms(if fold == Fold::Max {
+        Case::new(Reduce { fold, axes, kept: Kept::Own, to: None }, [shape]).terms(if fold == Fold::Max {
             1
         } else {
             terms
