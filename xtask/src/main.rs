@@ -18,8 +18,21 @@ usage: cargo xtask <task>
   msrv                      is Cargo.toml's rust-version enough for every dependency?
 ";
 
-/// The tests that run on a device, as arguments of `cargo test`; none means all tests.
-const DEVICE_TESTS: &[&str] = &[];
+/// The tests that run on a device, as arguments of `cargo test`.
+const DEVICE_TESTS: &[&str] = &[
+    "--test=composed",
+    "--test=custom_op",
+    "--test=dropout",
+    "--test=embed",
+    "--test=layout",
+    "--test=loss",
+    "--test=norm",
+    "--test=ops",
+    "--test=random_graphs",
+    "--test=state",
+    "--test=study",
+    "--test=train",
+];
 
 /// Why a task ended early: its exit code, and what is left to say.
 struct Stop {
