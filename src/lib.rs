@@ -44,6 +44,10 @@
 //!
 //! A test (`tests/layers.rs`) holds who may import whom.
 //!
+//! Weights, gradients and moments lie in arenas whose tensors start at multiples of 32 groups, which is WebGPU's alignment
+//! of bindings: a kernel binds the range of a tensor and knows nothing of arenas ([`arena`]). The optimizers are the only
+//! kernels that bind whole arenas ([`optim`]), one dispatch for all weights that lie side by side.
+//!
 //! # Numbers
 //!
 //! Tensors are stored in groups of four, the last axis padded with zeros ([`shape`]). In [`Precision::F16`] each
@@ -53,6 +57,10 @@
 //! Statistics of normalisation, and the running averages that are kept beside the weights ([`Graph::state`]), are f32
 //! in all but strict 16 bit. Overflow, NaN and lost updates are found by bits of stored values, since compilers may
 //! assume that they do not exist.
+//!
+//! Without `shader-f16` halves are packed two in a word: the same arithmetic in f32 registers, rounded to nearest even
+//! when stored, by integer code where a probe finds the driver's `pack2x16float` inexact. So results differ from native
+//! f16 only where a driver's own conversions or fused multiply-adds do.
 //!
 //! The same seed on the same adapter gives the same bits: random numbers are functions of seed, step and place, sums
 //! are ordered, and no float is added atomically.
