@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use crate::{Adam, AdamW, Error, Graph, Result, RmsProp, Sgd, Shape, Tensor, nn, op::Update};
 
 /// The models that [`Model::named`] knows.
-pub const MODELS: [&str; 3] = ["mlp", "lenet", "alexnet"];
+pub const MODELS: [&str; 7] = ["mlp", "lenet", "alexnet", "resnet20", "resnet32", "resnet56", "resnet110"];
 
 /// The optimizers that [`Optimizer::named`] knows.
 pub const OPTIMIZERS: [&str; 4] = ["sgd", "adam", "adamw", "rmsprop"];
@@ -17,6 +17,8 @@ pub enum Model {
     Lenet,
     /// [`nn::alexnet`].
     Alexnet,
+    /// [`nn::resnet`] of so many layers, with the textbook's head.
+    Resnet(usize),
 }
 
 /// A network in a graph, with its loss: what a plan is made of.
@@ -39,7 +41,21 @@ impl Model {
             "mlp" => Some(Model::Mlp(hidden.to_vec())),
             "lenet" => Some(Model::Lenet),
             "alexnet" => Some(Model::Alexnet),
+            "resnet20" => Some(Model::Resnet(20)),
+            "resnet32" => Some(Model::Resnet(32)),
+            "resnet56" => Some(Model::Resnet(56)),
+            "resnet110" => Some(Model::Resnet(110)),
             _ => None,
+        }
+    }
+
+    /// Its name, as [`named`](Self::named) takes it.
+    pub fn name(&self) -> String {
+        match self {
+            Model::Mlp(_) => "mlp".into(),
+            Model::Lenet => "lenet".into(),
+            Model::Alexnet => "alexnet".into(),
+            Model::Resnet(depth) => format!("resnet{depth}"),
         }
     }
 
@@ -61,6 +77,7 @@ impl Model {
             Model::Mlp(hidden) => nn::mlp(x, hidden, classes),
             Model::Lenet => nn::lenet(x, classes),
             Model::Alexnet => nn::alexnet(x, classes),
+            Model::Resnet(depth) => nn::resnet(x, *depth, nn::Head::Textbook, classes),
         };
         Ok(Network { x, label, logits, loss: logits.cross_entropy(label) })
     }
@@ -128,5 +145,38 @@ impl Setup {
     /// A study without anything unusual.
     pub fn new(model: Model, optimizer: Optimizer, batch: usize, steps: usize) -> Self {
         Setup { model, optimizer, batch, steps, init: None, order: None, pause: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Precision;
+
+    #[test]
+    fn every_model_goes_by_its_name_and_takes_colour_images_of_32() {
+        for name in MODELS {
+            let model = Model::named(name, &[8]).unwrap();
+            assert_eq!(model.name(), name);
+            let graph = Graph::new(Precision::F32);
+            let network = model.build(&graph, 2, Shape::from([32, 32, 3]), 10).unwrap();
+            graph.check().unwrap();
+            assert_eq!(network.logits.shape(), Shape::from([2, 10]), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_small_for_a_model_or_no_image_is_a_mistake_and_no_panic() {
+        for name in MODELS {
+            for sample in [&[8, 8, 1][..], &[1, 1, 1], &[3, 2, 5], &[28, 28, 1], &[28, 28], &[64]] {
+                let graph = Graph::new(Precision::F16);
+                let model = Model::named(name, &[8]).unwrap();
+                let network = model.build(&graph, 2, Shape::new(sample).unwrap(), 10).unwrap();
+                match graph.check() {
+                    Ok(()) => assert_eq!(network.logits.shape(), Shape::from([2, 10]), "{name} {sample:?}"),
+                    Err(e) => assert!(matches!(e, Error::Op { .. }), "{name} {sample:?}: {e}"),
+                }
+            }
+        }
     }
 }
