@@ -8,9 +8,17 @@ use crate::{
     ops::{Conv2d, Padding, Pool2d},
 };
 
+mod densenet;
+mod mobilenet;
 mod resnet;
+mod vgg;
+mod xception;
 
+pub use densenet::{densenet121, densenet169};
+pub use mobilenet::mobilenet;
 pub use resnet::{Head, resnet};
+pub use vgg::{vgg16, vgg19};
+pub use xception::xception;
 
 /// A dense layer, `[.., in] → [.., out]`: `x·W + b` with weights `name.weight` `[in, out]` (Kaiming, for the relu that
 /// usually follows; arXiv 1502.01852) and `name.bias` `[out]` (zero).
@@ -218,6 +226,12 @@ mod tests {
         assert_eq!(counts(DIGIT, 10, |x| mlp(x, &[128], 10)), [101_770; 2]);
         assert_eq!(counts(DIGIT, 10, |x| lenet(x, 10)), [421_642; 2]);
         assert_eq!(counts(CIFAR, 10, |x| alexnet(x, 10)), [20_972_394; 2]);
+        assert_eq!(counts(CIFAR, 10, |x| vgg16(x, 10)), [33_641_162, 33_644_106]);
+        assert_eq!(counts(CIFAR, 10, |x| vgg19(x, 10)), [38_950_858, 38_953_802]);
+        assert_eq!(counts(CIFAR, 10, |x| mobilenet(x, 10)), [3_228_170, 3_250_058]);
+        assert_eq!(counts(CIFAR, 10, |x| densenet121(x, 10)), [6_964_106, 7_047_754]);
+        assert_eq!(counts(CIFAR, 10, |x| densenet169(x, 10)), [12_501_130, 12_659_530]);
+        assert_eq!(counts(CIFAR, 10, |x| xception(x, 10)), [22_915_378, 22_969_906]);
     }
 
     #[test]
@@ -226,8 +240,14 @@ mod tests {
             let results = if head == Head::AsCoded { 4096 } else { 10 };
             counts(CIFAR, results, |x| resnet(x, depth, head, 10))
         };
-        assert_eq!([20, 32, 56, 110].map(|depth| counted(depth, Head::AsCoded)[1]), [316_842, 512_618, 904_170, 1_785_162]);
+        assert_eq!(
+            [20, 32, 56, 110].map(|depth| counted(depth, Head::AsCoded)[1]),
+            [316_842, 512_618, 904_170, 1_785_162]
+        );
         assert_eq!([20, 110].map(|depth| counted(depth, Head::Textbook)[0]), [270_410, 1_732_010]);
-        assert_eq!([20, 32, 56, 110].map(|depth| counted(depth, Head::Textbook)[1]), [271_786, 467_562, 859_114, 1_740_106]);
+        assert_eq!(
+            [20, 32, 56, 110].map(|depth| counted(depth, Head::Textbook)[1]),
+            [271_786, 467_562, 859_114, 1_740_106]
+        );
     }
 }

@@ -3,7 +3,21 @@ use std::path::PathBuf;
 use crate::{Adam, AdamW, Error, Graph, Result, RmsProp, Sgd, Shape, Tensor, nn, op::Update};
 
 /// The models that [`Model::named`] knows.
-pub const MODELS: [&str; 7] = ["mlp", "lenet", "alexnet", "resnet20", "resnet32", "resnet56", "resnet110"];
+pub const MODELS: [&str; 13] = [
+    "mlp",
+    "lenet",
+    "alexnet",
+    "vgg16",
+    "vgg19",
+    "resnet20",
+    "resnet32",
+    "resnet56",
+    "resnet110",
+    "mobilenet",
+    "densenet121",
+    "densenet169",
+    "xception",
+];
 
 /// The optimizers that [`Optimizer::named`] knows.
 pub const OPTIMIZERS: [&str; 4] = ["sgd", "adam", "adamw", "rmsprop"];
@@ -17,8 +31,20 @@ pub enum Model {
     Lenet,
     /// [`nn::alexnet`].
     Alexnet,
+    /// [`nn::vgg16`].
+    Vgg16,
+    /// [`nn::vgg19`].
+    Vgg19,
     /// [`nn::resnet`] of so many layers, with the textbook's head.
     Resnet(usize),
+    /// [`nn::mobilenet`].
+    Mobilenet,
+    /// [`nn::densenet121`].
+    Densenet121,
+    /// [`nn::densenet169`].
+    Densenet169,
+    /// [`nn::xception`].
+    Xception,
 }
 
 /// A network in a graph, with its loss: what a plan is made of.
@@ -41,10 +67,16 @@ impl Model {
             "mlp" => Some(Model::Mlp(hidden.to_vec())),
             "lenet" => Some(Model::Lenet),
             "alexnet" => Some(Model::Alexnet),
+            "vgg16" => Some(Model::Vgg16),
+            "vgg19" => Some(Model::Vgg19),
             "resnet20" => Some(Model::Resnet(20)),
             "resnet32" => Some(Model::Resnet(32)),
             "resnet56" => Some(Model::Resnet(56)),
             "resnet110" => Some(Model::Resnet(110)),
+            "mobilenet" => Some(Model::Mobilenet),
+            "densenet121" => Some(Model::Densenet121),
+            "densenet169" => Some(Model::Densenet169),
+            "xception" => Some(Model::Xception),
             _ => None,
         }
     }
@@ -55,7 +87,13 @@ impl Model {
             Model::Mlp(_) => "mlp".into(),
             Model::Lenet => "lenet".into(),
             Model::Alexnet => "alexnet".into(),
+            Model::Vgg16 => "vgg16".into(),
+            Model::Vgg19 => "vgg19".into(),
             Model::Resnet(depth) => format!("resnet{depth}"),
+            Model::Mobilenet => "mobilenet".into(),
+            Model::Densenet121 => "densenet121".into(),
+            Model::Densenet169 => "densenet169".into(),
+            Model::Xception => "xception".into(),
         }
     }
 
@@ -77,7 +115,13 @@ impl Model {
             Model::Mlp(hidden) => nn::mlp(x, hidden, classes),
             Model::Lenet => nn::lenet(x, classes),
             Model::Alexnet => nn::alexnet(x, classes),
+            Model::Vgg16 => nn::vgg16(x, classes),
+            Model::Vgg19 => nn::vgg19(x, classes),
             Model::Resnet(depth) => nn::resnet(x, *depth, nn::Head::Textbook, classes),
+            Model::Mobilenet => nn::mobilenet(x, classes),
+            Model::Densenet121 => nn::densenet121(x, classes),
+            Model::Densenet169 => nn::densenet169(x, classes),
+            Model::Xception => nn::xception(x, classes),
         };
         Ok(Network { x, label, logits, loss: logits.cross_entropy(label) })
     }
