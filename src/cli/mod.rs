@@ -105,8 +105,7 @@ pub fn describe(model: &Model, sample: Shape, classes: usize) -> String {
             let widths = [&[sample.len()], &hidden[..], &[classes]].concat();
             format!("mlp {}", widths.iter().map(ToString::to_string).collect::<Vec<_>>().join("-"))
         }
-        Model::Lenet => format!("lenet on {sample}, {classes} classes"),
-        Model::Alexnet => format!("alexnet on {sample}, {classes} classes"),
+        _ => format!("{} on {sample}, {classes} classes", model.name()),
     }
 }
 

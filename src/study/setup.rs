@@ -3,7 +3,21 @@ use std::path::PathBuf;
 use crate::{Adam, AdamW, Error, Graph, Result, RmsProp, Sgd, Shape, Tensor, nn, op::Update};
 
 /// The models that [`Model::named`] knows.
-pub const MODELS: [&str; 3] = ["mlp", "lenet", "alexnet"];
+pub const MODELS: [&str; 13] = [
+    "mlp",
+    "lenet",
+    "alexnet",
+    "vgg16",
+    "vgg19",
+    "resnet20",
+    "resnet32",
+    "resnet56",
+    "resnet110",
+    "mobilenet",
+    "densenet121",
+    "densenet169",
+    "xception",
+];
 
 /// The optimizers that [`Optimizer::named`] knows.
 pub const OPTIMIZERS: [&str; 4] = ["sgd", "adam", "adamw", "rmsprop"];
@@ -17,6 +31,20 @@ pub enum Model {
     Lenet,
     /// [`nn::alexnet`].
     Alexnet,
+    /// [`nn::vgg16`].
+    Vgg16,
+    /// [`nn::vgg19`].
+    Vgg19,
+    /// [`nn::resnet`] of so many layers, with the textbook's head.
+    Resnet(usize),
+    /// [`nn::mobilenet`].
+    Mobilenet,
+    /// [`nn::densenet121`].
+    Densenet121,
+    /// [`nn::densenet169`].
+    Densenet169,
+    /// [`nn::xception`].
+    Xception,
 }
 
 /// A network in a graph, with its loss: what a plan is made of.
@@ -39,7 +67,33 @@ impl Model {
             "mlp" => Some(Model::Mlp(hidden.to_vec())),
             "lenet" => Some(Model::Lenet),
             "alexnet" => Some(Model::Alexnet),
+            "vgg16" => Some(Model::Vgg16),
+            "vgg19" => Some(Model::Vgg19),
+            "resnet20" => Some(Model::Resnet(20)),
+            "resnet32" => Some(Model::Resnet(32)),
+            "resnet56" => Some(Model::Resnet(56)),
+            "resnet110" => Some(Model::Resnet(110)),
+            "mobilenet" => Some(Model::Mobilenet),
+            "densenet121" => Some(Model::Densenet121),
+            "densenet169" => Some(Model::Densenet169),
+            "xception" => Some(Model::Xception),
             _ => None,
+        }
+    }
+
+    /// Its name, as [`named`](Self::named) takes it.
+    pub fn name(&self) -> String {
+        match self {
+            Model::Mlp(_) => "mlp".into(),
+            Model::Lenet => "lenet".into(),
+            Model::Alexnet => "alexnet".into(),
+            Model::Vgg16 => "vgg16".into(),
+            Model::Vgg19 => "vgg19".into(),
+            Model::Resnet(depth) => format!("resnet{depth}"),
+            Model::Mobilenet => "mobilenet".into(),
+            Model::Densenet121 => "densenet121".into(),
+            Model::Densenet169 => "densenet169".into(),
+            Model::Xception => "xception".into(),
         }
     }
 
@@ -61,6 +115,13 @@ impl Model {
             Model::Mlp(hidden) => nn::mlp(x, hidden, classes),
             Model::Lenet => nn::lenet(x, classes),
             Model::Alexnet => nn::alexnet(x, classes),
+            Model::Vgg16 => nn::vgg16(x, classes),
+            Model::Vgg19 => nn::vgg19(x, classes),
+            Model::Resnet(depth) => nn::resnet(x, *depth, nn::Head::Textbook, classes),
+            Model::Mobilenet => nn::mobilenet(x, classes),
+            Model::Densenet121 => nn::densenet121(x, classes),
+            Model::Densenet169 => nn::densenet169(x, classes),
+            Model::Xception => nn::xception(x, classes),
         };
         Ok(Network { x, label, logits, loss: logits.cross_entropy(label) })
     }
@@ -128,5 +189,38 @@ impl Setup {
     /// A study without anything unusual.
     pub fn new(model: Model, optimizer: Optimizer, batch: usize, steps: usize) -> Self {
         Setup { model, optimizer, batch, steps, init: None, order: None, pause: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Precision;
+
+    #[test]
+    fn every_model_goes_by_its_name_and_takes_colour_images_of_32() {
+        for name in MODELS {
+            let model = Model::named(name, &[8]).unwrap();
+            assert_eq!(model.name(), name);
+            let graph = Graph::new(Precision::F32);
+            let network = model.build(&graph, 2, Shape::from([32, 32, 3]), 10).unwrap();
+            graph.check().unwrap();
+            assert_eq!(network.logits.shape(), Shape::from([2, 10]), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_small_for_a_model_or_no_image_is_a_mistake_and_no_panic() {
+        for name in MODELS {
+            for sample in [&[8, 8, 1][..], &[1, 1, 1], &[3, 2, 5], &[28, 28, 1], &[28, 28], &[64]] {
+                let graph = Graph::new(Precision::F16);
+                let model = Model::named(name, &[8]).unwrap();
+                let network = model.build(&graph, 2, Shape::new(sample).unwrap(), 10).unwrap();
+                match graph.check() {
+                    Ok(()) => assert_eq!(network.logits.shape(), Shape::from([2, 10]), "{name} {sample:?}"),
+                    Err(e) => assert!(matches!(e, Error::Op { .. }), "{name} {sample:?}: {e}"),
+                }
+            }
+        }
     }
 }

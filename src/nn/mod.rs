@@ -2,11 +2,26 @@
 //!
 //! Normalisation adds ε = 1e-5 to variances, and 1e-3 where arithmetic is 16 bit, since f16 holds 1e-5 as a subnormal
 //! number, if at all; [`Tensor::standardize`] takes another.
+//!
+//! The networks of arXiv 2305.10947 are built as its authors' code builds them (github.com/YUNBLAK/standalone_16bits_nn),
+//! and their parameters are counted as Keras does: trained weights, and with them the running averages of normalisation.
 
 use crate::{
     Dtype, Init, Shape, Tensor,
     ops::{Conv2d, Padding, Pool2d},
 };
+
+mod densenet;
+mod mobilenet;
+mod resnet;
+mod vgg;
+mod xception;
+
+pub use densenet::{densenet121, densenet169};
+pub use mobilenet::mobilenet;
+pub use resnet::{Head, resnet};
+pub use vgg::{vgg16, vgg19};
+pub use xception::xception;
 
 /// A dense layer, `[.., in] → [.., out]`: `x·W + b` with weights `name.weight` `[in, out]` (Kaiming, for the relu that
 /// usually follows; arXiv 1502.01852) and `name.bias` `[out]` (zero).
@@ -127,16 +142,33 @@ pub fn mlp<'g>(x: Tensor<'g>, hidden: &[usize], classes: usize) -> Tensor<'g> {
 /// ```
 #[track_caller]
 pub fn conv2d<'g>(name: &str, x: Tensor<'g>, out: usize, size: usize) -> Tensor<'g> {
-    conv2d_with(name, x, out, size, Conv2d { padding: Padding::Same, ..Conv2d::default() })
+    conv2d_with(name, x, out, size, same(1))
 }
 
 /// As [`conv2d`], with stride, padding, dilation and groups; the weights are `[size, size, in / groups, out]`.
 #[track_caller]
 pub fn conv2d_with<'g>(name: &str, x: Tensor<'g>, out: usize, size: usize, options: Conv2d) -> Tensor<'g> {
+    let y = conv2d_unbiased(name, x, out, size, options);
+    y + x.graph.weight(&format!("{name}.bias"), [out], Init::Constant(0.0))
+}
+
+/// As [`conv2d_with`], without the bias, which a normalisation that follows would take away again.
+#[track_caller]
+pub fn conv2d_unbiased<'g>(name: &str, x: Tensor<'g>, out: usize, size: usize, options: Conv2d) -> Tensor<'g> {
     let inner = x.shape().last() / options.groups.max(1);
     let weight = x.graph.weight(&format!("{name}.weight"), [size, size, inner, out], Init::Kaiming);
-    let bias = x.graph.weight(&format!("{name}.bias"), [out], Init::Constant(0.0));
-    x.conv2d(weight, options) + bias
+    x.conv2d(weight, options)
+}
+
+/// A convolution's way: this stride, and as much padding as `⌈size / stride⌉` results need.
+fn same(stride: usize) -> Conv2d {
+    Conv2d { stride: [stride; 2], padding: Padding::Same, ..Conv2d::default() }
+}
+
+/// [`batch_norm`] as Keras has it: running averages move by a hundredth.
+#[track_caller]
+fn keras_norm<'g>(name: &str, x: Tensor<'g>, least: f32) -> Tensor<'g> {
+    batch_norm_with(name, x, 0.01, epsilon(x).max(least))
 }
 
 /// A small convolutional network, after LeNet: 32 and 64 windows of 3 × 3, each with relu and pooling by 2, then 128
@@ -154,8 +186,7 @@ pub fn lenet(x: Tensor, classes: usize) -> Tensor {
 #[track_caller]
 pub fn alexnet(x: Tensor, classes: usize) -> Tensor {
     let overlapping = Pool2d { stride: [2, 2], ..Pool2d::square(3) };
-    let stride = Conv2d { stride: [2, 2], padding: Padding::Same, ..Conv2d::default() };
-    let h = conv2d_with("conv1", x, 64, 3, stride).relu().max_pool(2);
+    let h = conv2d_with("conv1", x, 64, 3, same(2)).relu().max_pool(2);
     let h = conv2d("conv2", h, 96, 3).relu().max_pool2d(overlapping);
     let h = conv2d("conv3", h, 256, 3).relu();
     let h = conv2d("conv4", h, 256, 3).relu();
@@ -176,20 +207,49 @@ mod tests {
     use super::*;
     use crate::{Graph, Precision};
 
-    /// The number of parameters of a network for samples of this shape and ten classes.
-    fn parameters(sample: [usize; 3], network: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g>) -> usize {
+    /// The numbers of a network's trained parameters and of all that Keras counts, for samples of this shape, ten classes
+    /// and so many results.
+    fn counts(sample: [usize; 3], results: usize, network: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g>) -> [usize; 2] {
         let graph = Graph::new(Precision::F16);
         let [h, w, c] = sample;
         let logits = network(graph.input("x", [2, h, w, c]));
         graph.check().unwrap();
-        assert_eq!(logits.shape(), Shape::from([2, 10]));
-        graph.weights().iter().map(|w| w.shape().len()).sum()
+        assert_eq!(logits.shape(), Shape::from([2, results]));
+        let count = |tensors: Vec<Tensor>| tensors.iter().map(|w| w.shape().len()).sum::<usize>();
+        let trained = count(graph.weights());
+        [trained, trained + count(graph.states())]
     }
+
+    const DIGIT: [usize; 3] = [28, 28, 1];
+    const CIFAR: [usize; 3] = [32, 32, 3];
 
     #[test]
     fn networks_have_the_parameters_that_were_published_or_computed() {
-        assert_eq!(parameters([28, 28, 1], |x| mlp(x, &[128], 10)), 101_770);
-        assert_eq!(parameters([28, 28, 1], |x| lenet(x, 10)), 421_642);
-        assert_eq!(parameters([32, 32, 3], |x| alexnet(x, 10)), 20_972_394);
+        assert_eq!(counts(DIGIT, 10, |x| mlp(x, &[128], 10)), [101_770; 2]);
+        assert_eq!(counts(DIGIT, 10, |x| lenet(x, 10)), [421_642; 2]);
+        assert_eq!(counts(CIFAR, 10, |x| alexnet(x, 10)), [20_972_394; 2]);
+        assert_eq!(counts(CIFAR, 10, |x| vgg16(x, 10)), [33_641_162, 33_644_106]);
+        assert_eq!(counts(CIFAR, 10, |x| vgg19(x, 10)), [38_950_858, 38_953_802]);
+        assert_eq!(counts(CIFAR, 10, |x| mobilenet(x, 10)), [3_228_170, 3_250_058]);
+        assert_eq!(counts(CIFAR, 10, |x| densenet121(x, 10)), [6_964_106, 7_047_754]);
+        assert_eq!(counts(CIFAR, 10, |x| densenet169(x, 10)), [12_501_130, 12_659_530]);
+        assert_eq!(counts(CIFAR, 10, |x| xception(x, 10)), [22_915_378, 22_969_906]);
+    }
+
+    #[test]
+    fn resnets_have_the_parameters_of_the_authors_code_and_of_the_textbook() {
+        let counted = |depth, head| {
+            let results = if head == Head::AsCoded { 4096 } else { 10 };
+            counts(CIFAR, results, |x| resnet(x, depth, head, 10))
+        };
+        assert_eq!(
+            [20, 32, 56, 110].map(|depth| counted(depth, Head::AsCoded)[1]),
+            [316_842, 512_618, 904_170, 1_785_162]
+        );
+        assert_eq!([20, 110].map(|depth| counted(depth, Head::Textbook)[0]), [270_410, 1_732_010]);
+        assert_eq!(
+            [20, 32, 56, 110].map(|depth| counted(depth, Head::Textbook)[1]),
+            [271_786, 467_562, 859_114, 1_740_106]
+        );
     }
 }
