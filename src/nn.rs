@@ -1,5 +1,8 @@
 //! Layers and networks, as functions of tensors: a name owns its weights.
 
+pub mod transformer;
+pub use transformer::{Gpt, gpt, multi_head_attention, vit};
+
 use crate::{
     Dtype, Init, Shape, Tensor,
     ops::{Conv2d, Padding, Pool2d},
