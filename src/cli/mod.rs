@@ -107,6 +107,8 @@ pub fn describe(model: &Model, sample: Shape, classes: usize) -> String {
         }
         Model::Lenet => format!("lenet on {sample}, {classes} classes"),
         Model::Alexnet => format!("alexnet on {sample}, {classes} classes"),
+        Model::Vit(layers) => format!("vit{layers} on {sample}, {classes} classes"),
+        Model::Gpt => format!("gpt on {sample}, {classes} kinds of tokens"),
     }
 }
 

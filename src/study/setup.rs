@@ -1,9 +1,13 @@
 use std::path::PathBuf;
 
-use crate::{Adam, AdamW, Error, Graph, Result, RmsProp, Sgd, Shape, Tensor, nn, op::Update};
+use crate::{
+    Adam, AdamW, Error, Graph, Result, RmsProp, Sgd, Shape, Tensor,
+    nn::{self, Gpt},
+    op::Update,
+};
 
 /// The models that [`Model::named`] knows.
-pub const MODELS: [&str; 3] = ["mlp", "lenet", "alexnet"];
+pub const MODELS: [&str; 6] = ["mlp", "lenet", "alexnet", "vit8", "vit12", "gpt"];
 
 /// The optimizers that [`Optimizer::named`] knows.
 pub const OPTIMIZERS: [&str; 4] = ["sgd", "adam", "adamw", "rmsprop"];
@@ -17,16 +21,20 @@ pub enum Model {
     Lenet,
     /// [`nn::alexnet`].
     Alexnet,
+    /// [`nn::vit`] with so many blocks.
+    Vit(usize),
+    /// [`nn::gpt`] of the usual size; a sample is a sequence of tokens, and its classes are the vocabulary.
+    Gpt,
 }
 
 /// A network in a graph, with its loss: what a plan is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Network<'g> {
-    /// The samples, `[batch, ..]`.
+    /// The samples, `[batch, ..]`; labels if they are tokens.
     pub x: Tensor<'g>,
-    /// Their classes, `[batch]`.
+    /// Their classes, `[batch]`, or the token behind each place.
     pub label: Tensor<'g>,
-    /// What the network says, `[batch, classes]`.
+    /// What the network says of each label, `[.., classes]`.
     pub logits: Tensor<'g>,
     /// The mean cross-entropy of the samples that are there.
     pub loss: Tensor<'g>,
@@ -39,6 +47,9 @@ impl Model {
             "mlp" => Some(Model::Mlp(hidden.to_vec())),
             "lenet" => Some(Model::Lenet),
             "alexnet" => Some(Model::Alexnet),
+            "vit8" => Some(Model::Vit(8)),
+            "vit12" => Some(Model::Vit(12)),
+            "gpt" => Some(Model::Gpt),
             _ => None,
         }
     }
@@ -55,12 +66,22 @@ impl Model {
     pub fn build<'g>(&self, graph: &'g Graph, batch: usize, sample: Shape, classes: usize) -> Result<Network<'g>> {
         let shape = nn::batch_of(batch, sample);
         let shape = shape.ok_or_else(|| Error::Data(format!("samples of {sample} leave no axis for the batch")))?;
+        if *self == Model::Gpt {
+            if sample.rank() != 1 {
+                return Err(Error::Data(format!("gpt reads sequences of tokens, not samples of {sample}")));
+            }
+            let (x, label) = (graph.labels("x", shape), graph.labels("label", shape));
+            let logits = nn::gpt(x, Gpt { vocabulary: classes, ..Gpt::default() });
+            return Ok(Network { x, label, logits, loss: logits.cross_entropy(label) });
+        }
         let x = graph.input("x", shape);
         let label = graph.labels("label", [batch]);
         let logits = match self {
             Model::Mlp(hidden) => nn::mlp(x, hidden, classes),
             Model::Lenet => nn::lenet(x, classes),
             Model::Alexnet => nn::alexnet(x, classes),
+            Model::Vit(layers) => nn::vit(x, *layers, classes),
+            Model::Gpt => unreachable!("built above"),
         };
         Ok(Network { x, label, logits, loss: logits.cross_entropy(label) })
     }
