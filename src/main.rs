@@ -87,10 +87,10 @@ struct PlanArgs {
     /// The shape of a sample.
     #[arg(long, default_value = "28,28,1", value_name = "H,W,C", value_parser = values::shape)]
     input: Shape,
-    /// The number of classes.
-    #[arg(long, default_value_t = 10, value_name = "N", value_parser = values::count)]
-    classes: usize,
-    /// The length of a sequence, for models that read one: mlp does not.
+    /// The number of classes, or of kinds of tokens [default: 10, or 256 for gpt].
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    classes: Option<usize>,
+    /// The length of a sequence, for models that read one: gpt [default: 128].
     #[arg(long, value_name = "N", value_parser = values::count)]
     seq: Option<usize>,
     #[command(flatten)]

@@ -100,12 +100,13 @@ impl OptimizerArgs {
 
 /// The network, in a few words: `mlp 64-128-10`.
 pub fn describe(model: &Model, sample: Shape, classes: usize) -> String {
-    match model {
-        Model::Mlp(hidden) => {
-            let widths = [&[sample.len()], &hidden[..], &[classes]].concat();
+    match model.name {
+        "mlp" => {
+            let widths = [&[sample.len()], &model.hidden[..], &[classes]].concat();
             format!("mlp {}", widths.iter().map(ToString::to_string).collect::<Vec<_>>().join("-"))
         }
-        _ => format!("{} on {sample}, {classes} classes", model.name()),
+        "gpt" => format!("gpt on {sample}, {classes} kinds of tokens"),
+        name => format!("{name} on {sample}, {classes} classes"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `halfgrad plan`: what a training step does, without a GPU.
 
-use halfgrad::{Caps, Graph, dispatch::Program, plan};
+use halfgrad::{Caps, Graph, Shape, dispatch::Program, plan};
 use halfgrad::{plan::Options, study::DeviceBytes};
 use serde::Serialize;
 
@@ -49,14 +49,17 @@ struct Totals {
 
 /// Prints the program of a step.
 pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
-    if args.seq.is_some() {
+    let gpt = args.network.model == "gpt";
+    if args.seq.is_some() && !gpt {
         super::note(&format!("note: {} reads no sequence, --seq changes nothing", args.network.model));
     }
-    let (model, optimizer) = (args.network.model(args.input), args.optimizer.optimizer()?);
+    let sample = if gpt { Shape::from([args.seq.unwrap_or(128)]) } else { args.input };
+    let classes = args.classes.unwrap_or(if gpt { 256 } else { 10 });
+    let (model, optimizer) = (args.network.model(sample), args.optimizer.optimizer()?);
     let graph = Graph::new(args.precision);
-    let network = model.build(&graph, args.network.batch, args.input, args.classes)?;
+    let network = model.build(&graph, args.network.batch, sample, classes)?;
     let lowered = plan::lower_training(network.loss, &*optimizer.update(), &Caps::reference(), Options::default())?;
-    let model = super::describe(&model, args.input, args.classes);
+    let model = super::describe(&model, sample, classes);
     let optimizer = super::describe_optimizer(&optimizer);
     if args.json {
         return super::print_json(&step(args, model, optimizer, &lowered.program));

@@ -6,6 +6,9 @@
 //! The networks of arXiv 2305.10947 are built as its authors' code builds them (github.com/YUNBLAK/standalone_16bits_nn),
 //! and their parameters are counted as Keras does: trained weights, and with them the running averages of normalisation.
 
+pub mod transformer;
+pub use transformer::{Gpt, gpt, multi_head_attention, vit};
+
 use crate::{
     Dtype, Init, Shape, Tensor,
     ops::{Conv2d, Padding, Pool2d},

@@ -1,5 +1,6 @@
 //! The operators: one Rust file and one WGSL file of the same stem each; an elementwise op is a row in `map`.
 
+mod attention;
 mod conv2d;
 mod cross_entropy;
 mod cumsum;
@@ -16,6 +17,7 @@ mod reduce;
 mod resample2d;
 mod softmax;
 
+pub use attention::Attention;
 pub use conv2d::{Conv2d, Padding};
 pub use cross_entropy::CrossEntropy;
 pub use pool2d::Pool2d;
@@ -31,6 +33,7 @@ pub fn cases() -> Vec<crate::reference::Case> {
         layout::cases(),
         dropout::cases(),
         softmax::cases(),
+        attention::cases(),
         cross_entropy::cases(),
         conv2d::cases(),
         norm::cases(),

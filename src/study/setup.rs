@@ -1,60 +1,65 @@
 use std::path::PathBuf;
 
-use crate::{Adam, AdamW, Error, Graph, Result, RmsProp, Sgd, Shape, Tensor, nn, op::Update};
+use crate::{
+    Adam, AdamW, Error, Graph, Result, RmsProp, Sgd, Shape, Tensor,
+    nn::{self, Gpt},
+    op::Update,
+};
+
+/// What makes logits of a batch of images.
+type Classifier = for<'g> fn(Tensor<'g>, usize) -> Tensor<'g>;
+
+/// Every model by name; those without a function take more than images and a number of classes.
+const NETWORKS: [(&str, Option<Classifier>); 16] = [
+    ("mlp", None),
+    ("lenet", Some(nn::lenet)),
+    ("alexnet", Some(nn::alexnet)),
+    ("vgg16", Some(nn::vgg16)),
+    ("vgg19", Some(nn::vgg19)),
+    ("resnet20", Some(|x, classes| nn::resnet(x, 20, nn::Head::Textbook, classes))),
+    ("resnet32", Some(|x, classes| nn::resnet(x, 32, nn::Head::Textbook, classes))),
+    ("resnet56", Some(|x, classes| nn::resnet(x, 56, nn::Head::Textbook, classes))),
+    ("resnet110", Some(|x, classes| nn::resnet(x, 110, nn::Head::Textbook, classes))),
+    ("mobilenet", Some(nn::mobilenet)),
+    ("densenet121", Some(nn::densenet121)),
+    ("densenet169", Some(nn::densenet169)),
+    ("xception", Some(nn::xception)),
+    ("vit8", Some(|x, classes| nn::vit(x, 8, classes))),
+    ("vit12", Some(|x, classes| nn::vit(x, 12, classes))),
+    ("gpt", None),
+];
 
 /// The models that [`Model::named`] knows.
-pub const MODELS: [&str; 13] = [
-    "mlp",
-    "lenet",
-    "alexnet",
-    "vgg16",
-    "vgg19",
-    "resnet20",
-    "resnet32",
-    "resnet56",
-    "resnet110",
-    "mobilenet",
-    "densenet121",
-    "densenet169",
-    "xception",
-];
+pub const MODELS: [&str; NETWORKS.len()] = {
+    let mut names = [""; NETWORKS.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = NETWORKS[i].0;
+        i += 1;
+    }
+    names
+};
 
 /// The optimizers that [`Optimizer::named`] knows.
 pub const OPTIMIZERS: [&str; 4] = ["sgd", "adam", "adamw", "rmsprop"];
 
 /// A network by name: what becomes of a batch of samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Model {
-    /// [`nn::mlp`] with these hidden layers.
-    Mlp(Vec<usize>),
-    /// [`nn::lenet`].
-    Lenet,
-    /// [`nn::alexnet`].
-    Alexnet,
-    /// [`nn::vgg16`].
-    Vgg16,
-    /// [`nn::vgg19`].
-    Vgg19,
-    /// [`nn::resnet`] of so many layers, with the textbook's head.
-    Resnet(usize),
-    /// [`nn::mobilenet`].
-    Mobilenet,
-    /// [`nn::densenet121`].
-    Densenet121,
-    /// [`nn::densenet169`].
-    Densenet169,
-    /// [`nn::xception`].
-    Xception,
+pub struct Model {
+    /// One of [`MODELS`].
+    pub name: &'static str,
+    /// The widths of the hidden layers of `mlp`; others have their own.
+    pub hidden: Vec<usize>,
 }
 
 /// A network in a graph, with its loss: what a plan is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Network<'g> {
-    /// The samples, `[batch, ..]`.
+    /// The samples, `[batch, ..]`; labels if they are tokens.
     pub x: Tensor<'g>,
-    /// Their classes, `[batch]`.
+    /// Their classes, `[batch]`, or the token behind each place.
     pub label: Tensor<'g>,
-    /// What the network says, `[batch, classes]`.
+    /// What the network says of each label, `[.., classes]`.
     pub logits: Tensor<'g>,
     /// The mean cross-entropy of the samples that are there.
     pub loss: Tensor<'g>,
@@ -63,38 +68,8 @@ pub struct Network<'g> {
 impl Model {
     /// The model of this name, one of [`MODELS`]; `hidden` are the widths of the perceptron's hidden layers.
     pub fn named(name: &str, hidden: &[usize]) -> Option<Self> {
-        match name {
-            "mlp" => Some(Model::Mlp(hidden.to_vec())),
-            "lenet" => Some(Model::Lenet),
-            "alexnet" => Some(Model::Alexnet),
-            "vgg16" => Some(Model::Vgg16),
-            "vgg19" => Some(Model::Vgg19),
-            "resnet20" => Some(Model::Resnet(20)),
-            "resnet32" => Some(Model::Resnet(32)),
-            "resnet56" => Some(Model::Resnet(56)),
-            "resnet110" => Some(Model::Resnet(110)),
-            "mobilenet" => Some(Model::Mobilenet),
-            "densenet121" => Some(Model::Densenet121),
-            "densenet169" => Some(Model::Densenet169),
-            "xception" => Some(Model::Xception),
-            _ => None,
-        }
-    }
-
-    /// Its name, as [`named`](Self::named) takes it.
-    pub fn name(&self) -> String {
-        match self {
-            Model::Mlp(_) => "mlp".into(),
-            Model::Lenet => "lenet".into(),
-            Model::Alexnet => "alexnet".into(),
-            Model::Vgg16 => "vgg16".into(),
-            Model::Vgg19 => "vgg19".into(),
-            Model::Resnet(depth) => format!("resnet{depth}"),
-            Model::Mobilenet => "mobilenet".into(),
-            Model::Densenet121 => "densenet121".into(),
-            Model::Densenet169 => "densenet169".into(),
-            Model::Xception => "xception".into(),
-        }
+        let name = MODELS.into_iter().find(|n| *n == name)?;
+        Some(Model { name, hidden: hidden.to_vec() })
     }
 
     /// The hidden layers that suit samples of this shape: 128 for the digits, 512 and 512 from 28×28 on.
@@ -109,19 +84,20 @@ impl Model {
     pub fn build<'g>(&self, graph: &'g Graph, batch: usize, sample: Shape, classes: usize) -> Result<Network<'g>> {
         let shape = nn::batch_of(batch, sample);
         let shape = shape.ok_or_else(|| Error::Data(format!("samples of {sample} leave no axis for the batch")))?;
+        if self.name == "gpt" {
+            if sample.rank() != 1 {
+                return Err(Error::Data(format!("gpt reads sequences of tokens, not samples of {sample}")));
+            }
+            let (x, label) = (graph.labels("x", shape), graph.labels("label", shape));
+            let logits = nn::gpt(x, Gpt { vocabulary: classes, ..Gpt::default() });
+            return Ok(Network { x, label, logits, loss: logits.cross_entropy(label) });
+        }
         let x = graph.input("x", shape);
         let label = graph.labels("label", [batch]);
-        let logits = match self {
-            Model::Mlp(hidden) => nn::mlp(x, hidden, classes),
-            Model::Lenet => nn::lenet(x, classes),
-            Model::Alexnet => nn::alexnet(x, classes),
-            Model::Vgg16 => nn::vgg16(x, classes),
-            Model::Vgg19 => nn::vgg19(x, classes),
-            Model::Resnet(depth) => nn::resnet(x, *depth, nn::Head::Textbook, classes),
-            Model::Mobilenet => nn::mobilenet(x, classes),
-            Model::Densenet121 => nn::densenet121(x, classes),
-            Model::Densenet169 => nn::densenet169(x, classes),
-            Model::Xception => nn::xception(x, classes),
+        let classifier = NETWORKS.iter().find(|(name, _)| *name == self.name).and_then(|(_, classifier)| *classifier);
+        let logits = match classifier {
+            Some(classifier) => classifier(x, classes),
+            None => nn::mlp(x, &self.hidden, classes),
         };
         Ok(Network { x, label, logits, loss: logits.cross_entropy(label) })
     }
@@ -201,7 +177,7 @@ mod tests {
     fn every_model_goes_by_its_name_and_takes_colour_images_of_32() {
         for name in MODELS {
             let model = Model::named(name, &[8]).unwrap();
-            assert_eq!(model.name(), name);
+            assert_eq!(model.name, name);
             let graph = Graph::new(Precision::F32);
             let network = model.build(&graph, 2, Shape::from([32, 32, 3]), 10).unwrap();
             graph.check().unwrap();

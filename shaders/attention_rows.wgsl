@@ -1,0 +1,37 @@
+// What the gradients of attention need of four queries: the largest score, Σ exp, and Σ dy · y. An invocation each.
+#import grid
+
+@group(0) @binding(0) var<storage, read> y: array<elem4>;             // [members, t, d]
+@group(0) @binding(1) var<storage, read> dy: array<elem4>;            // [members, t, d]
+@group(0) @binding(2) var<storage, read> rows: array<wide4>;          // [members, blocks of t, 2]: see attention.wgsl
+@group(0) @binding(3) var<storage, read_write> all: array<wide4>;     // [members, blocks of t, 3]
+
+struct Params {
+    members: u32,
+    t: u32,
+    d: u32, // groups of a row
+}
+@group(1) @binding(0) var<uniform> p: Params;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let id = linear_id(workgroup) * 64u + lane;
+    let blocks = (p.t + 3u) / 4u;
+    if id >= p.members * blocks {
+        return;
+    }
+    let member = id / blocks;
+    let first = (id - member * blocks) * 4u;
+    var sums = vec4<acc>();
+    for (var r = 0u; r < 4u && first + r < p.t; r++) {
+        let at = (member * p.t + first + r) * p.d;
+        var sum = vec4<acc>();
+        for (var n = at; n < at + p.d; n++) {
+            sum += unpack4(dy[n]) * unpack4(y[n]);
+        }
+        sums[r] = (sum.x + sum.y) + (sum.z + sum.w);
+    }
+    all[3u * id] = rows[2u * id];
+    all[3u * id + 1u] = rows[2u * id + 1u];
+    all[3u * id + 2u] = pack4_wide(sums);
+}

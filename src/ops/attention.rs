@@ -1,0 +1,338 @@
+//! Attention without the matrix of shares: the forward pass keeps two numbers a query, the backward pass makes the shares
+//! again from them.
+
+#[cfg(feature = "reference")]
+use crate::reference::{Array, Case, Fill};
+use crate::{
+    Dtype, Precision, Shape,
+    dispatch::{Dispatch, Operand, Program, Shader},
+    op::{Backward, Io, Op, Type},
+    shape::GROUP,
+    tensor::Tensor,
+};
+
+/// How [`Tensor::attention`] weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Attention {
+    /// Whether a query sees only the keys up to its own place; the last query sees all, whatever the lengths.
+    pub causal: bool,
+    /// The factor on the products of queries and keys; `1 / √d` if there is none.
+    pub scale: Option<f32>,
+}
+
+/// The gradient of [`Attention`] with respect to queries, keys and values. It has no gradient itself.
+#[derive(Debug, Clone, Copy)]
+struct AttentionBackward(Attention);
+
+/// The largest score before any was seen, and of a query that sees no key: `attention.wgsl` knows it too.
+#[cfg(feature = "reference")]
+const FLOOR: f64 = -60000.0;
+/// Rows that a workgroup owns.
+const TILE: usize = 16;
+
+impl<'g> Tensor<'g> {
+    /// Scaled dot-product attention of queries to keys and values, `softmax(q · kᵀ / √d) · v` in each head:
+    /// `[batch, heads, t, d] · [batch, heads, s, d] · [batch, heads, s, d] → [batch, heads, t, d]`.
+    ///
+    /// Nothing of the size `t · s` is stored, forward or backward (arXiv 2205.14135). It has no second gradient.
+    ///
+    /// ```
+    /// # use halfgrad::{Graph, Precision, ops::Attention};
+    /// let graph = Graph::new(Precision::F16);
+    /// let [q, k, v] = ["q", "k", "v"].map(|name| graph.input(name, [8, 4, 128, 64]));
+    /// let y = q.attention(k, v, Attention { causal: true, ..Attention::default() });
+    /// assert_eq!(y.shape(), q.shape());
+    /// ```
+    #[track_caller]
+    pub fn attention(self, k: Tensor<'g>, v: Tensor<'g>, how: Attention) -> Tensor<'g> {
+        self.attend(&[k, v], how)
+    }
+
+    /// [`attention`](Self::attention) in which a query sees a key only where the mask is not 0; one that sees none gets
+    /// zeros. The mask holds labels: `[t, s]`, `[heads, t, s]` or `[batch, heads, t, s]`, where `batch` and `heads` may be 1.
+    #[track_caller]
+    pub fn attention_masked(self, k: Tensor<'g>, v: Tensor<'g>, mask: Tensor<'g>, how: Attention) -> Tensor<'g> {
+        self.attend(&[k, v, mask], how)
+    }
+
+    #[track_caller]
+    fn attend(self, others: &[Tensor<'g>], how: Attention) -> Tensor<'g> {
+        // A last axis of length 1 is not stored, so such heads have no rows; a zero beside it changes no score.
+        if self.shape().rank() == 4 && self.shape().last() == 1 {
+            let how = Attention { scale: how.scale.or(Some(1.0)), ..how };
+            let wide =
+                |x: Tensor<'g>| if x.dtype() != Dtype::U32 && x.shape().rank() == 4 { x.pad(3, 0, 1) } else { x };
+            let others: Vec<_> = others.iter().map(|&x| wide(x)).collect();
+            return wide(self).attend(&others, how).slice(3, 0..1);
+        }
+        self.graph.apply_all(how, &[&[self], others].concat())[0]
+    }
+}
+
+/// The sizes of one attention.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    /// Batch · heads.
+    members: usize,
+    heads: usize,
+    t: usize,
+    s: usize,
+    d: usize,
+}
+
+impl Sizes {
+    fn of(q: Shape, k: Shape) -> Self {
+        Sizes { members: q[0] * q[1], heads: q[1], t: q[2], s: k[2], d: q[3] }
+    }
+
+    /// Values of the mask between two samples, and between two heads.
+    fn mask_strides(mask: Shape) -> [usize; 2] {
+        let dims = mask.to_vec();
+        let (lead, last) = dims.split_at(dims.len() - 2);
+        let (one, heads) = (last.iter().product::<usize>(), lead.last().copied().unwrap_or(1));
+        [if lead.len() == 2 && lead[0] > 1 { one * heads } else { 0 }, if heads > 1 { one } else { 0 }]
+    }
+}
+
+impl Attention {
+    fn scale(&self, d: usize) -> f32 {
+        self.scale.unwrap_or(1.0 / (d as f32).sqrt())
+    }
+
+    /// A dispatch over tiles of `rows` rows of each member; what it binds is bound, but not the mask, which comes last.
+    fn dispatch(
+        &self,
+        io: &Io,
+        name: &'static str,
+        source: &'static str,
+        mask: Option<Operand>,
+        rows: usize,
+        bind: impl FnOnce(Dispatch) -> Dispatch,
+    ) -> Dispatch {
+        let s = Sizes::of(io.inputs[0].shape, io.inputs[1].shape);
+        let shader = Shader::new(name, source, io.inputs[0].dtype, io.precision)
+            .constant("CAUSAL", self.causal.into())
+            .constant("WIDE", s.d.div_ceil(GROUP * 16) as u32);
+        let [batch, head] = mask.map_or([0; 2], |m| Sizes::mask_strides(m.shape));
+        let mut dispatch = bind(Dispatch::new(io.label, shader))
+            .param("members", s.members)
+            .param("heads", s.heads)
+            .param("t", s.t)
+            .param("s", s.s)
+            .param("d", s.d.div_ceil(GROUP))
+            .param_f32("scale", self.scale(s.d))
+            .param("mask_batch", batch)
+            .param("mask_head", head)
+            .param("mask_last", mask.map_or(1, |m| m.shape.storage().last()))
+            .workgroups(s.members * rows.div_ceil(TILE));
+        if let Some(mask) = mask {
+            let mut shader = (*dispatch.shader).clone();
+            let at = dispatch.bindings.len();
+            shader.declarations += &format!("@group(0) @binding({at}) var<storage, read> mask: array<u32>;\n");
+            let place = "member / p.heads * p.mask_batch + member % p.heads * p.mask_head + row * p.s + column";
+            shader
+                .splices
+                .push(("mask", format!("if mask[label_place({place}, p.mask_last)] == 0u {{ return false; }}")));
+            dispatch = dispatch.read(mask);
+            dispatch.shader = std::sync::Arc::new(shader);
+        }
+        dispatch
+    }
+
+    /// Of each query of each member its number, the keys' scores (none where hidden), the largest, and Σ exp.
+    #[cfg(feature = "reference")]
+    fn scores(&self, x: &[Array], mask: Option<&Array>) -> Vec<(Vec<Option<f64>>, f64, f64)> {
+        let s = Sizes::of(x[0].shape, x[1].shape);
+        let row = |x: &Array, i: usize| x.data[i * s.d..(i + 1) * s.d].to_vec();
+        let mut found = vec![];
+        for i in 0..s.members * s.t {
+            let (member, t) = (i / s.t, i % s.t);
+            let q = row(&x[0], i);
+            let score = |k: usize| {
+                let hidden = self.causal && k + s.t > t + s.s
+                    || mask.is_some_and(|m| m.at(&[member / s.heads, member % s.heads, t, k]) == 0.0);
+                let dot: f64 = q.iter().zip(row(&x[1], member * s.s + k)).map(|(a, b)| a * b).sum();
+                (!hidden).then_some(dot * f64::from(self.scale(s.d)))
+            };
+            let scores: Vec<_> = (0..s.s).map(score).collect();
+            let top = scores.iter().flatten().copied().fold(FLOOR, f64::max);
+            let sum = scores.iter().flatten().map(|v| (v - top).exp()).sum();
+            found.push((scores, top, sum));
+        }
+        found
+    }
+}
+
+impl Op for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    /// The result; of each four queries their largest scores and their Σ exp.
+    fn infer(&self, x: &[Type], precision: Precision) -> Result<Vec<Type>, String> {
+        let (q, k) = (x[0], x[1]);
+        if x[..3].iter().any(|x| x.dtype != q.dtype || x.dtype == Dtype::U32) {
+            return Err("the operands need one real type; cast some of them".into());
+        }
+        if x[..3].iter().any(|x| x.shape.rank() != 4) {
+            return Err("queries, keys and values have four axes: batch, heads, places, values".into());
+        }
+        if k != x[2] || [0, 1, 3].into_iter().any(|axis| q.shape[axis] != k.shape[axis]) {
+            return Err("keys and values are alike, and queries differ from them in the number of places only".into());
+        }
+        let s = Sizes::of(q.shape, k.shape);
+        if let Some(mask) = x.get(3) {
+            let dims = mask.shape.to_vec();
+            let full = [q.shape[0], s.heads, s.t, s.s];
+            let fits = (2..=4).contains(&dims.len())
+                && dims.ends_with(&full[2..])
+                && dims.iter().rev().zip(full.iter().rev()).skip(2).all(|(&m, &f)| m == f || m == 1);
+            if !fits || mask.dtype != Dtype::U32 {
+                return Err(format!("the mask holds labels for {} queries and {} keys", s.t, s.s));
+            }
+        }
+        let rows = Shape::new(&[s.members, s.t.div_ceil(GROUP), 2 * GROUP]).ok_or("the operands are too large")?;
+        Ok(vec![q, Type { shape: rows, dtype: precision.wide() }])
+    }
+
+    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
+        let mut inputs = vec![at.x[0], at.x[1], at.x[2], at.y[0], at.y[1], at.dy()];
+        inputs.extend(at.x.get(3));
+        let found = at.x[0].graph.apply_all(AttentionBackward(*self), &inputs);
+        let mut gradients: Vec<_> = found.into_iter().map(Some).collect();
+        gradients.resize(at.x.len(), None);
+        gradients
+    }
+
+    fn lower(&self, io: &Io, program: &mut Program) {
+        let s = Sizes::of(io.inputs[0].shape, io.inputs[1].shape);
+        let mask = io.inputs.get(3).copied();
+        let bind = |d: Dispatch| {
+            let d = io.inputs[..3].iter().fold(d, |d, &x| d.read(x));
+            d.write(io.outputs[0]).write(io.outputs[1])
+        };
+        let source = include_str!("../../shaders/attention.wgsl");
+        let dispatch = self.dispatch(io, "attention", source, mask, s.t, bind);
+        program.push(dispatch.flops(4 * s.members * s.t * s.s * s.d));
+    }
+
+    #[cfg(feature = "reference")]
+    fn reference(&self, x: &[Array]) -> Vec<Array> {
+        let s = Sizes::of(x[0].shape, x[1].shape);
+        let blocks = s.t.div_ceil(GROUP);
+        let mut y = vec![0.0; x[0].data.len()];
+        let mut rows = vec![0.0; s.members * blocks * 2 * GROUP];
+        for (i, (scores, top, sum)) in self.scores(x, x.get(3)).into_iter().enumerate() {
+            let (member, t) = (i / s.t, i % s.t);
+            for (k, score) in scores.iter().enumerate().filter_map(|(k, v)| v.map(|v| (k, v))) {
+                let share = (score - top).exp() / sum;
+                for n in 0..s.d {
+                    y[i * s.d + n] += share * x[2].data[(member * s.s + k) * s.d + n];
+                }
+            }
+            let at = (member * blocks + t / GROUP) * 2 * GROUP + t % GROUP;
+            (rows[at], rows[at + GROUP]) = (top, sum);
+        }
+        vec![Array::new(x[0].shape, y), Array::new([s.members, blocks, 2 * GROUP], rows)]
+    }
+}
+
+impl Op for AttentionBackward {
+    fn name(&self) -> &'static str {
+        "attention_backward"
+    }
+
+    fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
+        Ok(x[..3].to_vec())
+    }
+
+    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
+        vec![None; at.x.len()]
+    }
+
+    fn lower(&self, io: &Io, program: &mut Program) {
+        let [q, k, v, y, rows, dy] = io.inputs[..6] else { unreachable!() };
+        let [dq, dk, dv] = io.outputs[..] else { unreachable!() };
+        let mask = io.inputs.get(6).copied();
+        let s = Sizes::of(q.shape, k.shape);
+        let blocks = s.t.div_ceil(GROUP);
+        let all = program.scratch(Shape::from([s.members, blocks, 3 * GROUP]), rows.dtype);
+        let source = include_str!("../../shaders/attention_rows.wgsl");
+        program.push(
+            Dispatch::new(io.label, Shader::new("attention_rows", source, q.dtype, io.precision))
+                .read(y)
+                .read(dy)
+                .read(rows)
+                .write(all)
+                .param("members", s.members)
+                .param("t", s.t)
+                .param("d", s.d.div_ceil(GROUP))
+                .flops(2 * y.shape.len())
+                .workgroups((s.members * blocks).div_ceil(64)),
+        );
+        let read = |d: Dispatch| [q, k, v, all, dy].into_iter().fold(d, Dispatch::read);
+        let product = 2 * s.members * s.t * s.s * s.d;
+        let source = include_str!("../../shaders/attention_queries.wgsl");
+        let of_queries = self.0.dispatch(io, "attention_queries", source, mask, s.t, |d| read(d).write(dq));
+        program.push(of_queries.flops(3 * product));
+        let source = include_str!("../../shaders/attention_keys.wgsl");
+        let of_keys = self.0.dispatch(io, "attention_keys", source, mask, s.s, |d| read(d).write(dk).write(dv));
+        program.push(of_keys.flops(4 * product));
+    }
+
+    #[cfg(feature = "reference")]
+    fn reference(&self, x: &[Array]) -> Vec<Array> {
+        let s = Sizes::of(x[0].shape, x[1].shape);
+        let scale = f64::from(self.0.scale(s.d));
+        let [mut dq, mut dk, mut dv] = [0, 1, 2].map(|i| x[i].clone().map(|_| 0.0));
+        for (i, (scores, top, sum)) in self.0.scores(x, x.get(6)).into_iter().enumerate() {
+            let (y, dy) = (&x[3].data[i * s.d..][..s.d], &x[5].data[i * s.d..][..s.d]);
+            let mean: f64 = y.iter().zip(dy).map(|(a, b)| a * b).sum();
+            for (k, score) in scores.iter().enumerate().filter_map(|(k, v)| v.map(|v| (k, v))) {
+                let at = (i / s.t * s.s + k) * s.d;
+                let share = (score - top).exp() / sum;
+                let of_share: f64 = dy.iter().zip(&x[2].data[at..]).map(|(a, b)| a * b).sum();
+                let slope = share * (of_share - mean) * scale;
+                for n in 0..s.d {
+                    dq.data[i * s.d + n] += slope * x[1].data[at + n];
+                    dk.data[at + n] += slope * x[0].data[i * s.d + n];
+                    dv.data[at + n] += share * dy[n];
+                }
+            }
+        }
+        vec![dq, dk, dv]
+    }
+}
+
+/// Odd sizes, one and many tiles, causal with unlike lengths, masks of each form.
+#[cfg(feature = "reference")]
+pub fn cases() -> Vec<Case> {
+    let (plain, causal) = (Attention::default(), Attention { causal: true, scale: None });
+    let shapes = [
+        ([1, 1, 1, 3], 1, plain),
+        ([2, 3, 5, 5], 7, plain),
+        ([1, 2, 17, 17], 17, causal),
+        ([2, 1, 3, 4], 65, plain),
+        ([1, 1, 67, 3], 70, causal),
+        ([1, 1, 5, 8], 3, causal),
+        ([1, 2, 6, 65], 6, Attention { causal: true, scale: Some(0.3) }),
+        ([1, 1, 3, 130], 4, plain),
+        ([2, 4, 25, 64], 25, plain),
+    ];
+    let case = |([b, h, t, d], s, how): ([usize; 4], usize, Attention)| {
+        Case::new(how, [&[b, h, t, d], &[b, h, s, d], &[b, h, s, d]]).terms(s + d)
+    };
+    let masked = |of: ([usize; 4], usize, Attention), mask: &[usize]| {
+        let mut case = case(of);
+        case.inputs.push((Shape::new(mask).expect("valid"), Fill::Labels(2)));
+        case
+    };
+    let mut cases: Vec<Case> = shapes.map(case).to_vec();
+    cases.push(masked(([2, 2, 5, 6], 9, plain), &[5, 9]));
+    cases.push(masked(([2, 2, 5, 6], 9, plain), &[2, 1, 5, 9]));
+    cases.push(masked(([2, 2, 5, 6], 5, causal), &[2, 5, 5]));
+    cases.push(masked(([2, 2, 5, 6], 1, plain), &[2, 2, 5, 1]));
+    let large = case(([1, 1, 9, 16], 20, plain));
+    cases.push(large.fill(0, Fill::Between(-16.0, 16.0)).fill(1, Fill::Between(-16.0, 16.0)).not_smooth());
+    cases
+}
