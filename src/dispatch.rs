@@ -232,6 +232,16 @@ impl Dispatch {
         self.bindings.iter().filter(|(_, a)| *a != but).map(|(x, _)| x.bytes()).sum()
     }
 
+    /// The layer that it belongs to; what belongs to none goes by its label.
+    pub fn layer(&self) -> &str {
+        self.label.split_once(' ').map_or(&self.label, |(_, layer)| layer)
+    }
+
+    /// The layer's name up to the first dot.
+    fn block(&self) -> &str {
+        self.layer().split('.').next().unwrap_or_default()
+    }
+
     /// Reads and writes as algebra: `[64, 784] · [784, 128] · [128] → [64, 128]`.
     pub fn algebra(&self) -> String {
         let list = |write: bool| {
@@ -293,6 +303,56 @@ impl Program {
     pub fn flops(&self) -> u64 {
         self.dispatches.iter().map(|d| d.flops).sum()
     }
+
+    /// The listing of a deep network: what each block does in a step, forward and backward, in one line, then the totals.
+    /// A block is all layers of the same name up to the first dot; the first to do something is the first listed.
+    pub fn by_block(&self) -> impl fmt::Display + '_ {
+        ByBlock(self)
+    }
+
+    fn write_totals(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let by_role = [Role::Weights, Role::Optimizer, Role::Gradients, Role::Activations]
+            .map(|r| format!("{} {}B", format!("{r:?}").to_lowercase(), count(self.device_bytes(r))));
+        writeln!(
+            f,
+            "{} dispatches, {} buffers, {} parameters, {}FLOP, {}B on the device: {}",
+            self.dispatches.len(),
+            self.buffers.len(),
+            self.parameters,
+            count(self.flops()),
+            count(self.total_bytes()),
+            by_role.join(", ")
+        )?;
+        self.warnings.iter().try_for_each(|w| writeln!(f, "warning: {w}"))
+    }
+}
+
+/// A program as [`Program::by_block`] prints it.
+struct ByBlock<'a>(&'a Program);
+
+impl fmt::Display for ByBlock<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let mut blocks: Vec<(&str, Vec<&Dispatch>)> = vec![];
+        for d in &self.0.dispatches {
+            match blocks.iter_mut().find(|(name, _)| *name == d.block()) {
+                Some((_, members)) => members.push(d),
+                None => blocks.push((d.block(), vec![d])),
+            }
+        }
+        let width = blocks.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, members) in blocks {
+            let sum = |of: fn(&Dispatch) -> u64| count(members.iter().map(|d| of(d)).sum());
+            writeln!(
+                f,
+                "  {name:<width$} {:>5} dispatches {:>12}FLOP {:>10}B read {:>10}B written",
+                members.len(),
+                sum(|d| d.flops),
+                sum(Dispatch::bytes_read),
+                sum(Dispatch::bytes_written),
+            )?;
+        }
+        self.0.write_totals(f)
+    }
 }
 
 impl fmt::Display for Program {
@@ -322,19 +382,7 @@ impl fmt::Display for Program {
                 count(written)
             )?;
         }
-        let by_role = [Role::Weights, Role::Optimizer, Role::Gradients, Role::Activations]
-            .map(|r| format!("{} {}B", format!("{r:?}").to_lowercase(), count(self.device_bytes(r))));
-        writeln!(
-            f,
-            "{} dispatches, {} buffers, {} parameters, {}FLOP, {}B on the device: {}",
-            self.dispatches.len(),
-            self.buffers.len(),
-            self.parameters,
-            count(self.flops()),
-            count(self.total_bytes()),
-            by_role.join(", ")
-        )?;
-        self.warnings.iter().try_for_each(|w| writeln!(f, "warning: {w}"))
+        self.write_totals(f)
     }
 }
 

@@ -95,6 +95,9 @@ struct PlanArgs {
     seq: Option<usize>,
     #[command(flatten)]
     optimizer: OptimizerArgs,
+    /// Lists every dispatch of a deep network, and not its blocks.
+    #[arg(long)]
+    all: bool,
     /// Prints JSON.
     #[arg(long)]
     json: bool,

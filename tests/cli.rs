@@ -63,6 +63,22 @@ fn devices_are_listed_and_one_is_the_default() {
 }
 
 #[test]
+fn plans_of_deep_networks_fit_on_a_screen_unless_all_is_asked_for() {
+    let lines = |line: &str| text(&run(line).stdout).lines().map(str::to_owned).collect::<Vec<_>>();
+    for model in ["vgg19", "resnet20", "resnet110", "mobilenet", "densenet169", "xception"] {
+        let line = format!("plan --model {model} --input 32,32,3");
+        let (blocks, all) = (lines(&line), lines(&format!("{line} --all")));
+        assert!(blocks.len() <= 40 && all.len() > 100, "{model}: {} and {} lines", blocks.len(), all.len());
+        assert_eq!(blocks.iter().find(|l| l.contains("buffers")), all.iter().find(|l| l.contains("buffers")));
+        let number = |l: &String| l.split_once(" dispatches ")?.0.split_whitespace().nth(1)?.parse::<usize>().ok();
+        let listed = |l: &&String| l.get(..6).is_some_and(|i| i.ends_with("  ") && i.trim().parse::<usize>().is_ok());
+        let dispatches = all.iter().filter(listed).count();
+        assert_eq!(blocks.iter().filter_map(number).sum::<usize>(), dispatches, "{model}");
+    }
+    refuses("plan --model vgg16 --input 8,8,1", "a window of 2 does not fit 1");
+}
+
+#[test]
 fn without_an_adapter_devices_and_study_say_so_and_plan_works() {
     for command in ["devices", "study"] {
         let output = tool().arg(command).env("WGPU_BACKEND", "none-such").output().unwrap();

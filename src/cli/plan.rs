@@ -64,9 +64,16 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
     if args.json {
         return super::print_json(&step(args, model, optimizer, &lowered.program));
     }
-    let batch = args.network.batch;
-    super::print(&format!("{model}, batch {batch}, {}, {optimizer}\n{}", args.precision, lowered.program))
+    let head = format!("{model}, batch {}, {}, {optimizer}", args.network.batch, args.precision);
+    let program = &lowered.program;
+    if args.all || program.dispatches.len() <= LISTED {
+        return super::print(&format!("{head}\n{program}"));
+    }
+    super::print(&format!("{head}; by block, --all lists every dispatch\n{}", program.by_block()))
 }
+
+/// A program of more dispatches than this is listed by blocks, to fit on a screen.
+const LISTED: usize = 60;
 
 fn step<'a>(args: &PlanArgs, model: String, optimizer: String, program: &'a Program) -> Step<'a> {
     let dispatches: Vec<_> = program.dispatches.iter().map(|d| dispatch(program, d)).collect();
