@@ -42,7 +42,7 @@ fn share_of_the_descent(gpu: &Gpu, name: &str, size: usize, rate: f32) -> f32 {
     let Network { x, label, loss, .. } = model.build(&graph, 16, [size, size, 3].into(), 10).unwrap();
     let weights = Weights::init(gpu, &graph, 1).unwrap();
     let values = |weights: &Weights| {
-        let named = weights.names().into_iter().zip(weights.read_all().wait().unwrap());
+        let named = weights.names().iter().zip(weights.read_all().wait().unwrap());
         named.filter(|((name, _), _)| !name.contains("running")).flat_map(|(_, values)| values).collect::<Vec<f32>>()
     };
     let mut plan = Plan::train(gpu, &weights, loss, Sgd::new(rate)).unwrap();
