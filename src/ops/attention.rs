@@ -293,10 +293,10 @@ impl Op for AttentionBackward {
                 let share = (score - top).exp() / sum;
                 let of_share: f64 = dy.iter().zip(&x[2].data[at..]).map(|(a, b)| a * b).sum();
                 let slope = share * (of_share - mean) * scale;
-                for n in 0..s.d {
+                for (n, dy) in dy.iter().enumerate() {
                     dq.data[i * s.d + n] += slope * x[1].data[at + n];
                     dk.data[at + n] += slope * x[0].data[i * s.d + n];
-                    dv.data[at + n] += share * dy[n];
+                    dv.data[at + n] += share * dy;
                 }
             }
         }
