@@ -11,12 +11,12 @@
 var<workgroup> tops: array<vec4<acc>, 64>;
 var<workgroup> shares: array<vec4<acc>, 256>;
 
-// Scores of queries 4i.. and keys 4j..: a column for each query.
-fn scores(member: u32, i: u32, j: u32) -> block {
+// Scores of queries 4i.. and keys 4j..: a column for each query; no steps where one of them is beyond the end.
+fn scores(member: u32, i: u32, j: u32, steps: u32) -> block {
     let a = four(member, i, p.t);
     let b = four(member, j, p.s);
     var x = block();
-    for (var n = 0u; n < p.d; n++) {
+    for (var n = 0u; n < steps; n++) {
         let u = block(unpack4(q[a.x + n]), unpack4(q[a.y + n]), unpack4(q[a.z + n]), unpack4(q[a.w + n]));
         let w = block(unpack4(k[b.x + n]), unpack4(k[b.y + n]), unpack4(k[b.z + n]), unpack4(k[b.w + n]));
         x += transpose(w) * (u * acc(p.scale));
@@ -40,7 +40,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var out: array<block, WIDE>;
     for (var first = 0u; first < end; first += 16u) {
         let j = first + part;
-        var x = scores(member, i, j);
+        var x = scores(member, i, j, select(0u, p.d, i < groups(p.t) && j < end));
         var seen: array<vec4<bool>, 4>;
         var largest = vec4<acc>();
         for (var r = 0u; r < 4u; r++) {

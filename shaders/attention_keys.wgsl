@@ -40,7 +40,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let b = four(member, j, p.t);
         var x = block();
         var z = block();
-        for (var n = 0u; n < p.d; n++) {
+        // Invocations beyond the end have nothing to see.
+        let steps = select(0u, p.d, i < groups(p.s) && j < end);
+        for (var n = 0u; n < steps; n++) {
             let u = block(unpack4(k[a.x + n]), unpack4(k[a.y + n]), unpack4(k[a.z + n]), unpack4(k[a.w + n]));
             let w = block(unpack4(q[b.x + n]), unpack4(q[b.y + n]), unpack4(q[b.z + n]), unpack4(q[b.w + n]));
             x += transpose(w * acc(p.scale)) * u;

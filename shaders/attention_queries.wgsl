@@ -33,7 +33,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let b = four(member, j, p.s);
         var x = block();
         var z = block();
-        for (var n = 0u; n < p.d; n++) {
+        // Invocations beyond the end have nothing to see.
+        let steps = select(0u, p.d, i < groups(p.t) && j < end);
+        for (var n = 0u; n < steps; n++) {
             let u = block(unpack4(q[a.x + n]), unpack4(q[a.y + n]), unpack4(q[a.z + n]), unpack4(q[a.w + n]));
             let w = block(unpack4(k[b.x + n]), unpack4(k[b.y + n]), unpack4(k[b.z + n]), unpack4(k[b.w + n]));
             x += transpose(w) * (u * acc(p.scale));

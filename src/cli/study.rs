@@ -35,9 +35,11 @@ pub fn run(args: &StudyArgs) -> anyhow::Result<()> {
     let seeds = args.seeds.unwrap_or(if args.init.is_some() && args.order.is_some() { 1 } else { 3 });
     let last = args.seed.checked_add(seeds as u64 - 1).context("--seed and --seeds go beyond 64 bits")?;
 
+    // What cannot be is said before anything runs.
+    let graph = Graph::new(precisions[0]);
+    setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
+    graph.check()?;
     if let Some(path) = &setup.init {
-        let graph = Graph::new(precisions[0]);
-        setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
         Weights::load(&gpu, &graph, path)?;
     }
 
