@@ -1,4 +1,4 @@
-// The state of a run. It advances on the device, so that the host need not wait: `Clock` in src/plan.rs writes it
+// The state of a run. It advances on the device, so that the host need not wait: `Clock` in src/plan/mod.rs writes it
 // first and reads it when the user asks.
 struct Clock {
     step: u32,          // steps run, skipped ones too

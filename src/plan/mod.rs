@@ -1,17 +1,23 @@
 //! `Plan`: a program on a device, ready to be run again and again.
 
+mod evaluate;
+mod inspect;
+mod training;
+
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
     Dtype, Error, Gpu, LossScale, Port, Precision, Result, Shape, Tensor, Weights,
-    data::Dataset,
-    dispatch::{Access, Operand, Program},
+    dispatch::{Operand, Program},
     gpu::{self, Executable, Reading},
-    graph::{Graph, Origin, Value},
-    lower::{self, CLOCK_WORDS, FLAG_WORDS, LOSSES, Lowered, Request, Training},
-    op::{Kind, Update},
+    graph::{Graph, Value},
+    lower::{self, CLOCK_WORDS, FLAG_WORDS, LOSSES, Lowered, Request},
+    op::Update,
     optim::held,
 };
+
+pub use evaluate::Evaluation;
+pub use training::lower_training;
 
 /// How a plan is made and run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,50 +56,6 @@ pub struct Progress {
     pub lost_updates: u64,
     /// Changes of a weight that were not zero in the weight's type.
     pub all_updates: u64,
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-impl Core {
-    fn diagnose(&self) -> Result<Option<String>> {
-        let bad = |values: &[f32]| values.iter().any(|v| !v.is_finite());
-        for ((name, _), values) in self.weights.names().iter().zip(self.weights.read_all().wait()?) {
-            if bad(&values) {
-                return Ok(Some(format!("weight {name:?}")));
-            }
-        }
-        for (i, layer) in self.lowered.layers.iter().enumerate() {
-            let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-            self.executable.encode(&mut encoder, i..i + 1);
-            self.gpu.queue().submit([encoder.finish()]);
-            let written = self.lowered.program.dispatches[i].bindings.iter().filter(|(_, a)| *a != Access::Read);
-            for (x, _) in written.filter(|(x, _)| x.dtype != Dtype::U32) {
-                if bad(&self.read(*x).wait()?) {
-                    return Ok(Some(format!("{layer} (dispatch {i})")));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    fn first_bad(&self) -> Result<String> {
-        Ok(self.diagnose()?.unwrap_or_else(|| "none with the inputs that are there now".into()))
-    }
-}
-
-#[cfg(target_arch = "wasm32")]
-impl Core {
-    fn first_bad(&self) -> Result<String> {
-        Ok("not looked for in a browser".into())
-    }
-}
-
-/// Loss and accuracy over a data set.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Evaluation {
-    /// Mean cross-entropy, in f64 on the host from the network's logits.
-    pub loss: f64,
-    /// The share of samples whose largest logit is the label's.
-    pub accuracy: f64,
 }
 
 /// `struct Clock` of `shaders/lib/clock.wgsl`; a test compares the two.
@@ -438,146 +400,4 @@ impl Plan {
         };
         Ok((found.ok_or_else(lost)?, name.clone()))
     }
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-impl Plan {
-    /// The first weight or tensor that holds Inf or NaN with the inputs as they are now, in the order of execution:
-    /// the weights are read, then the forward and backward pass runs dispatch by dispatch. Slow, and changes nothing.
-    ///
-    /// # Errors
-    /// [`Error::Device`].
-    pub fn diagnose(&self) -> Result<Option<String>> {
-        self.core.diagnose()
-    }
-
-    /// The network's output for each sample of a data set, in its order: `[samples, d]`.
-    ///
-    /// # Errors
-    /// As [`write`](Self::write) and [`read`](Self::read).
-    pub fn predict<'p>(
-        &mut self,
-        input: impl Into<Port<'p>>,
-        output: impl Into<Port<'p>>,
-        data: &Dataset,
-    ) -> Result<Vec<f32>> {
-        let (input, output) = (input.into(), output.into());
-        let (x, name) = self.find(input)?;
-        let sample = data.shape().len();
-        let batch = x.shape.dims().next().unwrap_or(1);
-        if batch * sample != x.shape.len() {
-            return Err(Error::Length { name, shape: x.shape, expected: x.shape.len(), found: batch * sample });
-        }
-        let width = self.find(output)?.0.shape.len() / batch;
-        let mut all = Vec::with_capacity(data.len() * width);
-        let mut values = vec![0.0; batch * sample];
-        for part in data.images().chunks(batch * sample) {
-            values[..part.len()].copy_from_slice(part);
-            self.write(input, &values)?;
-            self.run();
-            let result = self.read(output)?.wait()?;
-            all.extend_from_slice(&result[..part.len() / sample * width]);
-        }
-        Ok(all)
-    }
-
-    /// Loss and accuracy of a classifier over a data set; `logits` are `[batch, classes]`.
-    ///
-    /// # Errors
-    /// As [`predict`](Self::predict).
-    pub fn evaluate<'p>(
-        &mut self,
-        input: impl Into<Port<'p>>,
-        logits: impl Into<Port<'p>>,
-        data: &Dataset,
-    ) -> Result<Evaluation> {
-        let logits = self.predict(input, logits, data)?;
-        Ok(Evaluation::of(&logits, data.labels()))
-    }
-}
-
-#[cfg(feature = "reference")]
-impl Plan {
-    /// Fills whatever the next step computes with NaN, so that nothing can lean on what memory happens to hold.
-    pub fn fill_with_nan(&mut self) {
-        for (i, b) in self.program().buffers.iter().enumerate() {
-            if b.role == crate::dispatch::Role::Activations {
-                let nan = vec![0xff; b.bytes as usize];
-                self.gpu().queue().write_buffer(self.core.buffer(i), 0, &nan);
-            }
-        }
-    }
-
-    /// Whether the padding behind each row of a tensor is zero, as every kernel must leave it.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    pub fn padding_is_zero<'p>(&self, port: impl Into<Port<'p>>) -> Result<bool> {
-        let (x, _) = self.find(port.into())?;
-        let range = (self.core.buffer(x.buffer), x.offset, x.bytes());
-        let last = x.shape.storage().last() * x.dtype.bytes();
-        let row = x.shape.storage().last().next_multiple_of(crate::shape::GROUP) * x.dtype.bytes();
-        let zero = move |b: &[u8]| Ok(b.chunks_exact(row).all(|r| r[last..].iter().all(|&v| v == 0)));
-        Reading::new(self.gpu(), &[range], zero).wait()
-    }
-}
-
-impl Evaluation {
-    /// Loss and accuracy of logits `[samples, classes]` given the labels; labels [`crate::graph::IGNORE`] do not count.
-    pub fn of(logits: &[f32], labels: &[u32]) -> Self {
-        let width = logits.len() / labels.len().max(1);
-        let (mut loss, mut right, mut count) = (0.0, 0, 0);
-        for (row, &label) in logits.chunks_exact(width.max(1)).zip(labels) {
-            let Some(&of_label) = row.get(label as usize) else { continue };
-            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let sum: f64 = row.iter().map(|&v| f64::from(v - largest).exp()).sum();
-            loss += sum.ln() - f64::from(of_label - largest);
-            right += usize::from(row.iter().position(|&v| v == largest) == Some(label as usize));
-            count += 1;
-        }
-        Evaluation { loss: loss / f64::from(count), accuracy: right as f64 / f64::from(count) }
-    }
-}
-
-/// The program of a training step; needs no GPU.
-///
-/// # Errors
-/// As [`Plan::train`].
-pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &crate::Caps, options: Options) -> Result<Lowered> {
-    let graph = loss.graph;
-    graph.check()?;
-    if loss.shape().len() != 1 {
-        let detail = format!("it is {}, and training needs one number: mean_all() or sum_all()", loss.shape());
-        return Err(Error::name("loss", detail));
-    }
-    let trained: Vec<Tensor> = graph.weights().into_iter().filter(|w| !graph.is_frozen(*w)).collect();
-    let wide = loss.reshape([]).cast(graph.precision().wide());
-    let gradients = graph.grad_from(wide, graph.loss_scale(), &trained);
-    let mut readers: BTreeMap<Value, usize> = BTreeMap::new();
-    for v in (0..graph.len()).flat_map(|n| graph.node(n).inputs) {
-        *readers.entry(v).or_default() += 1;
-    }
-    let gradients =
-        trained.iter().zip(&gradients).map(|(w, g)| (w.value, own(*g, &gradients, &readers).value)).collect();
-    let training = Training { loss: wide.value, optimizer, gradients, count_updates: options.count_updates };
-    let wanted = vec![loss.value];
-    lower::lower(&Request { graph, caps, wanted, training: Some(training), fusion: options.fusion })
-}
-
-/// What may be written straight into the arena as this gradient: it, or what it is a view of, if that is computed and
-/// read by nobody else. If not, a copy.
-fn own<'g>(gradient: Tensor<'g>, all: &[Tensor], readers: &BTreeMap<Value, usize>) -> Tensor<'g> {
-    let graph = gradient.graph;
-    let readers = |v: Value| readers.get(&v).copied().unwrap_or(0);
-    let shared = all.iter().filter(|g| g.value == gradient.value).count() > 1;
-    let (mut value, mut readers_allowed) = (gradient.value, 0);
-    while !shared && readers(value) == readers_allowed && !graph.node(value.node).watched {
-        let node = graph.node(value.node);
-        match (node.kind(), node.origin) {
-            (Some(Kind::View), _) => (value, readers_allowed) = (node.inputs[0], 1),
-            (_, Origin::Op(_)) => return Tensor { graph, value },
-            _ => break,
-        }
-    }
-    gradient.copied()
 }

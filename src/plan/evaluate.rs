@@ -1,0 +1,77 @@
+//! Data sets through a plan: predictions, loss and accuracy.
+
+use super::Plan;
+use crate::{Error, Port, Result, data::Dataset};
+
+/// Loss and accuracy over a data set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evaluation {
+    /// Mean cross-entropy, in f64 on the host from the network's logits.
+    pub loss: f64,
+    /// The share of samples whose largest logit is the label's.
+    pub accuracy: f64,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Plan {
+    /// The network's output for each sample of a data set, in its order: `[samples, d]`.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write) and [`read`](Self::read).
+    pub fn predict<'p>(
+        &mut self,
+        input: impl Into<Port<'p>>,
+        output: impl Into<Port<'p>>,
+        data: &Dataset,
+    ) -> Result<Vec<f32>> {
+        let (input, output) = (input.into(), output.into());
+        let (x, name) = self.find(input)?;
+        let sample = data.shape().len();
+        let batch = x.shape.dims().next().unwrap_or(1);
+        if batch * sample != x.shape.len() {
+            return Err(Error::Length { name, shape: x.shape, expected: x.shape.len(), found: batch * sample });
+        }
+        let width = self.find(output)?.0.shape.len() / batch;
+        let mut all = Vec::with_capacity(data.len() * width);
+        let mut values = vec![0.0; batch * sample];
+        for part in data.images().chunks(batch * sample) {
+            values[..part.len()].copy_from_slice(part);
+            self.write(input, &values)?;
+            self.run();
+            let result = self.read(output)?.wait()?;
+            all.extend_from_slice(&result[..part.len() / sample * width]);
+        }
+        Ok(all)
+    }
+
+    /// Loss and accuracy of a classifier over a data set; `logits` are `[batch, classes]`.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn evaluate<'p>(
+        &mut self,
+        input: impl Into<Port<'p>>,
+        logits: impl Into<Port<'p>>,
+        data: &Dataset,
+    ) -> Result<Evaluation> {
+        let logits = self.predict(input, logits, data)?;
+        Ok(Evaluation::of(&logits, data.labels()))
+    }
+}
+
+impl Evaluation {
+    /// Loss and accuracy of logits `[samples, classes]` given the labels; labels [`crate::graph::IGNORE`] do not count.
+    pub fn of(logits: &[f32], labels: &[u32]) -> Self {
+        let width = logits.len() / labels.len().max(1);
+        let (mut loss, mut right, mut count) = (0.0, 0, 0);
+        for (row, &label) in logits.chunks_exact(width.max(1)).zip(labels) {
+            let Some(&of_label) = row.get(label as usize) else { continue };
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f64 = row.iter().map(|&v| f64::from(v - largest).exp()).sum();
+            loss += sum.ln() - f64::from(of_label - largest);
+            right += usize::from(row.iter().position(|&v| v == largest) == Some(label as usize));
+            count += 1;
+        }
+        Evaluation { loss: loss / f64::from(count), accuracy: right as f64 / f64::from(count) }
+    }
+}

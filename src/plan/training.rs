@@ -1,0 +1,54 @@
+//! From a loss to the program of a training step.
+
+use std::collections::BTreeMap;
+
+use super::Options;
+use crate::{
+    Caps, Error, Result, Tensor,
+    graph::{Origin, Value},
+    lower::{self, Lowered, Request, Training},
+    op::{Kind, Update},
+};
+
+/// The program of a training step; needs no GPU.
+///
+/// # Errors
+/// As [`Plan::train`](super::Plan::train).
+pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options: Options) -> Result<Lowered> {
+    let graph = loss.graph;
+    graph.check()?;
+    if loss.shape().len() != 1 {
+        let detail = format!("it is {}, and training needs one number: mean_all() or sum_all()", loss.shape());
+        return Err(Error::name("loss", detail));
+    }
+    let trained: Vec<Tensor> = graph.weights().into_iter().filter(|w| !graph.is_frozen(*w)).collect();
+    let wide = loss.reshape([]).cast(graph.precision().wide());
+    let gradients = graph.grad_from(wide, graph.loss_scale(), &trained);
+    let mut readers: BTreeMap<Value, usize> = BTreeMap::new();
+    for v in (0..graph.len()).flat_map(|n| graph.node(n).inputs) {
+        *readers.entry(v).or_default() += 1;
+    }
+    let gradients =
+        trained.iter().zip(&gradients).map(|(w, g)| (w.value, own(*g, &gradients, &readers).value)).collect();
+    let training = Training { loss: wide.value, optimizer, gradients, count_updates: options.count_updates };
+    let wanted = vec![loss.value];
+    lower::lower(&Request { graph, caps, wanted, training: Some(training), fusion: options.fusion })
+}
+
+/// What may be written straight into the arena as this gradient: it, or what it is a view of, if that is computed and
+/// read by nobody else. If not, a copy.
+fn own<'g>(gradient: Tensor<'g>, all: &[Tensor], readers: &BTreeMap<Value, usize>) -> Tensor<'g> {
+    let graph = gradient.graph;
+    let readers = |v: Value| readers.get(&v).copied().unwrap_or(0);
+    let shared = all.iter().filter(|g| g.value == gradient.value).count() > 1;
+    let (mut value, mut readers_allowed) = (gradient.value, 0);
+    while !shared && readers(value) == readers_allowed && !graph.node(value.node).watched {
+        let node = graph.node(value.node);
+        match (node.kind(), node.origin) {
+            (Some(Kind::View), _) => (value, readers_allowed) = (node.inputs[0], 1),
+            (_, Origin::Op(_)) => return Tensor { graph, value },
+            _ => break,
+        }
+    }
+    gradient.copied()
+}
