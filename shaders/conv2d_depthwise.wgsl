@@ -1,6 +1,7 @@
 // Convolution of each channel by itself, and its gradient to the image. An invocation computes four pixels of a group of
 // channels: each weight that it loads serves four times.
 #import conv
+#import epilogue
 #import grid
 #import tail
 
@@ -9,12 +10,6 @@ const TRANSPOSED: u32 = 0u; // whether the gradient to the image is wanted
 @group(0) @binding(0) var<storage, read> a: array<elem4>;       // image [n, h, w, c]; transposed: result [n, oh, ow, c]
 @group(0) @binding(1) var<storage, read> b: array<elem4>;       // weights [kh, kw, 1, c]
 @group(0) @binding(2) var<storage, read_write> y: array<elem4>; // result [n, oh, ow, c]; transposed: image [n, h, w, c]
-
-fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
-    //: epilogue
-    return v;
-    //: end
-}
 
 // Where weight k meets what place i is made of; beyond the end where it meets nothing.
 fn met(i: vec4<u32>, k: u32, stride: u32, before: u32, dilation: u32) -> vec4<u32> {

@@ -1,5 +1,6 @@
 // The gradient of a convolution of each channel by itself to its weights: each sums over all pixels.
 #import conv
+#import epilogue
 #import grid
 #import parts
 #import tail
@@ -10,12 +11,6 @@
 
 fn combine(u: vec4<acc>, v: vec4<acc>) -> vec4<acc> {
     return u + v;
-}
-
-fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
-    //: epilogue
-    return v;
-    //: end
 }
 
 // The sum over one row of the result.

@@ -1,5 +1,6 @@
 // Sums of all values up to each place of an axis, or from it on. An invocation has a row, or four neighbouring columns,
 // and adds one value after the other: always in the same order, and only as fast as there are many of them.
+#import epilogue
 #import grid
 #import tail
 
@@ -16,12 +17,6 @@ struct Params {
     last: u32,  // length of the last axis
 }
 @group(1) @binding(0) var<uniform> p: Params;
-
-fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
-    //: epilogue
-    return v;
-    //: end
-}
 
 // The sums within a group, which `before` lies before.
 fn sums(v: vec4<acc>, before: acc) -> vec4<acc> {

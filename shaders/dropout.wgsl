@@ -1,6 +1,7 @@
 // Inverted dropout: each value is dropped with probability p, or divided by 1 - p. The mask is a function of seed,
 // step, stream and place alone, so that the backward pass finds the one of the forward pass by computing it again.
 #import clock
+#import epilogue
 #import grid
 #import random
 #import tail
@@ -17,12 +18,6 @@ struct Params {
     scale: f32,  // 1 / (1 - p)
 }
 @group(1) @binding(0) var<uniform> p: Params;
-
-fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
-    //: epilogue
-    return v;
-    //: end
-}
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

@@ -1,4 +1,5 @@
 // Rows of a table, chosen by indices.
+#import epilogue
 #import grid
 #import labels
 #import tail
@@ -14,12 +15,6 @@ struct Params {
     last: u32,   // length of the indices' last axis
 }
 @group(1) @binding(0) var<uniform> p: Params;
-
-fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
-    //: epilogue
-    return v;
-    //: end
-}
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

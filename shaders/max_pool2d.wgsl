@@ -1,16 +1,11 @@
 // The largest value of each window, or what another tensor holds in its place.
+#import epilogue
 #import grid
 #import tail
 #import winner
 
 @group(0) @binding(0) var<storage, read> x: array<elem4>;       // image [n, h, w, c]
 @group(0) @binding(1) var<storage, read_write> y: array<elem4>; // result [n, oh, ow, c]
-
-fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
-    //: epilogue
-    return v;
-    //: end
-}
 
 fn pick(best: Winner) -> vec4<acc> {
     //: pick

@@ -1,5 +1,6 @@
 // The gradient of max_pool2d: each place sums what the windows got that it is the largest of. It looks for the largest
 // again, which reads more and stores no indices.
+#import epilogue
 #import grid
 #import tail
 #import winner
@@ -9,12 +10,6 @@ const DISJOINT: u32 = 0u; // whether no place is in two windows: then it is an i
 @group(0) @binding(0) var<storage, read> x: array<elem4>;        // image [n, h, w, c]
 @group(0) @binding(1) var<storage, read> dy: array<elem4>;       // result [n, oh, ow, c]
 @group(0) @binding(2) var<storage, read_write> dx: array<elem4>; // image [n, h, w, c]
-
-fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
-    //: epilogue
-    return v;
-    //: end
-}
 
 fn store(g: u32, v: vec4<acc>) {
     dx[g] = pack4(tail(epilogue(g, v), g, p.c));

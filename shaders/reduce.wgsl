@@ -1,4 +1,5 @@
 // Sum or largest value over a run of axes; LANES invocations share one group of four results.
+#import epilogue
 #import grid
 #import parts
 #import tail
@@ -48,12 +49,6 @@ fn term(g: u32, k: u32) -> vec4<acc> {
     let first = (g - line * across_out) * 4u;
     let row = vec4(line * p.last_out) + min(vec4(first) + vec4(0u, 1u, 2u, 3u), vec4(p.last_out - 1u));
     return vec4(across(row.x, k), across(row.y, k), across(row.z, k), across(row.w, k));
-}
-
-fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
-    //: epilogue
-    return v;
-    //: end
 }
 
 @compute @workgroup_size(64)

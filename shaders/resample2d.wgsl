@@ -1,5 +1,6 @@
 // Means over spans of rows and columns: average pools and upsampling. And their gradient, where each place gathers its
 // share of the results that it is part of: nothing is added by two invocations, so it is the same each time.
+#import epilogue
 #import grid
 #import resample
 #import tail
@@ -8,12 +9,6 @@ const TRANSPOSED: u32 = 0u; // whether the gradient is wanted
 
 @group(0) @binding(0) var<storage, read> x: array<elem4>;       // image [n, h, w, c]; transposed: result [n, oh, ow, c]
 @group(0) @binding(1) var<storage, read_write> y: array<elem4>; // result [n, oh, ow, c]; transposed: image [n, h, w, c]
-
-fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
-    //: epilogue
-    return v;
-    //: end
-}
 
 // The places of x that place i of y is made of.
 fn span(a: Axis, i: u32) -> Span {

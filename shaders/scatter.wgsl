@@ -1,6 +1,7 @@
 // The gradient of a gather: each row of the table sums the rows of dy that were taken from it, in their order, so that
 // the same comes out each time. A workgroup has 64 groups of one row. It looks through all indices, 2048 at a time, and
 // each invocation notes in a word which of its 32 are this row.
+#import epilogue
 #import grid
 #import tail
 
@@ -18,12 +19,6 @@ struct Params {
 
 var<workgroup> found: array<u32, 64>;
 var<workgroup> words: array<atomic<u32>, 2>; // which of them are not zero
-
-fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
-    //: epilogue
-    return v;
-    //: end
-}
 
 // Of eight groups of indices from `first` on, those that are `row`, a bit each.
 fn search(row: u32, first: u32) -> u32 {

@@ -1,4 +1,5 @@
 // Softmax along the last axis, or its logarithm.
+#import epilogue
 #import exponentials
 #import grid
 #import tail
@@ -16,12 +17,6 @@ struct Params {
 
 fn load(row: u32, k: u32) -> vec4<acc> {
     return unpack4(x[row * ((p.last + 3u) / 4u) + k]);
-}
-
-fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
-    //: epilogue
-    return v;
-    //: end
 }
 
 @compute @workgroup_size(64)

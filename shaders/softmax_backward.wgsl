@@ -1,4 +1,5 @@
 // Gradient of softmax, dx = y · (dy - Σ dy · y), or of its logarithm, dx = dy - exp(y) · Σ dy; sums along the last axis.
+#import epilogue
 #import grid
 #import lanes
 #import math
@@ -15,12 +16,6 @@ struct Params {
     last: u32,
 }
 @group(1) @binding(0) var<uniform> p: Params;
-
-fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
-    //: epilogue
-    return v;
-    //: end
-}
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

@@ -48,12 +48,16 @@ impl Arena {
 
     /// Bytes of a chunk in `dtype`.
     pub fn bytes(&self, chunk: usize, dtype: Dtype) -> u64 {
-        (self.chunks[chunk] * GROUP * dtype.bytes()) as u64
+        offset(self.chunks[chunk], dtype)
     }
+}
+
+/// Where a group starts in memory, in bytes.
+pub fn offset(group: usize, dtype: Dtype) -> u64 {
+    (group * GROUP * dtype.bytes()) as u64
 }
 
 /// Groups `range` of a buffer, as one flat tensor.
 pub fn flat(buffer: usize, range: Range<usize>, dtype: Dtype) -> Operand {
-    let group = (GROUP * dtype.bytes()) as u64;
-    Operand { buffer, offset: range.start as u64 * group, shape: Shape::from([range.len() * GROUP]), dtype }
+    Operand { buffer, offset: offset(range.start, dtype), shape: Shape::from([range.len() * GROUP]), dtype }
 }

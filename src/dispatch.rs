@@ -93,8 +93,6 @@ pub struct Buffer {
     pub source: Source,
     /// Its size.
     pub bytes: u64,
-    /// Four values that it starts with; all others are zero.
-    pub initial: Option<[f32; 4]>,
 }
 
 /// How a dispatch uses a binding.
@@ -273,7 +271,7 @@ pub struct Program {
 impl Program {
     /// Adds a buffer of the plan's own.
     pub fn buffer(&mut self, name: impl Into<String>, role: Role, source: Source, bytes: u64) -> usize {
-        self.buffers.push(Buffer { name: name.into(), role, source, bytes, initial: None });
+        self.buffers.push(Buffer { name: name.into(), role, source, bytes });
         self.buffers.len() - 1
     }
 

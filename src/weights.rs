@@ -4,12 +4,11 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
     Dtype, Error, Graph, Precision, Result, Shape,
-    arena::Arena,
+    arena::{self, Arena},
     checkpoint::{self, Record},
     dispatch::{Source, bytes},
     gpu::{self, Gpu, Reading},
     graph::Origin,
-    shape::GROUP,
 };
 
 /// The weights and states of a network. Plans made with it share its memory: what one trains, the other infers with.
@@ -55,7 +54,7 @@ impl Store {
     /// The buffer, offset and bytes of tensor `i`.
     fn range(&self, i: usize, shape: Shape) -> (&wgpu::Buffer, u64, u64) {
         let (chunk, group) = self.arena.places[i];
-        (&self.chunks[chunk], (group * GROUP * self.dtype.bytes()) as u64, bytes(shape, self.dtype))
+        (&self.chunks[chunk], arena::offset(group, self.dtype), bytes(shape, self.dtype))
     }
 }
 

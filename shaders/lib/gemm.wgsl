@@ -5,6 +5,7 @@
 // The file that imports this binds a, b and y, and says where blocks lie:
 //   lines_a(i, tap, member), lines_b(j, tap, member): the four lines of memory behind block row i, block column j
 //   place(i, r, j, member): the group of y for row r of block (i, j), or NOWHERE
+#import epilogue
 #import grid
 #import tail
 
@@ -69,12 +70,6 @@ fn mask(v: block, l: Lines, k: u32) -> block {
     return block(
         select(zero, v[0], there.x), select(zero, v[1], there.y), select(zero, v[2], there.z), select(zero, v[3], there.w),
     );
-}
-
-fn epilogue(g: u32, v: vec4<acc>) -> vec4<acc> {
-    //: epilogue
-    return v;
-    //: end
 }
 
 fn store(i: u32, j: u32, member: u32, last: u32, v: block) {

@@ -18,6 +18,7 @@ static LIBRARY: &[(&str, &str)] = &[
     ("chain", include_str!("../../shaders/lib/chain.wgsl")),
     ("clock", include_str!("../../shaders/lib/clock.wgsl")),
     ("conv", include_str!("../../shaders/lib/conv.wgsl")),
+    ("epilogue", include_str!("../../shaders/lib/epilogue.wgsl")),
     ("exponentials", include_str!("../../shaders/lib/exponentials.wgsl")),
     ("f16", include_str!("../../shaders/lib/f16.wgsl")),
     ("f16_packed", include_str!("../../shaders/lib/f16_packed.wgsl")),

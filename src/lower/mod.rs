@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     Dtype, Error, Graph, Result, Shape, Tensor,
-    arena::Arena,
+    arena::{self, Arena},
     caps::Caps,
     dispatch::*,
     graph::{Assignment, Node, Origin, Value},
@@ -290,16 +290,13 @@ fn clock(control: Control) -> Operand {
 fn control_buffers(program: &mut Program, request: &Request) -> Control {
     let precision = request.graph.precision();
     let mut words = |name: &str, n: usize| program.buffer(name, Role::Control, Source::Plan, 4 * n as u64);
-    let control = Control {
+    Control {
         clock: words("clock", CLOCK_WORDS),
         flags: words("flags", FLAG_WORDS),
         losses: words("losses", if request.training.is_some() { LOSSES } else { 1 }),
         // One group in the type of losses.
         scale: words("scale", precision.wide().bytes()),
-    };
-    let scale = precision.loss_scale.initial();
-    program.buffers[control.scale].initial = Some([scale, 0.0, 0.0, 0.0]);
-    control
+    }
 }
 
 /// Gives each weight and state its place in the arena of its kind.
@@ -313,7 +310,7 @@ fn place_weights(request: &Request, program: &mut Program, places: &mut Places) 
             program.buffer(format!("{name}{chunk}"), Role::Weights, source(chunk), arena.bytes(chunk, dtype));
         }
         for (t, (chunk, group)) in tensors.iter().zip(&arena.places) {
-            let offset = (group * crate::shape::GROUP * dtype.bytes()) as u64;
+            let offset = arena::offset(*group, dtype);
             places.operands.insert(t.value, Operand { buffer: first + chunk, offset, shape: t.shape(), dtype });
         }
         Ok(())

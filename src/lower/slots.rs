@@ -49,7 +49,6 @@ pub fn assign(program: &mut Program, pinned: &BTreeSet<usize>) -> Vec<usize> {
         role: Role::Activations,
         source: Source::Plan,
         bytes,
-        initial: None,
     }));
     program.buffers = kept;
     for (x, _) in program.dispatches.iter_mut().flat_map(|d| &mut d.bindings) {

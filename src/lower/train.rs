@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Control, FLAG_WORDS, LOSSES, Places, Request, Training, clock};
 use crate::{
     Dtype, Result, Shape,
-    arena::{Arena, flat},
+    arena::{self, Arena, flat},
     dispatch::*,
     graph::{Assignment, Value},
     op::UpdateIo,
@@ -42,7 +42,7 @@ pub fn arenas(request: &Request, program: &mut Program, places: &mut Places) -> 
 
     let mut made = Arenas::default();
     for ((w, _), &at) in training.gradients.iter().zip(&gradients.places) {
-        let (from, groups) = (place_of[w], shape(w).groups().next_multiple_of(crate::arena::ALIGN));
+        let (from, groups) = (place_of[w], shape(w).groups().next_multiple_of(arena::ALIGN));
         match made.runs.last_mut() {
             Some(r) if after(r.weights, r.groups) == from && after(r.gradients, r.groups) == at => r.groups += groups,
             _ => made.runs.push(Run { weights: from, gradients: at, groups }),
@@ -70,7 +70,7 @@ pub fn arenas(request: &Request, program: &mut Program, places: &mut Places) -> 
         .collect();
     for ((_, g), (chunk, group)) in training.gradients.iter().zip(&gradients.places) {
         let dtype = precision.storage;
-        let offset = (group * GROUP * dtype.bytes()) as u64;
+        let offset = arena::offset(*group, dtype);
         let buffer = made.gradients[*chunk];
         places.operands.insert(*g, Operand { buffer, offset, shape: shape(g), dtype });
     }

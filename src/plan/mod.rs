@@ -210,17 +210,14 @@ impl Plan {
     async fn new(gpu: &Gpu, weights: &Weights, graph: &Graph, lowered: Lowered) -> Result<Self> {
         weights.belong_to(graph, gpu)?;
         let executable = Executable::new(gpu, &lowered.program, |source| weights.buffer(source).clone()).await?;
-        for (i, b) in lowered.program.buffers.iter().enumerate() {
-            if let Some(values) = b.initial {
-                let dtype = if b.bytes == 8 { Dtype::F16 } else { Dtype::F32 };
-                gpu.queue().write_buffer(executable.buffer(i), 0, &gpu::stored(&values, Shape::from([4]), dtype));
-            }
-        }
+        let precision = graph.precision();
+        let scale = gpu::stored(&[precision.loss_scale.initial()], Shape::default(), precision.wide());
+        gpu.queue().write_buffer(executable.buffer(lowered.control.scale), 0, &scale);
         Ok(Plan {
             core: Arc::new(Core { gpu: gpu.clone(), weights: weights.clone(), lowered, executable }),
             graph: graph.id(),
             names: graph.names(),
-            precision: graph.precision(),
+            precision,
             read: 0,
             steps: 0,
         })
@@ -344,6 +341,7 @@ impl Plan {
         let part = |index, words: usize| (self.core.buffer(index), 0, 4 * words as u64);
         let scale = self.core.buffer(control.scale);
         let scale_bytes = self.program().buffers[control.scale].bytes;
+        let dtype = self.precision.wide();
         let ranges = [part(control.clock, CLOCK_WORDS), part(control.flags, FLAG_WORDS), (scale, 0, scale_bytes)];
         Reading::new(&self.core.gpu, &ranges, move |b| {
             let (clock, rest) = b.split_at(4 * CLOCK_WORDS);
@@ -351,7 +349,6 @@ impl Plan {
             let clock: Clock = bytemuck::pod_read_unaligned(clock);
             let word =
                 |i: usize| u64::from(u32::from_le_bytes(flags[4 * i..4 * i + 4].try_into().expect("four bytes")));
-            let dtype = if scale.len() == 8 { Dtype::F16 } else { Dtype::F32 };
             Ok(Progress {
                 steps: clock.step,
                 updates: clock.updates,
