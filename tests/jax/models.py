@@ -12,11 +12,13 @@ class Net:
     """Weights by name, and how they are used; `moved` gathers what a training step makes of the running averages.
 
     Where no weights are given, `random` makes them. Statistics are of the batch if `training`, else the running averages.
+    Where `choices` are given, the values before each max pool and behind each relu in halfgrad, they say which relus are on
+    and which values are the largest; `changed` counts where that is not so here.
     """
 
-    def __init__(self, weights, training, random=None, seed=0):
-        self.weights, self.training, self.random, self.seed = weights, training, random, seed
-        self.moved, self.streams = {}, 0
+    def __init__(self, weights, training, random=None, seed=0, choices=None):
+        self.weights, self.training, self.random, self.seed, self.choices = weights, training, random, seed, choices
+        self.moved, self.streams, self.chosen, self.changed = {}, 0, 0, 0
 
     def weight(self, name, shape, draw):
         if self.random is not None:
@@ -58,6 +60,39 @@ class Net:
         gain, bias = self.affine(name, x.shape[-1])
         return (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + epsilon) * gain + bias
 
+    def relu(self, x):
+        on = x > 0 if self.choices is None else self.choice(x) > 0
+        self.changed += jnp.sum(on != (x > 0))
+        return jnp.where(on, x, 0)
+
+    def max_pool(self, x, size, stride, padding="VALID"):
+        """The first of the largest values of each window."""
+        around = lax.padtype_to_pads(x.shape[1:3], (size, size), (stride, stride), padding) if isinstance(padding, str) else padding
+        around = [(0, 0), *around, (0, 0)]
+
+        def windows(x):
+            x = jnp.pad(x, around, constant_values=-jnp.inf)
+            rows, columns = ((n - size) // stride + 1 for n in x.shape[1:3])
+            parts = [
+                x[:, i : i + stride * (rows - 1) + 1 : stride, j : j + stride * (columns - 1) + 1 : stride]
+                for i in range(size)
+                for j in range(size)
+            ]
+            return jnp.stack(parts)
+
+        found = windows(x)
+        first = jnp.argmax(found if self.choices is None else windows(self.choice(x)), 0)[None]
+        y = jnp.take_along_axis(found, first, 0)[0]
+        self.changed += jnp.sum(y != found.max(0))
+        return y
+
+    def choice(self, x):
+        """What halfgrad has in the place of `x`: next in the order of the calls."""
+        found = self.choices[self.chosen]
+        self.chosen += 1
+        assert found.shape == x.shape, f"choice {self.chosen} is {found.shape} and not {x.shape}"
+        return found
+
     def dropout(self, x, p):
         """As halfgrad drops in step 0 of this seed: a hash of seed, stream, step and place (shaders/lib/random.wgsl)."""
         stream, self.streams = self.streams, self.streams + 1
@@ -79,14 +114,6 @@ class Net:
         return jnp.where(bits >= np.uint32(np.float64(np.float32(p)) * 2**32), x / x.dtype.type(1 - p), 0)
 
 
-relu = jax.nn.relu
-
-
-def max_pool(x, size, stride, padding="VALID"):
-    padding = padding if isinstance(padding, str) else [(0, 0), *padding, (0, 0)]
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, size, size, 1), (1, stride, stride, 1), padding)
-
-
 def average_pool(x):
     return sum(x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)) / 4
 
@@ -100,17 +127,17 @@ def everywhere(x):
 
 
 def lenet(net, x):
-    h = max_pool(relu(net.conv("conv1", x, 32, 3)), 2, 2)
-    h = max_pool(relu(net.conv("conv2", h, 64, 3)), 2, 2)
-    return net.dense("fc2", relu(net.dense("fc1", flat(h), 128)), 10)
+    h = net.max_pool(net.relu(net.conv("conv1", x, 32, 3)), 2, 2)
+    h = net.max_pool(net.relu(net.conv("conv2", h, 64, 3)), 2, 2)
+    return net.dense("fc2", net.relu(net.dense("fc1", flat(h), 128)), 10)
 
 
 def alexnet(net, x):
-    h = max_pool(relu(net.conv("conv1", x, 64, 3, stride=2)), 2, 2)
-    h = max_pool(relu(net.conv("conv2", h, 96, 3)), 3, 2)
-    h = relu(net.conv("conv3", h, 256, 3))
-    h = relu(net.conv("conv4", h, 256, 3))
-    h = max_pool(relu(net.conv("conv5", h, 512, 3)), 3, 2)
+    h = net.max_pool(net.relu(net.conv("conv1", x, 64, 3, stride=2)), 2, 2)
+    h = net.max_pool(net.relu(net.conv("conv2", h, 96, 3)), 3, 2)
+    h = net.relu(net.conv("conv3", h, 256, 3))
+    h = net.relu(net.conv("conv4", h, 256, 3))
+    h = net.max_pool(net.relu(net.conv("conv5", h, 512, 3)), 3, 2)
     h = net.dropout(jnp.tanh(net.dense("fc1", flat(h), 4096)), 0.5)
     h = net.dropout(jnp.tanh(net.dense("fc2", h, 4096)), 0.5)
     return net.dense("fc3", h, 10)
@@ -120,11 +147,11 @@ def vgg(*depths):
     def network(net, h):
         for block, (channels, depth) in enumerate(zip((64, 128, 256, 512, 512), depths), 1):
             for k in range(1, depth + 1):
-                h = relu(net.conv(f"block{block}.conv{k}", h, channels, 3))
-            h = max_pool(h, 2, 2)
+                h = net.relu(net.conv(f"block{block}.conv{k}", h, channels, 3))
+            h = net.max_pool(h, 2, 2)
             h = net.batch_norm(f"block{block}.norm", h if block < 5 else flat(h), 1e-3)
-        h = relu(net.dense("fc1", h, 4096))
-        return net.dense("fc3", relu(net.dense("fc2", h, 4096)), 10)
+        h = net.relu(net.dense("fc1", h, 4096))
+        return net.dense("fc3", net.relu(net.dense("fc2", h, 4096)), 10)
 
     return network
 
@@ -135,38 +162,38 @@ def resnet(depth, coded=False):
         for block, channels in enumerate((16, 32, 64), 1):
             for i in range((depth - 2) // 6):
                 name = f"block{block}.{i}"
-                ready = relu(net.batch_norm(f"{name}.norm1", h, 1e-3))
+                ready = net.relu(net.batch_norm(f"{name}.norm1", h, 1e-3))
                 first = i == 0 and block > 1
                 shortcut = ready if (block, i) == (1, 0) else h
                 if first:
                     shortcut = jnp.pad(average_pool(h), [(0, 0)] * 3 + [(channels // 4, channels // 4)])
                 y = net.conv(f"{name}.conv1", ready, channels, 3, stride=2 if first else 1)
-                y = relu(net.batch_norm(f"{name}.norm2", y, 1e-3))
+                y = net.relu(net.batch_norm(f"{name}.norm2", y, 1e-3))
                 h = net.conv(f"{name}.conv2", y, channels, 3) + shortcut
-        h = net.dense("head", everywhere(relu(net.batch_norm("norm", h, 1e-3))), 10)
-        return relu(net.dense("dense", h, 4096)) if coded else h
+        h = net.dense("head", everywhere(net.relu(net.batch_norm("norm", h, 1e-3))), 10)
+        return net.relu(net.dense("dense", h, 4096)) if coded else h
 
     return network
 
 
 def mobilenet(net, x):
-    h = relu(net.batch_norm("norm", net.conv("conv", x, 32, 3), 1e-3))
+    h = net.relu(net.batch_norm("norm", net.conv("conv", x, 32, 3), 1e-3))
     widths = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
     for k, width in enumerate(widths, 1):
         stride = 2 if k in (2, 4, 6, 12) else 1
         h = net.conv(f"block{k}.depthwise", h, h.shape[-1], 3, stride=stride, groups=h.shape[-1])
-        h = net.conv(f"block{k}.pointwise", relu(net.batch_norm(f"block{k}.norm1", h, 1e-3)), width, 1)
-        h = relu(net.batch_norm(f"block{k}.norm2", h, 1e-3))
+        h = net.conv(f"block{k}.pointwise", net.relu(net.batch_norm(f"block{k}.norm1", h, 1e-3)), width, 1)
+        h = net.relu(net.batch_norm(f"block{k}.norm2", h, 1e-3))
     return net.dense("fc", everywhere(h), 10)
 
 
 def densenet(*depths):
     def norm(net, name, x):
-        return relu(net.batch_norm(name, x, 1.001e-5))
+        return net.relu(net.batch_norm(name, x, 1.001e-5))
 
     def network(net, x):
         h = net.conv("conv", x, 64, 7, stride=2, padding=[(3, 3), (3, 3)], bias=False)
-        h = max_pool(norm(net, "norm1", h), 3, 2, [(1, 1), (1, 1)])
+        h = net.max_pool(norm(net, "norm1", h), 3, 2, [(1, 1), (1, 1)])
         for block, depth in enumerate(depths, 1):
             for k in range(1, depth + 1):
                 name = f"block{block}.{k}"
@@ -190,25 +217,25 @@ def xception(net, x):
         return norm(f"block{block}.norm{k}", net.conv(f"block{block}.pointwise{k}", x, width, 1, bias=False))
 
     def down(block, x, inner, width):
-        y = separable(block, 1, x if block == 2 else relu(x), inner)
-        y = max_pool(separable(block, 2, relu(y), width), 3, 2, "SAME")
+        y = separable(block, 1, x if block == 2 else net.relu(x), inner)
+        y = net.max_pool(separable(block, 2, net.relu(y), width), 3, 2, "SAME")
         short = net.conv(f"block{block}.shortcut", x, width, 1, stride=2, bias=False)
         return y + norm(f"block{block}.shortcut_norm", short)
 
     h = net.conv("block1.conv1", x, 32, 3, stride=2, padding="VALID", bias=False)
-    h = net.conv("block1.conv2", relu(norm("block1.norm1", h)), 64, 3, padding="VALID", bias=False)
-    h = relu(norm("block1.norm2", h))
+    h = net.conv("block1.conv2", net.relu(norm("block1.norm1", h)), 64, 3, padding="VALID", bias=False)
+    h = net.relu(norm("block1.norm2", h))
     for block, width in ((2, 128), (3, 256), (4, 728)):
         h = down(block, h, width, width)
     for block in range(5, 13):
         y = h
         for k in (1, 2, 3):
-            y = separable(block, k, relu(y), 728)
+            y = separable(block, k, net.relu(y), 728)
         h = h + y
     h = down(13, h, 728, 1024)
-    h = relu(separable(14, 1, h, 1536))
-    h = relu(separable(14, 2, h, 2048))
-    return net.dense("fc2", relu(net.dense("fc1", everywhere(h), 1024)), 10)
+    h = net.relu(separable(14, 1, h, 1536))
+    h = net.relu(separable(14, 2, h, 2048))
+    return net.dense("fc2", net.relu(net.dense("fc1", everywhere(h), 1024)), 10)
 
 
 def attention(net, name, x, heads, each, causal):
