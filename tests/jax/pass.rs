@@ -31,7 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let folder = Path::new(folder);
     let batch = checkpoint::load(folder.join("batch.safetensors"))?;
-    let batch: BTreeMap<_, _> = batch.tensors.into_iter().map(|(name, shape, values)| (name, (shape, values))).collect();
+    let batch: BTreeMap<_, _> =
+        batch.tensors.into_iter().map(|(name, shape, values)| (name, (shape, values))).collect();
     let (shape, x) = &batch["x"];
     let labels = |name: &str| batch[name].1.iter().map(|&v| v as u32).collect::<Vec<_>>();
 
