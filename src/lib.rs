@@ -91,6 +91,8 @@ pub mod reference;
 pub mod shape;
 pub mod study;
 pub mod tensor;
+#[cfg(feature = "reference")]
+pub mod variants;
 pub mod weights;
 
 pub use caps::Caps;

@@ -14,9 +14,13 @@ usage: cargo xtask <task>
   test [ARGS]               every test of the workspace; ARGS go to `cargo test`
   adapters NAME... [ARGS]   the device tests on each adapter in turn, chosen as HALFGRAD_ADAPTER chooses: by its index or
                             a part of its name; ARGS, from the first that begins with `-`, go to `cargo test`
+  shaders                   every shader variant through naga, spirv-val and the writers of MSL and HLSL
   driver                    make sure of a GPU driver, and nothing else (demo, test and adapters do this first)
   msrv                      is Cargo.toml's rust-version enough for every dependency?
 ";
+
+/// The tool, as arguments of cargo; its own arguments follow.
+const TOOL: [&str; 5] = ["run", "--package=halfgrad", "--features=cli", "--bin=halfgrad", "--"];
 
 /// The tests that run on a device, as arguments of `cargo test`.
 const DEVICE_TESTS: &[&str] = &[
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         "demo" => demo(&rest),
         "test" => test(&rest),
         "adapters" => adapters(&rest),
+        "shaders" => shaders(),
         "driver" => driver::ensure(),
         "msrv" => msrv::check(),
         _ => Err(Stop::new(2, USAGE)),
@@ -72,8 +77,13 @@ fn main() -> ExitCode {
 /// The study as it is by default: the digits, three seeds, thirty epochs, and each precision that the adapter can run.
 fn demo(args: &[String]) -> Result<(), Stop> {
     driver::ensure()?;
-    let tool = ["run", "--package=halfgrad", "--features=cli", "--bin=halfgrad", "--", "study"];
-    run(on_device()?.args(tool).args(args))
+    run(on_device()?.args(TOOL).arg("study").args(args))
+}
+
+fn shaders() -> Result<(), Stop> {
+    driver::ensure_spirv_val()?;
+    let sources = format!("--sources={}", root().join("shaders").display());
+    run(cargo().args(TOOL).args(["shaders", &sources]))
 }
 
 fn test(args: &[String]) -> Result<(), Stop> {
