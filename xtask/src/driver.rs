@@ -16,6 +16,9 @@ struct Manager {
     install: &'static [&'static str],
     /// Mesa's software Vulkan driver, lavapipe, and the Vulkan loader.
     driver: &'static [&'static str],
+    /// Mesa's Vulkan driver for AMD GPUs, RADV.
+    #[cfg_attr(not(feature = "isa"), expect(dead_code, reason = "only that task asks for it"))]
+    radv: &'static [&'static str],
     /// Fetches the lists of packages, for a manager that does not do so by itself.
     refresh: Option<&'static [&'static str]>,
 }
@@ -24,20 +27,33 @@ const MANAGERS: &[Manager] = &[
     Manager {
         install: &["apt-get", "install", "-y", "--no-install-recommends"],
         driver: &["mesa-vulkan-drivers", "libvulkan1"],
+        radv: &["mesa-vulkan-drivers", "libvulkan1"],
         refresh: Some(&["apt-get", "update"]),
     },
-    Manager { install: &["dnf", "install", "-y"], driver: &["mesa-vulkan-drivers", "vulkan-loader"], refresh: None },
+    Manager {
+        install: &["dnf", "install", "-y"],
+        driver: &["mesa-vulkan-drivers", "vulkan-loader"],
+        radv: &["mesa-vulkan-drivers", "vulkan-loader"],
+        refresh: None,
+    },
     Manager {
         install: &["zypper", "--non-interactive", "install"],
         driver: &["libvulkan_lvp", "libvulkan1"],
+        radv: &["libvulkan_radeon", "libvulkan1"],
         refresh: None,
     },
     Manager {
         install: &["pacman", "-S", "--noconfirm", "--needed"],
         driver: &["vulkan-swrast", "vulkan-icd-loader"],
+        radv: &["vulkan-radeon", "vulkan-icd-loader"],
         refresh: Some(&["pacman", "-Sy"]),
     },
-    Manager { install: &["apk", "add", "-U"], driver: &["mesa-vulkan-swrast", "vulkan-loader"], refresh: None },
+    Manager {
+        install: &["apk", "add", "-U"],
+        driver: &["mesa-vulkan-swrast", "vulkan-loader"],
+        radv: &["mesa-vulkan-ati", "vulkan-loader"],
+        refresh: None,
+    },
 ];
 
 /// Debian's Chromium brings SwiftShader, a second Vulkan in software with other limits and other rounding.
@@ -88,6 +104,21 @@ pub fn ensure_spirv_val() -> Result<(), Stop> {
     }
     let done = install("spirv-val is not installed", "spirv-tools", |_| &["spirv-tools"], || !missing());
     done.map_err(|why| Stop::new(2, format!("xtask: {why}")))
+}
+
+/// Makes sure of Mesa's driver for AMD GPUs, to compile with; its manifest, as the Vulkan loader wants it.
+#[cfg(feature = "isa")]
+pub fn ensure_radv() -> Result<std::path::PathBuf, Stop> {
+    let found = || {
+        let folders = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"].map(std::fs::read_dir);
+        let mut files = folders.into_iter().flatten().flatten().filter_map(|entry| entry.ok().map(|e| e.path()));
+        files.find(|f| f.file_name().is_some_and(|n| n.to_string_lossy().starts_with("radeon_icd")))
+    };
+    if found().is_none() {
+        install("Mesa's driver for AMD GPUs is not installed", "RADV", |m| m.radv, || found().is_some())
+            .map_err(|why| Stop::new(2, format!("xtask: {why}")))?;
+    }
+    found().ok_or_else(|| Stop::new(2, "xtask: no manifest of Mesa's driver for AMD GPUs"))
 }
 
 /// Installs what is missing: `none` says what there is not, `what` what to install, `there` whether it is there now.
