@@ -41,7 +41,7 @@ pub struct Variant {
 /// What an adapter might be.
 #[derive(Debug, Clone)]
 pub struct Adapter {
-    /// How it differs from WebGPU's default limits with `shader-f16`, in a few words.
+    /// How it differs from WebGPU's default limits with `shader-f16`, in few words.
     pub name: &'static str,
     /// Its features and limits.
     pub caps: Caps,
@@ -66,13 +66,13 @@ pub fn adapters() -> Vec<Adapter> {
         Caps { adapter: "a driver in software".into(), kind: caps::Kind::Software, subgroup: (8, 8), ..least.clone() };
     let adapter = |name, caps| Adapter { name, caps };
     vec![
-        adapter("packed", packed.clone()),
-        adapter("packed by integers", Caps { pack_exact: false, ..packed }),
-        adapter("native", least),
-        adapter("native, software", software.clone()),
-        adapter("packed, software", Caps { shader_f16: false, ..software }),
-        adapter("native, large limits", large.clone()),
-        adapter("packed, large limits", Caps { shader_f16: false, ..large }),
+        adapter("no f16", packed.clone()),
+        adapter("no f16, inexact pack2x16float", Caps { pack_exact: false, ..packed }),
+        adapter("default limits", least),
+        adapter("software", software.clone()),
+        adapter("software, no f16", Caps { shader_f16: false, ..software }),
+        adapter("large limits", large.clone()),
+        adapter("large limits, no f16", Caps { shader_f16: false, ..large }),
     ]
 }
 
@@ -87,11 +87,11 @@ impl Variant {
         self.dispatch.shader.name
     }
 
-    /// What makes it this variant: `f16 packed ROWS=2 COLUMNS=1 in "matmul+add fc1"`.
+    /// What makes it this variant: `f16 [no f16] ROWS=2 COLUMNS=1 in "matmul+add fc1"`.
     pub fn title(&self) -> String {
         let constants = self.dispatch.shader.constants.iter().map(|(name, value)| format!("{name}={value} "));
         let constants: String = constants.collect();
-        format!("{} {} {constants}in {:?}", self.precision, self.adapter.name, self.dispatch.label)
+        format!("{} [{}] {constants}in {:?}", self.precision, self.adapter.name, self.dispatch.label)
     }
 
     /// Parses and validates it, and compares it with its dispatch and with what its adapter offers.
@@ -133,7 +133,7 @@ pub fn all() -> Result<Vec<Variant>> {
 /// [`Error::Shader`] if one does not compose.
 pub fn heavy() -> Result<Vec<Variant>> {
     let mut found = Found::default();
-    for adapter in adapters().into_iter().filter(|a| a.name.ends_with("large limits")) {
+    for adapter in adapters().into_iter().filter(|a| a.caps.kind == caps::Kind::Discrete) {
         for (name, precision) in Precision::PRESETS {
             if adapter.caps.supports(precision).is_err() {
                 continue;
@@ -227,8 +227,12 @@ fn programs(caps: &Caps, precision: Precision, mut each: impl FnMut(Program) -> 
             each(training("mlp", 5, caps, precision, optimizer, options)?)?;
         }
     }
-    networks(caps, precision, &MODELS, each)
+    let names: Vec<&str> = MODELS.into_iter().filter(|name| !DEEPER.contains(name)).collect();
+    networks(caps, precision, &names, each)
 }
+
+/// Models that repeat the blocks of others, with nothing new for a shader.
+const DEEPER: [&str; 6] = ["vgg19", "resnet32", "resnet56", "resnet110", "densenet169", "vit12"];
 
 /// Training and inference of the models `names`, for colour images of 32 × 32 or 32 tokens.
 fn networks(

@@ -90,10 +90,14 @@ impl Table {
         for ((kernel, chip), numbers) in &now.rows {
             let kept = self.rows.get(&(kernel.clone(), chip.clone()));
             let spills = |row: &[Option<u64>]| row[SPILLS].unwrap_or(0);
-            if spills(numbers) > kept.map_or(0, |row| spills(row)) {
-                wrong.push(format!("{kernel} on {chip} spills {} registers", spills(numbers)));
-            }
+            let before = kept.map_or(0, |row| spills(row));
             match kept {
+                _ if spills(numbers) > before => {
+                    wrong.push(format!(
+                        "{kernel} on {chip} spills {} registers, {before} in the table",
+                        spills(numbers)
+                    ));
+                }
                 _ if !same => {}
                 None => wrong.push(format!("{kernel} on {chip} is not in the table")),
                 Some(kept) => wrong.extend(drift(kept, numbers).map(|what| format!("{kernel} on {chip}: {what}"))),
@@ -140,7 +144,10 @@ mod tests {
         assert!(kept.compare(&table("Mesa 25.0.7", "0", "5000")).is_empty());
         let slower = kept.compare(&table("Mesa 22.3.6", "0", "1200"));
         assert_eq!(slower, ["adam-f16 on RENOIR: 1200 latency, 1000 in the table"]);
-        assert_eq!(kept.compare(&table("Mesa 25.0.7", "3", "1000")), ["adam-f16 on RENOIR spills 3 registers"]);
+        assert_eq!(
+            kept.compare(&table("Mesa 25.0.7", "3", "1000")),
+            ["adam-f16 on RENOIR spills 3 registers, 0 in the table"]
+        );
         assert_eq!(Table::default().compare(&table("", "0", "1")), ["adam-f16 on RENOIR is not in the table"]);
         assert_eq!(kept.compare(&Table { mesa: kept.mesa.clone(), ..Table::default() }).len(), 1);
     }
