@@ -40,6 +40,7 @@
 //! * [`lower`] makes a [`dispatch::Program`]: plain data, printable, made and tested without a GPU.
 //! * [`gpu`] is the only folder that compiles and runs: one encoder, one pass, bind groups made once.
 //! * [`plan::Plan`] is what a user holds: a Program on a device, with the ports to write and read.
+//! * `variants`, with the feature `reference`, is the list of every shader that can be made of all this.
 //! * [`ops`]: an elementwise op is a row of a table; an op with a kernel is a Rust and a WGSL file and one line.
 //!
 //! A test (`tests/layers.rs`) holds who may import whom.
@@ -91,6 +92,8 @@ pub mod reference;
 pub mod shape;
 pub mod study;
 pub mod tensor;
+#[cfg(feature = "reference")]
+pub mod variants;
 pub mod weights;
 
 pub use caps::Caps;

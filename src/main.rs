@@ -7,7 +7,10 @@ use std::{env, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 use halfgrad::{Precision, Shape};
 
-use cli::values::{self, List};
+use cli::{
+    translate::Target,
+    values::{self, List},
+};
 
 /// Train neural networks on any GPU in f32, f16, strict f16 and mixed precision.
 #[derive(Debug, Parser)]
@@ -22,6 +25,7 @@ enum Command {
     Devices(DevicesArgs),
     Study(StudyArgs),
     Plan(PlanArgs),
+    Shaders(ShadersArgs),
 }
 
 /// Lists every adapter: what it can do, and how it runs each precision.
@@ -104,6 +108,28 @@ struct PlanArgs {
     json: bool,
 }
 
+/// Checks every shader for every vendor's compiler, or writes them out; needs no GPU.
+///
+/// The shaders are those of every op, network and optimizer in every precision, for adapters with and without f16 and
+/// with small and large limits. Each must be valid WGSL, translate to SPIR-V, MSL and HLSL, and need no more than the
+/// adapter that it is made for offers.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+struct ShadersArgs {
+    /// Writes them in this language, and checks nothing else.
+    #[arg(long, value_name = "T", requires = "out")]
+    target: Option<Target>,
+    /// The directory to write them to.
+    #[arg(long, value_name = "DIR", requires = "target")]
+    out: Option<PathBuf>,
+    /// Only, of each kernel that takes time in networks, the variant that does most work, for a GPU with large limits.
+    #[arg(long)]
+    heavy: bool,
+    /// Fails if a .wgsl file in this directory is part of no shader.
+    #[arg(long, value_name = "DIR", conflicts_with = "heavy")]
+    sources: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 struct NetworkArgs {
     /// The network.
@@ -162,6 +188,7 @@ fn main() -> ExitCode {
             Command::Devices(args) => cli::devices::run(&args),
             Command::Study(args) => cli::study::run(&args),
             Command::Plan(args) => cli::plan::run(&args),
+            Command::Shaders(args) => cli::shaders::run(&args),
         },
         Err(e) => cli::usage(&e),
     };

@@ -285,3 +285,32 @@ fn a_reader_that_leaves_is_no_panic() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
 }
+
+#[test]
+fn shaders_are_checked_and_written() {
+    let checked = run("shaders --heavy");
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    assert!(text(&checked.stdout).contains(" matmul "), "{}", text(&checked.stdout));
+
+    let folder = tempfile::tempdir().unwrap();
+    for (target, file, begins) in [
+        ("wgsl", "matmul-along-across-f16.wgsl", &b"enable f16;"[..]),
+        ("spirv", "matmul-along-across-f16-packed.spv", &[3, 2, 35, 7]),
+        ("msl", "softmax-f32.metal", b"// language: metal2.4"),
+        ("hlsl", "adam-mixed.hlsl", b"struct Clock {"),
+    ] {
+        let out = folder.path().join(target);
+        let written = run(&format!("shaders --heavy --target {target} --out {}", out.display()));
+        assert!(written.status.success(), "{}", text(&written.stderr));
+        let found = fs::read(out.join(file)).unwrap();
+        assert!(found.starts_with(begins), "{target}: {:?}", String::from_utf8_lossy(&found[..80]));
+    }
+    let strict = fs::read_to_string(folder.path().join("hlsl/map-f16.hlsl"));
+    let packed = fs::read_to_string(folder.path().join("wgsl/softmax-f16-packed.wgsl")).unwrap();
+    assert!(strict.unwrap().contains("half4") && !packed.contains("enable f16"), "packed halves need no feature");
+
+    refuses("shaders --target spirv", "--out <DIR>");
+    refuses(&format!("shaders --heavy --sources {}", folder.path().display()), "cannot be used with");
+    fs::write(folder.path().join("forgotten.wgsl"), "").unwrap();
+    refuses(&format!("shaders --sources {}", folder.path().display()), "forgotten.wgsl: no op, network or optimizer");
+}

@@ -34,6 +34,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("weights", &[PLAIN, "graph", "gpu", "arena", "checkpoint"]),
     ("plan", &[PLAIN, "op", "graph", "tensor", "lower", "gpu", "weights", "data", "optim"]),
     ("check", &[PLAIN, "op", "graph", "tensor", "reference", "random", "lower", "gpu", "weights", "plan"]),
+    ("variants", &[PLAIN, "op", "graph", "init", "ops", "optim", "lower", "gpu", "plan", "check", "study"]),
 ];
 
 /// The plain data that every module above the ground may use.

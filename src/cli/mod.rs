@@ -5,8 +5,10 @@ pub mod order;
 pub mod plan;
 pub mod progress;
 pub mod record;
+pub mod shaders;
 pub mod study;
 pub mod table;
+pub mod translate;
 pub mod values;
 
 use std::{

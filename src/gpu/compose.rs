@@ -4,7 +4,9 @@
 //! `const NAME: u32 = …;` takes the variant's value, and what stands between `//: mark` and `//: end` is replaced.
 //! Every file is ordinary WGSL once it has its types, with a working default for each constant and mark.
 
-use naga::{AddressSpace, Module, StorageAccess};
+use std::collections::BTreeSet;
+
+use naga::{AddressSpace, Module, StorageAccess, valid};
 
 use crate::{
     Dtype, Error, Result,
@@ -49,6 +51,11 @@ pub struct Wgsl {
 }
 
 impl Wgsl {
+    /// The stems of the files that it was put together from.
+    pub fn files(&self) -> BTreeSet<&str> {
+        self.origins.iter().map(|(file, _)| file.as_str()).collect()
+    }
+
     fn push(&mut self, file: &str, number: usize, line: &str) {
         self.text += line;
         self.text.push('\n');
@@ -155,7 +162,7 @@ fn splice(out: &mut Wgsl, mark: &str, text: &str) -> Option<()> {
 ///
 /// # Errors
 /// [`Error::Shader`] with the compiler's words and the line in the file.
-pub fn parse(shader: &Shader, wgsl: &Wgsl, caps: &Caps) -> Result<Module> {
+pub fn parse(shader: &Shader, wgsl: &Wgsl, caps: &Caps) -> Result<(Module, valid::ModuleInfo)> {
     let at = |line: u32| {
         let (file, line) = &wgsl.origins[(line as usize - 1).min(wgsl.origins.len() - 1)];
         format!("{file}.wgsl:{line}")
@@ -164,11 +171,12 @@ pub fn parse(shader: &Shader, wgsl: &Wgsl, caps: &Caps) -> Result<Module> {
         let place = e.location(&wgsl.text).map(|l| at(l.line_number)).unwrap_or_default();
         wrong(shader, format!("{place}: {}", e.message()))
     })?;
-    let mut capabilities = naga::valid::Capabilities::default();
-    capabilities.set(naga::valid::Capabilities::SHADER_FLOAT16, caps.shader_f16);
-    capabilities |= naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-    let checked = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities).validate(&module);
-    checked.map_err(|e| {
+    let mut capabilities = valid::Capabilities::default();
+    capabilities.set(valid::Capabilities::SHADER_FLOAT16, caps.shader_f16);
+    capabilities.set(valid::Capabilities::SUBGROUP, caps.subgroup.1 > 0);
+    capabilities |= valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let checked = valid::Validator::new(valid::ValidationFlags::all(), capabilities).validate(&module);
+    let info = checked.map_err(|e| {
         let place = e.location(&wgsl.text).map(|l| at(l.line_number)).unwrap_or_default();
         let mut detail = format!("{place}: {}", e.as_inner());
         let mut cause = std::error::Error::source(e.as_inner());
@@ -178,7 +186,7 @@ pub fn parse(shader: &Shader, wgsl: &Wgsl, caps: &Caps) -> Result<Module> {
         }
         wrong(shader, detail)
     })?;
-    Ok(module)
+    Ok((module, info))
 }
 
 /// The storage bindings that a module declares in group 0, in order: whether each is only read.

@@ -9,5 +9,6 @@ mod run;
 
 pub use device::{Choice, Gpu, adapters, caps, choose, title};
 pub use pipeline::Pipeline;
+pub use probe::probe_shader;
 pub use readback::Reading;
 pub use run::{Executable, buffer, loaded, stored};

@@ -1,11 +1,14 @@
 //! What an adapter's arithmetic really does, found by running it.
 
-use std::borrow::Cow;
-
 use half::f16;
 
-use super::device::Shared;
-use crate::{Error, Result};
+use super::{compose::compose, device::Shared};
+use crate::{Dtype, Error, Precision, Result, dispatch::Shader};
+
+/// The shader that packs each value of its first buffer into its second.
+pub fn probe_shader() -> Shader {
+    Shader::new("probe_pack", include_str!("../../shaders/probe_pack.wgsl"), Dtype::F32, Precision::F32)
+}
 
 /// Whether `pack2x16float` rounds to nearest even, keeps subnormals and overflows to Inf.
 pub(super) async fn pack_is_exact(shared: &Shared) -> Result<bool> {
@@ -16,10 +19,10 @@ pub(super) async fn pack_is_exact(shared: &Shared) -> Result<bool> {
     let spread = (0..1014u32).map(|i| f32::from_bits(0x3380_0000 + i * 0x2_3457));
     let values: Vec<f32> = special.into_iter().chain(spread).collect();
 
-    let source = include_str!("../../shaders/probe_pack.wgsl");
+    let wgsl = compose(&probe_shader(), &shared.caps)?;
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some("probe_pack"),
-        source: wgpu::ShaderSource::Wgsl(Cow::Borrowed(source)),
+        source: wgpu::ShaderSource::Wgsl(wgsl.text.into()),
     });
     let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some("probe_pack"),
