@@ -74,6 +74,7 @@ pub mod data;
 pub mod dispatch;
 pub mod error;
 pub mod file;
+pub mod format;
 pub mod gpu;
 mod grad;
 pub mod graph;

@@ -1,14 +1,16 @@
-//! What an adapter's arithmetic really does, found by running it.
+//! The one question whose answer every packed kernel needs, asked when a device is opened.
 
 use std::borrow::Cow;
 
 use half::f16;
 
-use super::device::Shared;
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    gpu::{device::Shared, readback},
+};
 
 /// Whether `pack2x16float` rounds to nearest even, keeps subnormals and overflows to Inf.
-pub(super) async fn pack_is_exact(shared: &Shared) -> Result<bool> {
+pub(in crate::gpu) async fn pack_is_exact(shared: &Shared) -> Result<bool> {
     let device = &shared.device;
     // Ties, subnormals, the border of overflow, and a spread of ordinary values.
     let special =
@@ -16,7 +18,7 @@ pub(super) async fn pack_is_exact(shared: &Shared) -> Result<bool> {
     let spread = (0..1014u32).map(|i| f32::from_bits(0x3380_0000 + i * 0x2_3457));
     let values: Vec<f32> = special.into_iter().chain(spread).collect();
 
-    let source = include_str!("../../shaders/probe_pack.wgsl");
+    let source = include_str!("../../../shaders/probe_pack.wgsl");
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some("probe_pack"),
         source: wgpu::ShaderSource::Wgsl(Cow::Borrowed(source)),
@@ -62,7 +64,7 @@ pub(super) async fn pack_is_exact(shared: &Shared) -> Result<bool> {
     });
     shared.queue.submit([encoder.finish()]);
     #[cfg(not(target_arch = "wasm32"))]
-    super::readback::wait(device)?;
+    readback::wait(device)?;
     let failed = |e: String| Error::Device(format!("probing pack2x16float: {e}"));
     mapped.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
     let view = staging.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
