@@ -52,7 +52,7 @@ pub struct Outcome {
     pub failure: Option<Error>,
     /// Numbers of the user's that the precision cannot hold.
     pub warnings: Vec<String>,
-    /// The weights as they are now.
+    /// The weights that were tested: as they are now, or their average.
     pub weights: Weights,
 }
 

@@ -53,12 +53,14 @@ pub fn train(
         None => Weights::init(gpu, &graph, seed)?,
     };
     let options = Options { count_updates: true, seed: seed as u32, ..Options::default() };
-    let plan = Plan::train_with(gpu, &weights, network.loss, &*setup.optimizer.update(), options)?;
+    let options = setup.optimizer.options(&weights, options)?;
+    let tested = options.average.as_ref().map_or(&weights, |average| &average.weights).clone();
+    let plan = Plan::train_with(gpu, &weights, network.loss, &*setup.optimizer.update(setup.steps), options)?;
     let mut run =
         Run { plan, network, weights: &weights, order: Order::new(&data.train, setup, seed)?, windows: vec![] };
     let (train_loss, failure) = run.train(setup, watch)?;
 
-    let mut infer = Plan::infer(gpu, &weights, [network.logits])?;
+    let mut infer = Plan::infer(gpu, &tested, [network.logits])?;
     let logits = infer.predict(network.x, network.logits, &data.test)?;
     Ok(Outcome {
         precision,
@@ -71,7 +73,7 @@ pub fn train(
         progress: run.plan.progress().wait()?,
         failure,
         warnings: run.plan.warnings().to_vec(),
-        weights,
+        weights: tested,
     })
 }
 
