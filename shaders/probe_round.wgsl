@@ -20,30 +20,25 @@ fn pairs(h: vec4<u32>) -> vec2<u32> {
     return h.xz | (h.yw << vec2(16u));
 }
 
-fn float(h: vec4<u32>) -> vec4<f32> {
-    let v = pairs(h);
-    return vec4(unpack2x16float(v.x), unpack2x16float(v.y));
-}
-
 fn to_nearest(first: vec4<f32>, change: vec4<f32>) -> vec4<f32> {
-    var w = half_bits4(first);
+    var w = first;
     for (var i = 0u; i < p.updates; i++) {
-        w = half_bits4(float(w) + change);
+        w = half4(w + change);
     }
-    return float(w);
+    return w;
 }
 
-// The weight and what it lacks are halves, the second times 2^10, for it would else be subnormal. Between a sum and
-// what is left of it stand integers, through which no compiler simplifies.
+// As lib/update.wgsl does it: what is missing is a half too, times 2^10, for it would else be subnormal. Between a sum
+// and what is left of it stand integers, through which no compiler simplifies.
 fn compensated(first: vec4<f32>, change: vec4<f32>) -> vec4<f32> {
-    var w = half_bits4(first);
-    var lacks = vec4<u32>();
+    var w = first;
+    var missing = vec4<f32>();
     for (var i = 0u; i < p.updates; i++) {
-        let s = float(w) + (change + float(lacks) * 0.0009765625);
-        w = half_bits4(s);
-        lacks = half_bits4((s - float(w)) * 1024.0);
+        let exact = w + change + missing / 1024.0;
+        w = half4(exact);
+        missing = half4((exact - w) * 1024.0);
     }
-    return float(w);
+    return w;
 }
 
 @compute @workgroup_size(64)

@@ -119,7 +119,7 @@ impl Format {
 
 /// How values are rounded to a format: `Format::E4M3.into()` is to nearest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Rounding {
+pub struct Quantization {
     /// The format.
     pub format: Format,
     /// Up or down by chance, so that the mean stays; else to nearest, ties to even.
@@ -127,15 +127,15 @@ pub struct Rounding {
 }
 
 impl Format {
-    /// Rounding by chance: each neighbour the more often the nearer it is.
-    pub fn stochastic(self) -> Rounding {
-        Rounding { format: self, stochastic: true }
+    /// Quantization by chance: each neighbour the more often the nearer it is.
+    pub fn stochastic(self) -> Quantization {
+        Quantization { format: self, stochastic: true }
     }
 }
 
-impl From<Format> for Rounding {
+impl From<Format> for Quantization {
     fn from(format: Format) -> Self {
-        Rounding { format, stochastic: false }
+        Quantization { format, stochastic: false }
     }
 }
 

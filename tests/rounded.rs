@@ -3,16 +3,16 @@
 use half::{bf16, f16};
 use halfgrad::{
     Gpu, Graph, Init, Plan, Precision, Sgd, Weights,
-    format::{Format, Rounding},
+    format::{Format, Quantization},
     plan::Options,
 };
 
 /// What the device makes of `x`.
-fn on_device(x: &[f32], rounding: impl Into<Rounding>) -> Vec<f32> {
+fn on_device(x: &[f32], quantization: impl Into<Quantization>) -> Vec<f32> {
     let gpu = Gpu::new().unwrap();
     let graph = Graph::new(Precision::F32);
     let input = graph.input("x", [x.len()]);
-    let y = input.rounded_to(rounding);
+    let y = input.rounded_to(quantization);
     let weights = Weights::init(&gpu, &graph, 0).unwrap();
     let mut plan = Plan::infer(&gpu, &weights, [y]).unwrap();
     plan.write(input, x).unwrap();

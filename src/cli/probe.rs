@@ -7,7 +7,7 @@ use halfgrad::{
     gpu::{
         Choice,
         probe::{
-            Overflow, Probe, Rounding,
+            Overflow, Probe, RoundingMode,
             arithmetic::Arithmetic,
             functions::{Accuracy, Worst},
             rounding::Conversion,
@@ -57,7 +57,7 @@ impl Report {
 }
 
 const NOTES: &str = "\
-Worst errors over all halves, in units of the last place, and where. Normal numbers only, results up to half the largest.
+Worst errors over all halves, in units of the last place, and where: normal numbers, results up to half the largest.
 spec: for how many arguments the error is beyond what WGSL allows. as f16: an f32 result once rounded; 0.5 is perfect.
 special: of NaN, inf, -inf, 0 and -1, those that give something else than they should.
 ";
@@ -126,11 +126,11 @@ fn arithmetic(p: &Probe) -> Table {
     table
 }
 
-fn rounding(r: Rounding) -> &'static str {
+fn rounding(r: RoundingMode) -> &'static str {
     match r {
-        Rounding::NearestEven => "nearest even",
-        Rounding::TowardZero => "towards zero",
-        Rounding::Other => "otherwise",
+        RoundingMode::NearestEven => "nearest even",
+        RoundingMode::TowardZero => "towards zero",
+        RoundingMode::Other => "otherwise",
     }
 }
 

@@ -1,11 +1,11 @@
-//! Rounding to formats that no adapter need have: what weights, activations or gradients of so few bits would do.
+//! Quantization to formats that no adapter need have: what weights, activations or gradients of so few bits would do.
 
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case};
 use crate::{
     Dtype, Precision,
     dispatch::{Dispatch, Program},
-    format::Rounding,
+    format::Quantization,
     graph::Origin,
     op::{Backward, Io, Kind, Op, Type},
     tensor::Tensor,
@@ -14,7 +14,7 @@ use crate::{
 /// Values rounded on the way forward.
 #[derive(Debug, Clone, Copy)]
 struct Rounded {
-    rounding: Rounding,
+    quantization: Quantization,
     /// What tells its random numbers from those of others; dropout's are below 2^16.
     stream: u32,
 }
@@ -35,16 +35,16 @@ impl<'g> Tensor<'g> {
     /// assert_eq!(x.shape(), y.shape());
     /// ```
     #[track_caller]
-    pub fn rounded_to(self, rounding: impl Into<Rounding>) -> Tensor<'g> {
-        let rounding = rounding.into();
-        self.graph.apply(Rounded { rounding, stream: self.rounding_stream() }, &[self])
+    pub fn rounded_to(self, quantization: impl Into<Quantization>) -> Tensor<'g> {
+        let quantization = quantization.into();
+        self.graph.apply(Rounded { quantization, stream: self.rounding_stream() }, &[self])
     }
 
     /// The tensor as it is, whose gradient is rounded to a format on its way back.
     #[track_caller]
-    pub fn gradient_rounded_to(self, rounding: impl Into<Rounding>) -> Tensor<'g> {
-        let rounding = rounding.into();
-        self.graph.apply(GradientRounded(Rounded { rounding, stream: self.rounding_stream() }), &[self])
+    pub fn gradient_rounded_to(self, quantization: impl Into<Quantization>) -> Tensor<'g> {
+        let quantization = quantization.into();
+        self.graph.apply(GradientRounded(Rounded { quantization, stream: self.rounding_stream() }), &[self])
     }
 
     /// The number of roundings before this one: no two draw the same random numbers.
@@ -91,7 +91,7 @@ impl Op for Rounded {
     fn lower(&self, io: &Io, program: &mut Program) {
         let y = io.outputs[0];
         let groups = y.shape.groups();
-        let Rounding { format, stochastic } = self.rounding;
+        let Quantization { format, stochastic } = self.quantization;
         let shader = io
             .shader(Self::NAME, include_str!("../../shaders/rounded.wgsl"))
             .constant("EXPONENT", format.exponent)
@@ -116,7 +116,7 @@ impl Op for Rounded {
     /// To nearest; where chance decides this is not the mean, and `tests/rounded.rs` looks at that.
     #[cfg(feature = "reference")]
     fn reference(&self, x: &[Array]) -> Vec<Array> {
-        vec![x[0].map(|v| self.rounding.format.nearest(v))]
+        vec![x[0].map(|v| self.quantization.format.nearest(v))]
     }
 }
 
@@ -149,10 +149,10 @@ pub fn cases() -> Vec<Case> {
     use crate::{format::Format, reference::Fill};
     let formats = [Format::F16, Format::BF16, Format::E4M3, Format { saturate: true, ..Format::E5M2 }];
     let case = |format: Format, range: f64| {
-        let op = Rounded { rounding: format.into(), stream: 0 };
+        let op = Rounded { quantization: format.into(), stream: 0 };
         Case::new(op, [&[5, 17][..]]).fill(0, Fill::Between(-range, range)).not_smooth()
     };
     let rounded = formats.into_iter().flat_map(|f| [case(f, 0.01), case(f, 2.0), case(f, 500.0)]);
-    let gradient = GradientRounded(Rounded { rounding: Format::F32.into(), stream: 0 });
+    let gradient = GradientRounded(Rounded { quantization: Format::F32.into(), stream: 0 });
     rounded.chain([Case::new(gradient, [&[5, 17][..]])]).collect()
 }

@@ -1,6 +1,6 @@
 //! Addition, multiplication, comparison, and what compilers make of expressions, in one type.
 
-use super::{Overflow, Rounding, Update, bits_of, numbers};
+use super::{Overflow, RoundingMode, Update, bits_of, numbers};
 use crate::{
     Dtype, Precision,
     dispatch::{Dispatch, Operand, Program, Shader},
@@ -17,9 +17,9 @@ const SPREAD: usize = 1000;
 #[cfg_attr(feature = "cli", derive(serde::Serialize))]
 pub struct Arithmetic {
     /// Of `a + b`, over a thousand pairs with normal results.
-    pub add: Rounding,
+    pub add: RoundingMode,
     /// Of `a * b`, over a thousand pairs with normal results.
-    pub multiply: Rounding,
+    pub multiply: RoundingMode,
     /// Where subnormals are kept.
     pub subnormals: Subnormals,
     /// What an addition beyond the largest number gives.
@@ -219,10 +219,10 @@ impl Table {
     }
 
     /// The exact result is one that f64 holds.
-    fn rounding(&self, column: Column, exact: fn([f64; 3]) -> f64) -> Rounding {
+    fn rounding(&self, column: Column, exact: fn([f64; 3]) -> f64) -> RoundingMode {
         let rows = SPECIAL_ROWS..SPECIAL_ROWS + SPREAD;
         let normal = rows.filter(|&i| exact(self.rows[i]).abs() >= self.format.least_normal());
-        Rounding::of(self.format, normal.map(|i| (exact(self.rows[i]), self.at(column, i))))
+        RoundingMode::of(self.format, normal.map(|i| (exact(self.rows[i]), self.at(column, i))))
     }
 }
 

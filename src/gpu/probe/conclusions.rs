@@ -1,6 +1,6 @@
 //! What a probe means for training, in words.
 
-use super::{Overflow, Probe, Rounding, arithmetic::Arithmetic};
+use super::{Overflow, Probe, RoundingMode, arithmetic::Arithmetic};
 use crate::format::Format;
 
 impl Probe {
@@ -29,7 +29,7 @@ impl Probe {
         if !stored.keeps_subnormals {
             wrong.push("subnormals are flushed: gradients below 6.1e-5 vanish, use a loss scale (mixed has one)");
         }
-        if stored.rounding != Rounding::NearestEven {
+        if stored.rounding != RoundingMode::NearestEven {
             wrong.push("it is not the nearest half: small updates are lost or favoured, prefer mixed");
         }
         if stored.large.iter().any(|(value, gives)| *value > 65519 && *gives != Overflow::Infinite) {
@@ -45,7 +45,7 @@ impl Probe {
         let Some(f16) = &self.f16 else {
             return vec!["Without shader-f16, f16 and mixed run on packed halves; f16-strict does not run.".into()];
         };
-        let nearest = f16.add == Rounding::NearestEven && f16.multiply == Rounding::NearestEven;
+        let nearest = f16.add == RoundingMode::NearestEven && f16.multiply == RoundingMode::NearestEven;
         let mut said = vec![];
         if !nearest {
             said.push("f16-strict does not round its sums and products to nearest: errors add up in one direction.");

@@ -73,12 +73,15 @@ impl Worst {
 const HALVES: usize = 1 << 16;
 const COLUMNS: usize = 10;
 
+/// The error that is allowed where the exact result is the number given; none where WGSL promises nothing.
+type Allowed = fn(&Type, &Arguments, f64) -> Option<f64>;
+
 /// A function of x, of a divisor and of an exponent, as far as it takes them.
 struct Definition {
     name: &'static str,
     exact: fn(&Arguments) -> f64,
     /// The error that WGSL allows, where it says so.
-    bound: Option<fn(&Type, &Arguments, f64) -> Option<f64>>,
+    bound: Option<Allowed>,
     /// Its column among WGSL's own, and among this crate's.
     columns: [Option<usize>; 2],
 }

@@ -59,7 +59,7 @@ pub struct Probe {
 /// How results are rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
-pub enum Rounding {
+pub enum RoundingMode {
     /// To nearest, ties to even, without exception.
     NearestEven,
     /// Towards zero, without exception.
@@ -68,7 +68,7 @@ pub enum Rounding {
     Other,
 }
 
-impl Rounding {
+impl RoundingMode {
     fn of(format: Format, results: impl Iterator<Item = (f64, f64)>) -> Self {
         let (mut nearest, mut toward_zero) = (true, true);
         for (exact, got) in results {
@@ -76,9 +76,9 @@ impl Rounding {
             toward_zero &= got == format.toward_zero(exact);
         }
         match (nearest, toward_zero) {
-            (true, _) => Rounding::NearestEven,
-            (_, true) => Rounding::TowardZero,
-            _ => Rounding::Other,
+            (true, _) => RoundingMode::NearestEven,
+            (_, true) => RoundingMode::TowardZero,
+            _ => RoundingMode::Other,
         }
     }
 }

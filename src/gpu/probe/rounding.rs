@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{Overflow, Rounding, Update, arithmetic::UPDATES, bits_of, numbers};
+use super::{Overflow, RoundingMode, Update, arithmetic::UPDATES, bits_of, numbers};
 use crate::{
     Dtype, Precision,
     dispatch::{Dispatch, Operand, Program, Shader},
@@ -14,7 +14,7 @@ use crate::{
 #[cfg_attr(feature = "cli", derive(serde::Serialize))]
 pub struct Conversion {
     /// Over four thousand numbers with normal results, ties among them.
-    pub rounding: Rounding,
+    pub rounding: RoundingMode,
     /// Whether numbers below 2^-14 become subnormal halves, not zeros.
     pub keeps_subnormals: bool,
     /// What is made of 65519, 65520, 65536 and 10^6: IEEE asks for the largest half, then Inf.
@@ -27,7 +27,7 @@ impl Conversion {
     /// Whether it is what IEEE asks for.
     pub fn is_exact(&self) -> bool {
         let ieee = [Overflow::Largest, Overflow::Infinite, Overflow::Infinite, Overflow::Infinite];
-        self.rounding == Rounding::NearestEven
+        self.rounding == RoundingMode::NearestEven
             && self.keeps_subnormals
             && self.large.map(|(_, gives)| gives) == ieee
             && self.keeps_nan
@@ -135,7 +135,7 @@ fn conversion(values: &[f64], halves: &[f64]) -> Conversion {
     let near = |i: usize| h[i] != 0.0 && (h[i] - x[i]).abs() <= Format::F16.least();
     let large = &h[SUBNORMAL..];
     Conversion {
-        rounding: Rounding::of(Format::F16, pairs(NORMAL)),
+        rounding: RoundingMode::of(Format::F16, pairs(NORMAL)),
         keeps_subnormals: (0..SUBNORMAL).all(near),
         large: [0, 1, 2, 3].map(|i| (LARGE[i], Overflow::of(Format::F16, large[i]))),
         keeps_nan: large[LARGE.len()].is_nan(),
