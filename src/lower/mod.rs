@@ -13,8 +13,11 @@ use crate::{
 };
 
 mod fuse;
+mod observe;
 mod slots;
 mod train;
+
+pub use observe::{Observer, Part, WORDS, Watched};
 
 /// What a plan is made for.
 pub struct Request<'a> {
@@ -26,6 +29,8 @@ pub struct Request<'a> {
     pub wanted: Vec<Value>,
     /// The updates to make, if the plan trains.
     pub training: Option<Training<'a>>,
+    /// Whether tensors can be looked at.
+    pub observe: bool,
     /// Whether elementwise nodes are fused.
     pub fusion: bool,
 }
@@ -38,8 +43,8 @@ pub struct Training<'a> {
     pub optimizer: &'a dyn Update,
     /// Each trained weight, in the order of the graph, and its gradient.
     pub gradients: Vec<(Value, Value)>,
-    /// Whether changes that rounding loses are counted.
-    pub count_updates: bool,
+    /// Whether what becomes of the changes of weights is recorded.
+    pub record_changes: bool,
     /// Weights with factors of their own.
     pub groups: &'a [Group],
     /// Whether the norm of all gradients is taken, to clip them by.
@@ -61,6 +66,19 @@ pub struct Lowered {
     pub control: Control,
     /// For each dispatch of the forward and backward pass its ops and layer, for error messages.
     pub layers: Vec<String>,
+    /// Where changes of weights are recorded.
+    pub records: Vec<Record>,
+    /// The tensors that observed steps look at.
+    pub observer: Observer,
+}
+
+/// Where it is recorded what became of the changes of one weight.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The weight's name.
+    pub weight: String,
+    /// Rows of four sums: see `lib/update.wgsl`.
+    pub sums: Operand,
 }
 
 /// The small buffers that carry a run's state from step to step.
@@ -70,7 +88,7 @@ pub struct Control {
     pub clock: usize,
     /// The loss scale, as a tensor.
     pub scale: usize,
-    /// Counters that any invocation may add to.
+    /// Whether gradients overflowed: any invocation may say so.
     pub flags: usize,
     /// The losses of the last [`LOSSES`] steps.
     pub losses: usize,
@@ -80,8 +98,8 @@ pub struct Control {
 pub const LOSSES: usize = 1024;
 /// Words in `struct Clock`.
 pub const CLOCK_WORDS: usize = 20;
-/// Words of `flags`: overflow; lost updates and all updates, two words each.
-pub const FLAG_WORDS: usize = 8;
+/// Words of `flags`: overflow, and three that fill its group.
+pub const FLAG_WORDS: usize = 4;
 
 /// The nodes that the wanted values depend on.
 pub(crate) struct Reached {
@@ -204,6 +222,12 @@ pub fn lower(request: &Request) -> Result<Lowered> {
 
     let groups =
         if reached.fusion { fuse::groups(&reached, request.caps.storage_buffers) } else { fuse::singles(&reached) };
+    let mut observer = match request.observe {
+        true => Observer::new(&mut program, 2 * reached.nodes.len()),
+        false => Observer::default(),
+    };
+    let last_forward = request.training.as_ref().map_or(usize::MAX, |t| t.loss.node);
+    let is_gradient = |v: Value| request.training.as_ref().is_some_and(|t| t.gradients.iter().any(|(_, g)| *g == v));
     let mut layers = vec![];
     for (&n, node) in &reached.nodes {
         let group = groups.of.get(&n).map(|&g| &groups.groups[g]);
@@ -240,14 +264,24 @@ pub fn lower(request: &Request) -> Result<Lowered> {
             label: &label,
         };
         op.lower(&io, &mut program);
+        let part = if n <= last_forward { Part::Activation } else { Part::Backward };
+        for (_, x) in outputs.iter().enumerate().filter(|(i, _)| !is_gradient(value(n, *i))) {
+            observer.look(*x, part, &label, precision, &mut program);
+        }
         layers.resize(program.dispatches.len(), label);
     }
 
+    let mut records = vec![];
     if let Some(training) = &request.training {
-        train::lower(request, training, &arenas, &places, control, &mut program);
+        for (w, g) in &training.gradients {
+            let name = request.graph.node(w.node).name.unwrap_or_default();
+            observer.look(places.operands[w], Part::Weight, &name, precision, &mut program);
+            observer.look(places.operands[g], Part::Gradient, &name, precision, &mut program);
+        }
+        records = train::lower(request, training, &arenas, &places, control, &mut program);
         reached.assignments.iter().for_each(|a| train::average(request, a, &places, control, &mut program));
     }
-    finish(request, &reached, program, places, control, layers)
+    finish(request, &reached, program, places, control, layers, records, observer)
 }
 
 /// Shares memory between what is never needed together, and checks that the device can hold the rest.
@@ -258,6 +292,8 @@ fn finish(
     mut places: Places,
     mut control: Control,
     layers: Vec<String>,
+    mut records: Vec<Record>,
+    mut observer: Observer,
 ) -> Result<Lowered> {
     // A weight or state that nothing reached has a place but no node here.
     let is_input = |v: &Value| reached.nodes.get(&v.node).is_some_and(|n| matches!(n.origin, Origin::Input));
@@ -275,9 +311,11 @@ fn finish(
     for slot in [&mut control.clock, &mut control.scale, &mut control.flags, &mut control.losses] {
         *slot = index[*slot];
     }
+    records.iter_mut().for_each(|r| r.sums = moved(r.sums));
+    observer.counts = observer.counts.map(|c| index[c]);
     check_limits(&program, request.caps)?;
     program.parameters = request.graph.weights().iter().map(|w| w.shape().len()).sum();
-    Ok(Lowered { program, ports, inputs, control, layers })
+    Ok(Lowered { program, ports, inputs, control, layers, records, observer })
 }
 
 /// Where values lie, and which buffers are not shared.

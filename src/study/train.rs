@@ -52,7 +52,7 @@ pub fn train(
         Some(path) => Weights::load(gpu, &graph, path)?,
         None => Weights::init(gpu, &graph, seed)?,
     };
-    let options = Options { count_updates: true, seed: seed as u32, ..Options::default() };
+    let options = Options { record_changes: true, seed: seed as u32, ..Options::default() };
     let options = setup.optimizer.options(&weights, options)?;
     let tested = options.average.as_ref().map_or(&weights, |average| &average.weights).clone();
     let plan = Plan::train_with(gpu, &weights, network.loss, &*setup.optimizer.update(setup.steps), options)?;
@@ -71,6 +71,7 @@ pub fn train(
         step_seconds: median(&warm(&run.windows)),
         bytes: DeviceBytes::of(run.plan.program()),
         progress: run.plan.progress().wait()?,
+        changes: run.plan.changes().wait()?,
         failure,
         warnings: run.plan.warnings().to_vec(),
         weights: tested,
@@ -123,7 +124,7 @@ impl Run<'_, '_> {
 
     /// Runs the steps of one window and waits for the device: how many samples each step had.
     fn steps(&mut self, window: Range<usize>, batches: &mut crate::data::Epoch) -> Result<Vec<usize>> {
-        self.plan.count_updates(self.windows.len().is_multiple_of(COUNTED));
+        self.plan.record_changes(self.windows.len().is_multiple_of(COUNTED));
         let (start, mut counts, mut batch) = (Instant::now(), vec![], Batch::default());
         for _ in window {
             batches.fill(&mut batch);
