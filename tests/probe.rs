@@ -56,3 +56,15 @@ fn a_second_probe_says_the_same() {
     assert_eq!(first, second);
     assert!(first.conclusions().len() >= 4 && first.conclusions() == second.conclusions());
 }
+
+#[test]
+fn conclusions_follow_from_what_was_found() {
+    let mut p = probe();
+    p.conversions.stored.keeps_subnormals = false;
+    p.f32.specials.nan_by_equal = false;
+    p.conversions.update.compensated = p.conversions.update.nearest;
+    let said = p.conclusions().join(" ");
+    for words in ["gradients below 6.1e-5 vanish, use a loss scale", "!(a == a)", "use mixed"] {
+        assert!(said.contains(words), "{said}");
+    }
+}

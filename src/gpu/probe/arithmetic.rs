@@ -107,6 +107,26 @@ enum Column {
 }
 const COLUMNS: usize = Column::Kahan as usize + 1;
 
+/// The rows that are not there for their rounding.
+#[derive(Clone, Copy)]
+enum Row {
+    Toy,
+    SubnormalFactor,
+    SubnormalTerm,
+    SubnormalProduct,
+    SubnormalSum,
+    SumBeyond,
+    ProductBeyond,
+    Square,
+    Back,
+    Lost,
+    Nan,
+    Inf,
+    MinusInf,
+    Largest,
+}
+const SPECIAL_ROWS: usize = Row::Largest as usize + 1;
+
 /// The operands of one type, and the results where they are there.
 pub(super) struct Table {
     format: Format,
@@ -124,7 +144,8 @@ impl Table {
         let step = 1.0 + format.nearest(0.5 * epsilon.sqrt()).log2().floor().exp2();
         // As much below half an ulp of the weight in each type.
         let (weight, change) = (format.nearest(0.1), format.nearest(-2e-5 * 1024.0 * epsilon));
-        let rows = vec![
+        // In the order of `Row`.
+        let rows: [_; SPECIAL_ROWS] = [
             [weight, change, 0.0],
             // Subnormal operands with normal results, then normal operands with subnormal results.
             [3.0 * tiny, 2.0 / epsilon, 0.0],
@@ -142,10 +163,8 @@ impl Table {
             [f64::NEG_INFINITY, 1.0, largest],
             [largest, 1.0, largest],
         ];
-        let mut table = Table { format, dtype, rows, results: vec![] };
-        let first = table.rows.len();
+        let mut table = Table { format, dtype, rows: rows.to_vec(), results: vec![] };
         table.rows.extend((0..SPREAD as u32).map(|i| [2 * i, 2 * i + 1, 0].map(|n| spread(format, n))));
-        debug_assert_eq!(first, SPECIAL_ROWS);
         table.rows.resize(table.rows.len().next_multiple_of(4), [1.0; 3]);
         table
     }
@@ -169,8 +188,12 @@ impl Table {
         ((operands, bits_of(columns, self.dtype)), results)
     }
 
-    fn at(&self, column: Column, row: usize) -> f64 {
-        self.results[column as usize * self.rows.len() + row]
+    fn at(&self, column: Column, row: Row) -> f64 {
+        self.column(column)[row as usize]
+    }
+
+    fn column(&self, column: Column) -> &[f64] {
+        &self.results[column as usize * self.rows.len()..][..self.rows.len()]
     }
 
     pub fn read(mut self, bytes: &[u8]) -> Arithmetic {
@@ -182,22 +205,23 @@ impl Table {
             add: self.rounding(Sum, |[a, b, _]| a + b),
             multiply: self.rounding(Product, |[a, b, _]| a * b),
             subnormals: Subnormals {
-                stored: self.at(Copy, 1) == self.rows[1][0],
-                added: self.at(Sum, 2) == 1.5 * normal,
-                multiplied: self.at(Product, 1) == self.rows[1][0] * self.rows[1][1],
-                sum: self.at(Sum, 4) == normal / 2.0,
-                product: self.at(Product, 3) == normal / 2.0,
+                stored: self.at(Copy, Row::SubnormalFactor) == self.rows[Row::SubnormalFactor as usize][0],
+                added: self.at(Sum, Row::SubnormalTerm) == 1.5 * normal,
+                multiplied: self.at(Product, Row::SubnormalFactor)
+                    == self.rows[Row::SubnormalFactor as usize][0] * self.rows[Row::SubnormalFactor as usize][1],
+                sum: self.at(Sum, Row::SubnormalSum) == normal / 2.0,
+                product: self.at(Product, Row::SubnormalProduct) == normal / 2.0,
             },
-            add_overflow: Overflow::of(f, self.at(Sum, 5)),
-            multiply_overflow: Overflow::of(f, self.at(Product, 6)),
-            contracts: self.at(ProductSum, 7) != 0.0,
-            fma_is_fused: self.at(Fma, 7) != 0.0,
-            simplifies: self.at(Back, 8) == self.rows[8][0],
-            two_sum: self.at(TwoSum, 9) == self.rows[9][1],
+            add_overflow: Overflow::of(f, self.at(Sum, Row::SumBeyond)),
+            multiply_overflow: Overflow::of(f, self.at(Product, Row::ProductBeyond)),
+            contracts: self.at(ProductSum, Row::Square) != 0.0,
+            fma_is_fused: self.at(Fma, Row::Square) != 0.0,
+            simplifies: self.at(Back, Row::Back) == self.rows[Row::Back as usize][0],
+            two_sum: self.at(TwoSum, Row::Lost) == self.rows[Row::Lost as usize][1],
             update: Update {
-                exact: self.rows[0][0] + UPDATES as f64 * self.rows[0][1],
-                nearest: self.at(Plain, 0),
-                compensated: self.at(Kahan, 0),
+                exact: self.rows[Row::Toy as usize][0] + UPDATES as f64 * self.rows[Row::Toy as usize][1],
+                nearest: self.at(Plain, Row::Toy),
+                compensated: self.at(Kahan, Row::Toy),
             },
             specials: self.specials(),
         }
@@ -207,14 +231,14 @@ impl Table {
         use Column::*;
         let is = |column, row| self.at(column, row) == 1.0;
         Specials {
-            nan_by_not_equal: is(NotEqual, 10),
-            nan_by_equal: self.at(Equal, 10) == 0.0,
-            inf_by_greater: is(Greater, 11) && is(Greater, 12) && !is(Greater, 13),
-            overflow_by_greater: is(ProductGreater, 6) && !is(ProductGreater, 13),
-            by_bits: is(Bits, 10) && is(Bits, 11) && is(Bits, 12) && !is(Bits, 13),
-            made: self.at(Sum, 11).is_nan(),
-            nan_survives_max: self.at(Max, 10).is_nan(),
-            nan_survives_select: self.at(Select, 10).is_nan(),
+            nan_by_not_equal: is(NotEqual, Row::Nan),
+            nan_by_equal: self.at(Equal, Row::Nan) == 0.0,
+            inf_by_greater: is(Greater, Row::Inf) && is(Greater, Row::MinusInf) && !is(Greater, Row::Largest),
+            overflow_by_greater: is(ProductGreater, Row::ProductBeyond) && !is(ProductGreater, Row::Largest),
+            by_bits: is(Bits, Row::Nan) && is(Bits, Row::Inf) && is(Bits, Row::MinusInf) && !is(Bits, Row::Largest),
+            made: self.at(Sum, Row::Inf).is_nan(),
+            nan_survives_max: self.at(Max, Row::Nan).is_nan(),
+            nan_survives_select: self.at(Select, Row::Nan).is_nan(),
         }
     }
 
@@ -222,11 +246,9 @@ impl Table {
     fn rounding(&self, column: Column, exact: fn([f64; 3]) -> f64) -> RoundingMode {
         let rows = SPECIAL_ROWS..SPECIAL_ROWS + SPREAD;
         let normal = rows.filter(|&i| exact(self.rows[i]).abs() >= self.format.least_normal());
-        RoundingMode::of(self.format, normal.map(|i| (exact(self.rows[i]), self.at(column, i))))
+        RoundingMode::of(self.format, normal.map(|i| (exact(self.rows[i]), self.column(column)[i])))
     }
 }
-
-const SPECIAL_ROWS: usize = 14;
 
 /// Number `i` of an ordinary spread from 2^-6 to 2^6: random bits, the same each time.
 fn spread(format: Format, i: u32) -> f64 {

@@ -22,6 +22,7 @@
 
 pub mod arithmetic;
 mod conclusions;
+mod definitions;
 pub mod functions;
 pub(super) mod pack;
 pub mod rounding;
@@ -178,7 +179,7 @@ async fn run(gpu: &Gpu, program: &Program, write: &[(Operand, Vec<u8>)], read: &
         gpu.queue().write_buffer(executable.buffer(operand.buffer), 0, bytes);
     }
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
-    executable.encode(&mut encoder, 0..program.dispatches.len());
+    executable.encode(&mut encoder, 0..program.dispatches.len(), false);
     gpu.queue().submit([encoder.finish()]);
     let sizes: Vec<usize> = read.iter().map(|operand| operand.bytes() as usize).collect();
     let ranges: Vec<_> = read.iter().map(|o| (executable.buffer(o.buffer), 0, o.bytes())).collect();
