@@ -63,6 +63,9 @@
 //! when stored, by integer code where a probe finds the driver's `pack2x16float` inexact. So results differ from native
 //! f16 only where a driver's own conversions or fused multiply-adds do.
 //!
+//! What an adapter's arithmetic really does, [`Gpu::probe`] finds out ([`gpu::probe`]). What fewer bits than 16 would do,
+//! [`Tensor::rounded_to`] simulates, for any [`format`](mod@format).
+//!
 //! The same seed on the same adapter gives the same bits: random numbers are functions of seed, step and place, sums
 //! are ordered, and no float is added atomically.
 
@@ -75,6 +78,7 @@ pub mod data;
 pub mod dispatch;
 pub mod error;
 pub mod file;
+pub mod format;
 pub mod gpu;
 mod grad;
 pub mod graph;

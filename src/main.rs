@@ -31,6 +31,12 @@ enum Command {
 /// Lists every adapter: what it can do, and how it runs each precision.
 #[derive(Debug, Args)]
 struct DevicesArgs {
+    /// Finds out instead what one adapter's 16-bit arithmetic really does: rounding, subnormals, overflow, functions.
+    #[arg(long)]
+    probe: bool,
+    /// The adapter to probe: its index in the list, or a part of its backend, name or driver.
+    #[arg(long, value_name = "A", requires = "probe")]
+    adapter: Option<String>,
     /// Prints JSON.
     #[arg(long)]
     json: bool,

@@ -63,6 +63,24 @@ fn devices_are_listed_and_one_is_the_default() {
 }
 
 #[test]
+fn a_probe_is_printed_for_people_and_as_json() {
+    let probed = json(&run("devices --probe --json"));
+    let conclusions = probed["conclusions"].as_array().unwrap();
+    let table = run("devices --probe");
+    let table = text(&table.stdout);
+    assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
+    assert!(table.contains(probed["adapter"]["name"].as_str().unwrap()), "{table}");
+    let words = |s: &str| s.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(conclusions.iter().all(|c| words(table).contains(&words(c.as_str().unwrap()))), "{table}");
+    let functions = probed["probe"]["functions"].as_array().unwrap();
+    assert!(functions.iter().all(|f| table.contains(f["name"].as_str().unwrap())), "{table}");
+    assert_eq!(probed["probe"]["conversions"]["integers"]["rounding"], "nearest-even");
+
+    refuses("devices --probe --adapter 99", "no adapter has the number 99");
+    refuses("devices --adapter 0", "--probe");
+}
+
+#[test]
 fn plans_of_deep_networks_fit_on_a_screen_unless_all_is_asked_for() {
     let lines = |line: &str| text(&run(line).stdout).lines().map(str::to_owned).collect::<Vec<_>>();
     for model in ["vgg19", "resnet20", "resnet110", "mobilenet", "densenet169", "xception"] {

@@ -8,6 +8,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("error", &["shape"]),
     ("shape", &[]),
     ("precision", &[]),
+    ("format", &[]),
     ("random", &[]),
     ("file", &["error"]),
     ("init", &["shape", "random"]),
@@ -38,7 +39,7 @@ const RULES: &[(&str, &[&str])] = &[
 ];
 
 /// The plain data that every module above the ground may use.
-const PLAIN: &str = "error shape precision caps dispatch";
+const PLAIN: &str = "error shape precision format caps dispatch";
 
 /// Modules that may say `wgpu`.
 const WGPU: &[&str] = &["gpu", "plan", "weights", "check"];

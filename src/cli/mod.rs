@@ -3,6 +3,7 @@
 pub mod devices;
 pub mod order;
 pub mod plan;
+pub mod probe;
 pub mod progress;
 pub mod record;
 pub mod shaders;

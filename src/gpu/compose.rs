@@ -25,6 +25,7 @@ static LIBRARY: &[(&str, &str)] = &[
     ("f16", include_str!("../../shaders/lib/f16.wgsl")),
     ("f16_packed", include_str!("../../shaders/lib/f16_packed.wgsl")),
     ("f32", include_str!("../../shaders/lib/f32.wgsl")),
+    ("format", include_str!("../../shaders/lib/format.wgsl")),
     ("half", include_str!("../../shaders/lib/half.wgsl")),
     ("gemm", include_str!("../../shaders/lib/gemm.wgsl")),
     ("grid", include_str!("../../shaders/lib/grid.wgsl")),

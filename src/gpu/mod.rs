@@ -3,12 +3,11 @@
 pub mod compose;
 mod device;
 mod pipeline;
-mod probe;
+pub mod probe;
 mod readback;
 mod run;
 
 pub use device::{Choice, Gpu, adapters, caps, choose, title};
 pub use pipeline::Pipeline;
-pub use probe::probe_shader;
 pub use readback::Reading;
 pub use run::{Executable, buffer, loaded, stored};

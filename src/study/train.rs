@@ -53,13 +53,13 @@ pub fn train(
         None => Weights::init(gpu, &graph, seed)?,
     };
     let options = Options { record_changes: true, seed: seed as u32, ..Options::default() };
-    let options = setup.optimizer.options(&weights, options)?;
-    let tested = options.average.as_ref().map_or(&weights, |average| &average.weights).clone();
+    let options = setup.optimizer.options(options);
     let plan = Plan::train_with(gpu, &weights, network.loss, &*setup.optimizer.update(setup.steps), options)?;
     let order = Order::new(&data.train, setup, seed)?;
     let mut run = Run { plan, network, weights: &weights, order, windows: vec![], losses: vec![], epochs: vec![] };
     let failure = run.train(setup, watch)?;
 
+    let tested = run.plan.averaged().unwrap_or(&weights).clone();
     let mut infer = Plan::infer(gpu, &tested, [network.logits])?;
     let logits = infer.predict(network.x, network.logits, &data.test)?;
     Ok(Outcome {

@@ -10,16 +10,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use naga::{Module, valid::ModuleInfo};
 
 use crate::{
-    Adam, AdamW, Caps, Dtype, Error, Graph, Init, Precision, Result, RmsProp, Sgd, Shape, caps, check,
-    dispatch::{Dispatch, Operand, Program, Shader},
+    Adam, AdamW, Caps, Error, Graph, Init, Precision, Result, RmsProp, Sgd, Shape, caps, check,
+    dispatch::{Dispatch, Program, Shader},
     gpu::{
         self,
         compose::{self, Wgsl},
     },
     lower::{Request, lower},
-    op::Update,
     ops,
+    optim::{Form, Group, Update},
     plan::{Options, lower_training},
+    precision::Rounding,
     study::{MODELS, Model},
 };
 
@@ -116,7 +117,7 @@ impl Variant {
 pub fn all() -> Result<Vec<Variant>> {
     let mut found = Found::default();
     for adapter in adapters() {
-        found.add(&probe(), &adapter, "f32")?;
+        found.add(&gpu::probe::program(&adapter.caps), &adapter, "f32")?;
         for (name, precision) in Precision::PRESETS {
             if adapter.caps.supports(precision).is_ok() {
                 programs(&adapter.caps, precision, |p| found.add(&p, &adapter, name))?;
@@ -149,7 +150,7 @@ pub fn heavy() -> Result<Vec<Variant>> {
                 Ok(())
             };
             networks(&adapter.caps, precision, &["mlp", "lenet", "resnet20", "mobilenet", "vit8"], &mut keep)?;
-            keep(training("mlp", BATCH, &adapter.caps, precision, &Sgd::new(0.1).momentum(0.9), Options::default())?)?;
+            keep(training("mlp", BATCH, &adapter.caps, precision, &Sgd::new(0.1).momentum(0.9), &Options::default())?)?;
             keep(rows(&adapter.caps, precision)?)?;
             let dispatches = heaviest.into_values().collect();
             found.add(&Program { dispatches, ..Program::default() }, &adapter, name)?;
@@ -172,7 +173,7 @@ fn rows(caps: &Caps, precision: Precision) -> Result<Program> {
     let graph = Graph::new(precision);
     let x = graph.weight("x", [256, 1024], Init::Kaiming);
     let loss = (x.softmax() * graph.input("weight", [256, 1024])).mean_all();
-    Ok(lower_training(loss, &Sgd::new(0.1), caps, Options::default())?.program)
+    Ok(lower_training(loss, &Sgd::new(0.1), caps, &Options::default())?.program)
 }
 
 /// The kernel, and how its operands lie if it can take them in several ways: `matmul along across`.
@@ -213,22 +214,44 @@ fn programs(caps: &Caps, precision: Precision, mut each: impl FnMut(Program) -> 
     for case in ops::cases() {
         each(check::program(caps, precision, &case)?)?;
     }
-    let optimizers: [&dyn Update; 6] = [
-        &Sgd::new(0.1),
-        &Sgd::new(0.1).momentum(0.9),
-        &Sgd::new(0.1).momentum(0.9).nesterov().weight_decay(1e-3),
-        &Adam::new(1e-3),
-        &AdamW::new(1e-3),
-        &RmsProp::new(1e-3),
-    ];
-    for optimizer in optimizers {
-        for count_updates in [false, true] {
-            let options = Options { count_updates, ..Options::default() };
-            each(training("mlp", 5, caps, precision, optimizer, options)?)?;
+    for optimizer in optimizers() {
+        for rounding in [Rounding::Nearest, Rounding::Stochastic, Rounding::Compensated] {
+            for options in every_option() {
+                let precision = Precision { rounding, ..precision };
+                each(training("mlp", 5, caps, precision, &*optimizer, &options)?)?;
+            }
         }
     }
     let names: Vec<&str> = MODELS.into_iter().filter(|name| !DEEPER.contains(name)).collect();
     networks(caps, precision, &names, each)
+}
+
+/// Each optimizer in each of its forms.
+fn optimizers() -> [Box<dyn Update>; 8] {
+    [
+        Box::new(Sgd::new(0.1)),
+        Box::new(Sgd::new(0.1).momentum(0.9)),
+        Box::new(Sgd::new(0.1).momentum(0.9).nesterov().weight_decay(1e-3)),
+        Box::new(Adam::new(1e-3)),
+        Box::new(Adam::new(1e-3).form(Form::Textbook)),
+        Box::new(Adam::new(1e-3).form(Form::Floor)),
+        Box::new(AdamW::new(1e-3)),
+        Box::new(RmsProp::new(1e-3)),
+    ]
+}
+
+/// What changes the shaders of a training step: nothing, and all of it.
+fn every_option() -> [Options; 2] {
+    let groups = vec![Group::vectors().weight_decay(0.0)];
+    let all = Options {
+        record_changes: true,
+        observe: true,
+        clip_norm: Some(1.0),
+        average: Some(0.999),
+        groups,
+        ..Options::default()
+    };
+    [Options::default(), all]
 }
 
 /// Models that repeat the blocks of others, with nothing new for a shader.
@@ -242,12 +265,14 @@ fn networks(
     mut each: impl FnMut(Program) -> Result<()>,
 ) -> Result<()> {
     for name in names {
-        each(training(name, BATCH, caps, precision, &Adam::new(1e-3), Options::default())?)?;
+        each(training(name, BATCH, caps, precision, &Adam::new(1e-3), &Options::default())?)?;
         for batch in [1, BATCH] {
             let graph = Graph::new(precision);
             let network = model(name).build(&graph, batch, sample(name), 10)?;
             let wanted = vec![network.logits.value];
-            each(lower(&Request { graph: &graph, caps, wanted, training: None, fusion: true })?.program)?;
+            each(
+                lower(&Request { graph: &graph, caps, wanted, training: None, observe: false, fusion: true })?.program,
+            )?;
         }
     }
     Ok(())
@@ -270,17 +295,9 @@ fn training(
     caps: &Caps,
     precision: Precision,
     optimizer: &dyn Update,
-    options: Options,
+    options: &Options,
 ) -> Result<Program> {
     let graph = Graph::new(precision);
     let network = model(name).build(&graph, batch, sample(name), 10)?;
     Ok(lower_training(network.loss, optimizer, caps, options)?.program)
-}
-
-/// What asks an adapter how it rounds, as a program.
-fn probe() -> Program {
-    let mut program = Program::default();
-    let values = Operand { buffer: 0, offset: 0, shape: Shape::from([1024]), dtype: Dtype::F32 };
-    program.push(Dispatch::new("probe", gpu::probe_shader()).read(values).write(values));
-    program
 }
