@@ -42,3 +42,9 @@ fn a_convolutional_network() {
 fn embedding() {
     says("07_embed", &[], "says the shader");
 }
+
+#[cfg(feature = "reference")]
+#[test]
+fn an_op_of_ones_own() {
+    says("08_custom_op", &["5"], "f16: the kernel agrees with the definition");
+}
