@@ -8,9 +8,8 @@ use halfgrad::{
     Adam, AdamW, Caps, Dtype, Graph, Precision, RmsProp, Sgd, check,
     dispatch::{Program, Role},
     lower::{Request, lower},
-    nn,
-    op::Update,
-    ops,
+    nn, ops,
+    optim::Update,
     plan::{Options, lower_training},
 };
 
@@ -31,7 +30,7 @@ fn program(
     let (&classes, hidden) = sizes[1..].split_last().unwrap();
     let logits = nn::mlp(graph.input("x", [batch, sizes[0]]), hidden, classes);
     let loss = loss(logits);
-    lower_training(loss, optimizer, caps, options).unwrap().program
+    lower_training(loss, optimizer, caps, &options).unwrap().program
 }
 
 fn loss(logits: halfgrad::Tensor) -> halfgrad::Tensor {
@@ -114,7 +113,7 @@ fn a_chain_stops_at_eight_buffers() {
     let sum = others.into_iter().reduce(|a, b| a + b).unwrap();
     let w = graph.weight("w", [3, 7], halfgrad::Init::Kaiming);
     let loss = (graph.input("x", [5, 3]).matmul(w) + sum).square().mean_all();
-    let program = lower_training(loss, &Sgd::new(0.1), &Caps::reference(), Options::default()).unwrap().program;
+    let program = lower_training(loss, &Sgd::new(0.1), &Caps::reference(), &Options::default()).unwrap().program;
     common::keeps_the_rules(&program, &Caps::reference()).unwrap();
     common::shaders_are_valid(&program, Precision::F32).unwrap();
 }

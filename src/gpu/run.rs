@@ -55,6 +55,9 @@ impl Executable {
                 Source::Plan => buffer(gpu, &b.name, b.bytes).await?,
                 source => shared(source),
             };
+            if !b.contents.is_empty() {
+                gpu.queue().write_buffer(&made, 0, &b.contents);
+            }
             buffers.push(made);
         }
         let (words, offsets) = uniforms(program, gpu.caps().uniform_alignment);

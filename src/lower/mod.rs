@@ -8,7 +8,8 @@ use crate::{
     caps::Caps,
     dispatch::*,
     graph::{Assignment, Node, Origin, Value},
-    op::{Io, Kind, Update},
+    op::{Io, Kind},
+    optim::{Group, Update},
 };
 
 mod fuse;
@@ -39,6 +40,12 @@ pub struct Training<'a> {
     pub gradients: Vec<(Value, Value)>,
     /// Whether changes that rounding loses are counted.
     pub count_updates: bool,
+    /// Weights with factors of their own.
+    pub groups: &'a [Group],
+    /// Whether the norm of all gradients is taken, to clip them by.
+    pub clip_norm: bool,
+    /// How slowly an average follows the weights, if there is one.
+    pub average: Option<f32>,
 }
 
 /// A program, and where to find what the host reads and writes.
@@ -72,7 +79,7 @@ pub struct Control {
 /// How many steps' losses the device keeps for the host.
 pub const LOSSES: usize = 1024;
 /// Words in `struct Clock`.
-pub const CLOCK_WORDS: usize = 16;
+pub const CLOCK_WORDS: usize = 20;
 /// Words of `flags`: overflow; lost updates and all updates, two words each.
 pub const FLAG_WORDS: usize = 8;
 

@@ -8,19 +8,18 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
     Dtype, Error, Gpu, LossScale, Port, Precision, Result, Shape, Tensor, Weights,
-    dispatch::{Operand, Program},
+    dispatch::{Operand, Program, Source},
     gpu::{self, Executable, Reading},
     graph::{Graph, Value},
     lower::{self, CLOCK_WORDS, FLAG_WORDS, LOSSES, Lowered, Request},
-    op::Update,
-    optim::held,
+    optim::{Group, Update, held},
 };
 
 pub use evaluate::Evaluation;
 pub use training::lower_training;
 
 /// How a plan is made and run.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// The seed of dropout and other random numbers on the device.
     pub seed: u32,
@@ -29,13 +28,38 @@ pub struct Options {
     pub stop_on_nan: bool,
     /// Whether changes of weights that rounding loses are counted; see [`Plan::count_updates`].
     pub count_updates: bool,
+    /// Weights whose learning rate and weight decay differ; of several that a weight belongs to, the first counts.
+    pub groups: Vec<Group>,
+    /// The largest Euclidean norm that all gradients together may have: longer ones are shortened to it, after the loss
+    /// scale is taken out. The sum of squares is f32. A step whose norm is not finite is skipped.
+    pub clip_norm: Option<f32>,
+    /// Weights that follow the trained ones as their moving average.
+    pub average: Option<Average>,
     /// Whether elementwise nodes are fused.
     pub fusion: bool,
 }
 
+/// An exponential moving average of the weights, in f32: `a ← d·a + (1 − d)·w` after each update, where `d` is `decay` or
+/// `(1 + t) / (10 + t)` if that is less, so that the first steps are soon forgotten.
+#[derive(Debug, Clone)]
+pub struct Average {
+    /// What follows: [`Weights::follower`] of the weights that are trained.
+    pub weights: Weights,
+    /// How slowly: 0.999 remembers about a thousand steps.
+    pub decay: f32,
+}
+
 impl Default for Options {
     fn default() -> Self {
-        Options { seed: 0, stop_on_nan: true, count_updates: false, fusion: true }
+        Options {
+            seed: 0,
+            stop_on_nan: true,
+            count_updates: false,
+            groups: vec![],
+            clip_norm: None,
+            average: None,
+            fusion: true,
+        }
     }
 }
 
@@ -52,6 +76,10 @@ pub struct Progress {
     pub halted: Option<u32>,
     /// The factor on the loss at the next step.
     pub loss_scale: f32,
+    /// The learning rate of the last step.
+    pub learning_rate: f32,
+    /// The norm of all gradients in the last step, before they were clipped; 0 without [`Options::clip_norm`].
+    pub gradient_norm: f32,
     /// Changes of a weight that were not zero in the weight's type and yet left it as it was. See [`Options`].
     pub lost_updates: u64,
     /// Changes of a weight that were not zero in the weight's type.
@@ -77,7 +105,10 @@ struct Clock {
     interval: u32,
     clean: u32,
     counting: u32,
-    spare: u32,
+    scheduled: u32,
+    clip: f32,
+    norm: f32,
+    spare: [u32; 2],
 }
 const _: () = assert!(size_of::<Clock>() == 4 * CLOCK_WORDS);
 
@@ -183,9 +214,13 @@ impl Plan {
         optimizer: &dyn Update,
         options: Options,
     ) -> Result<Self> {
-        let lowered = lower_training(loss, optimizer, gpu.caps(), options)?;
-        let plan = Self::new(gpu, weights, loss.graph, lowered).await?;
-        plan.start(optimizer, options);
+        let lowered = lower_training(loss, optimizer, gpu.caps(), &options)?;
+        let follower = options.average.as_ref().map(|a| &a.weights);
+        if let Some(follower) = follower {
+            follower.follow(weights, loss.graph, gpu)?;
+        }
+        let plan = Self::new(gpu, weights, follower, loss.graph, lowered).await?;
+        plan.start(&options);
         Ok(plan)
     }
 
@@ -204,12 +239,23 @@ impl Plan {
         let wanted = outputs.iter().map(|t| t.value).collect();
         let lowered =
             lower::lower(&Request { graph, caps: gpu.caps(), wanted, training: None, fusion: options.fusion })?;
-        Self::new(gpu, weights, graph, lowered).await
+        Self::new(gpu, weights, None, graph, lowered).await
     }
 
-    async fn new(gpu: &Gpu, weights: &Weights, graph: &Graph, lowered: Lowered) -> Result<Self> {
+    async fn new(
+        gpu: &Gpu,
+        weights: &Weights,
+        follower: Option<&Weights>,
+        graph: &Graph,
+        lowered: Lowered,
+    ) -> Result<Self> {
         weights.belong_to(graph, gpu)?;
-        let executable = Executable::new(gpu, &lowered.program, |source| weights.buffer(source).clone()).await?;
+        let shared = |source| match (source, follower) {
+            (Source::Average(c), Some(f)) => f.buffer(Source::Master(c)),
+            (Source::AverageCopy(c), Some(f)) => f.buffer(Source::Weights(c)),
+            _ => weights.buffer(source),
+        };
+        let executable = Executable::new(gpu, &lowered.program, |source| shared(source).clone()).await?;
         let precision = graph.precision();
         let scale = gpu::stored(&[precision.loss_scale.initial()], Shape::default(), precision.wide());
         gpu.queue().write_buffer(executable.buffer(lowered.control.scale), 0, &scale);
@@ -224,10 +270,11 @@ impl Plan {
     }
 
     /// Writes the state that a run starts from.
-    fn start(&self, optimizer: &dyn Update, options: Options) {
+    fn start(&self, options: &Options) {
         let mut clock = Clock {
             seed: options.seed,
-            learning_rate: held(optimizer.learning_rate(), self.precision),
+            scheduled: 1,
+            clip: options.clip_norm.unwrap_or(0.0),
             stop: options.stop_on_nan.into(),
             counting: options.count_updates.into(),
             ..Clock::default()
@@ -239,20 +286,23 @@ impl Plan {
         self.core.gpu.queue().write_buffer(buffer, 0, bytemuck::bytes_of(&clock));
     }
 
-    /// Sets the learning rate from the next step on.
+    /// Sets the learning rate from the next step on, in the place of the optimizer's schedule.
     pub fn set_learning_rate(&mut self, learning_rate: f32) {
-        let buffer = self.core.buffer(self.core.lowered.control.clock);
-        let offset = std::mem::offset_of!(Clock, learning_rate) as u64;
         let learning_rate = held(learning_rate, self.precision);
-        self.core.gpu.queue().write_buffer(buffer, offset, &learning_rate.to_le_bytes());
+        self.set(std::mem::offset_of!(Clock, learning_rate), &learning_rate.to_le_bytes());
+        self.set(std::mem::offset_of!(Clock, scheduled), &0u32.to_le_bytes());
+    }
+
+    /// Sets a word of the clock.
+    fn set(&self, offset: usize, value: &[u8; 4]) {
+        let buffer = self.core.buffer(self.core.lowered.control.clock);
+        self.core.gpu.queue().write_buffer(buffer, offset as u64, value);
     }
 
     /// Stops counting lost updates, or goes on with it, from the next step on: a step that counts takes longer. The plan
     /// must have been made with [`Options::count_updates`].
     pub fn count_updates(&mut self, on: bool) {
-        let buffer = self.core.buffer(self.core.lowered.control.clock);
-        let offset = std::mem::offset_of!(Clock, counting) as u64;
-        self.core.gpu.queue().write_buffer(buffer, offset, &u32::from(on).to_le_bytes());
+        self.set(std::mem::offset_of!(Clock, counting), &u32::from(on).to_le_bytes());
     }
 
     /// Fills an input or labels: values in row-major order, without padding.
@@ -355,6 +405,8 @@ impl Plan {
                 skipped: clock.skipped,
                 halted: clock.halted.checked_sub(1),
                 loss_scale: gpu::loaded(scale, Shape::default(), dtype)[0],
+                learning_rate: clock.learning_rate,
+                gradient_norm: clock.norm,
                 lost_updates: word(1) | word(2) << 32,
                 all_updates: word(3) | word(4) << 32,
             })

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use crate::{
     Adam, AdamW, Error, Graph, Result, RmsProp, Sgd, Shape, Tensor,
     nn::{self, Gpt},
-    op::Update,
+    optim::Update,
 };
 
 /// What makes logits of a batch of images.
