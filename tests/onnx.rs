@@ -229,7 +229,7 @@ fn given(view: &TensorView) -> Given {
     Given { shape: view.shape().to_vec(), values: view.data().chunks_exact(4).map(value).collect(), whole }
 }
 
-fn texts<'a>(list: &'a Value) -> Vec<&'a str> {
+fn texts(list: &Value) -> Vec<&str> {
     list.as_array().expect("a list").iter().map(|t| t.as_str().expect("a text")).collect()
 }
 
@@ -277,7 +277,8 @@ fn close(found: &[f32], expected: &[f32], half: bool, relative: f32) -> Result<(
     let size = expected.iter().filter(|v| v.is_finite()).fold(1f32, |m, v| m.max(v.abs()));
     for (i, (&f, &e)) in found.iter().zip(expected).enumerate() {
         let allowed = if half { size / 512.0 } else { 1e-6 + relative * e.abs() };
-        if f != e && !((f - e).abs() <= allowed) && !(f.is_nan() && e.is_nan()) {
+        let agree = f == e || (f - e).abs() <= allowed || (f.is_nan() && e.is_nan());
+        if !agree {
             return Err(format!("at {i}: {f} instead of {e}, of size {size}"));
         }
     }

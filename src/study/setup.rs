@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    Adam, AdamW, Error, Graph, Result, RmsProp, Sgd, Shape, Tensor,
+    Adam, AdamW, Dtype, Error, Graph, Result, RmsProp, Sgd, Shape, Tensor,
     nn::{self, Gpt},
     optim::Update,
 };
@@ -63,6 +63,13 @@ pub struct Network<'g> {
     pub logits: Tensor<'g>,
     /// The mean cross-entropy of the samples that are there.
     pub loss: Tensor<'g>,
+}
+
+impl Network<'_> {
+    /// Whether it is a language model: its samples are tokens, and it foretells the next at each place.
+    pub fn reads_tokens(&self) -> bool {
+        self.x.dtype() == Dtype::U32
+    }
 }
 
 impl Model {
