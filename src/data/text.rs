@@ -19,6 +19,10 @@ pub enum Unit {
 const TEST_SHARE: usize = 10;
 /// No more tokens than these are for testing, as each of them has a result for each kind.
 const TEST_TOKENS: usize = 1 << 16;
+/// At how many places of a window a token is seen: one alone would be learned by heart.
+const PLACES: usize = 8;
+/// Windows for training overlap less if they would hold more tokens than these.
+const TRAIN_TOKENS: usize = 1 << 24;
 
 /// A text and the kinds of tokens that it is made of.
 ///
@@ -111,18 +115,19 @@ impl Text {
         }
     }
 
-    /// Windows of `length` tokens side by side, each with the token behind it for its label. The last tenth of the text, or
-    /// its last 65,536 tokens if that is less, is for testing. [`next_tokens`] makes of a sample what a language model
-    /// is trained to say.
+    /// Windows of `length` tokens, each with the token behind it for its label. The last tenth of the text, or its last
+    /// 65,536 tokens if that is less, is for testing, in windows side by side. Those for training overlap: each token is
+    /// seen at eight places, or at fewer in a text of more than two million. [`next_tokens`] makes of a sample what a
+    /// language model is trained to say.
     ///
     /// ```
     /// use halfgrad::data::text::{Text, Unit, next_tokens};
     /// let text = Text::new(&"abc".repeat(20), Unit::Character)?;
     /// let split = text.split("abc", 5)?;
     /// let (window, label) = split.train.get(1).unwrap();
-    /// assert_eq!((window, label), (&[2.0, 0.0, 1.0, 2.0, 0.0][..], 1)); // cabca, then b
-    /// assert_eq!(next_tokens(window, &[label]), [0, 1, 2, 0, 1]);
-    /// assert_eq!((split.train.len(), split.test.len()), (10, 1));
+    /// assert_eq!((window, label), (&[1.0, 2.0, 0.0, 1.0, 2.0][..], 0)); // bcabc, then a
+    /// assert_eq!(next_tokens(window, &[label]), [2, 0, 1, 2, 0]);
+    /// assert_eq!((split.train.len(), split.test.len()), (49, 1));
     /// # Ok::<(), halfgrad::Error>(())
     /// ```
     ///
@@ -138,17 +143,18 @@ impl Text {
             )));
         }
         let (train, test) = self.tokens.split_at(n - tested);
-        let windows = |tokens| windows(tokens, length, self.kinds());
-        Ok(Split { name: name.into(), train: windows(train)?, test: windows(test)?, mean: 0.0, std: 1.0 })
+        let step = length.div_ceil((TRAIN_TOKENS / n).clamp(1, PLACES));
+        let (train, test) = (self.windows(train, length, step)?, self.windows(test, length, length)?);
+        Ok(Split { name: name.into(), train, test, mean: 0.0, std: 1.0 })
     }
-}
 
-/// Tokens are kept as values, which hold whole numbers up to 2²⁴; there are fewer characters.
-fn windows(tokens: &[u32], length: usize, kinds: usize) -> Result<Dataset> {
-    let count = (tokens.len() - 1) / length;
-    let values = tokens[..count * length].iter().map(|&t| t as f32).collect();
-    let labels = (1..=count).map(|i| tokens[i * length]).collect();
-    Dataset::new(values, labels, Shape::from([length]), kinds)
+    /// Tokens are kept as values, which hold whole numbers up to 2²⁴; there are fewer characters.
+    fn windows(&self, tokens: &[u32], length: usize, step: usize) -> Result<Dataset> {
+        let windows = || tokens.windows(length + 1).step_by(step);
+        let values = windows().flat_map(|w| w[..length].iter().map(|&t| t as f32)).collect();
+        let labels = windows().map(|w| w[length]).collect();
+        Dataset::new(values, labels, Shape::from([length]), self.kinds())
+    }
 }
 
 /// For each place of windows the token behind it: the window's own next one, and the label at its end. A window whose
@@ -197,15 +203,17 @@ mod tests {
     }
 
     #[test]
-    fn every_token_but_the_last_is_read_once_and_none_is_in_both_parts() {
+    fn windows_overlap_in_training_and_stand_side_by_side_in_testing() {
         let numbers: Vec<char> = (0..1000).map(|i| char::from_u32(0x4e00 + i).unwrap()).collect();
         let text = Text::new(&numbers.iter().collect::<String>(), Unit::Character).unwrap();
         let split = text.split("numbers", 9).unwrap();
-        for (part, first, count) in [(&split.train, 0, 99), (&split.test, 900, 11)] {
+        // The last windows end one token before the end of their part, which is what follows them.
+        for (part, first, step, count) in [(&split.train, 0, 2, 446), (&split.test, 900, 9, 11)] {
             assert_eq!((part.len(), part.classes()), (count, 1000));
             let next = next_tokens(part.images(), part.labels());
             for (i, (&token, &next)) in part.images().iter().zip(&next).enumerate() {
-                assert_eq!((token as usize, next as usize), (first + i, first + i + 1));
+                let expected = first + i / 9 * step + i % 9;
+                assert_eq!((token as usize, next as usize), (expected, expected + 1));
             }
         }
         assert_eq!(next_tokens(&[1.0, 2.0, 0.0, 0.0], &[3, IGNORE]), [2, 3, IGNORE, IGNORE]);
