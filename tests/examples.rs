@@ -39,6 +39,16 @@ fn a_convolutional_network() {
 }
 
 #[test]
+fn a_residual_network() {
+    says("04_resnet", &["2"], " test images");
+}
+
+#[test]
+fn a_language_model() {
+    says("06_char_gpt", &["3"], "step    3: loss");
+}
+
+#[test]
 fn embedding() {
     says("07_embed", &[], "says the shader");
 }
