@@ -5,8 +5,8 @@
 // What is kept of the second moment: 0 √v; 1 v, as in the textbook; 2 v, with ε as a floor under it.
 const FORM: u32 = 0u;
 
-@group(0) @binding(4) var<storage, read_write> first: array<wide4>;  // [groups]: m
-@group(0) @binding(5) var<storage, read_write> second: array<wide4>; // [groups]: √v or v
+@group(0) @binding(3) var<storage, read_write> first: array<wide4>;  // [groups]: m
+@group(0) @binding(4) var<storage, read_write> second: array<wide4>; // [groups]: √v or v
 
 struct Params {
     groups: u32,

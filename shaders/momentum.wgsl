@@ -1,7 +1,7 @@
 // Gradient descent with momentum: m ← μm + g + λw; w ← w − ηm, or w ← w − η (g + λw + μm) in Nesterov's form.
 #import update
 
-@group(0) @binding(4) var<storage, read_write> moment: array<wide4>; // [groups]
+@group(0) @binding(3) var<storage, read_write> moment: array<wide4>; // [groups]
 
 struct Params {
     groups: u32,

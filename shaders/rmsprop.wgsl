@@ -1,7 +1,7 @@
 // RMSProp: v ← αv + (1 − α)g², w ← w − η g / (√v + ε). The moment is stored as its square root.
 #import update
 
-@group(0) @binding(4) var<storage, read_write> second_root: array<wide4>; // [groups]: √v
+@group(0) @binding(3) var<storage, read_write> second_root: array<wide4>; // [groups]: √v
 
 struct Params {
     groups: u32,

@@ -159,6 +159,8 @@ pub struct Dispatch {
     pub grid: [u32; 3],
     /// Floating-point operations, a multiply-add counted as two.
     pub flops: u64,
+    /// Whether it only looks at what others made, in the steps that are observed.
+    pub observes: bool,
 }
 
 impl Dispatch {
@@ -172,6 +174,7 @@ impl Dispatch {
             chain: vec![],
             grid: [1; 3],
             flops: 0,
+            observes: false,
         }
     }
 

@@ -51,16 +51,38 @@ fn what_is_compensated_or_stochastic_is_not_counted_as_lost() {
         let w = graph.weight("w", [8], Init::Constant(0.1));
         let x = graph.input("x", [8]);
         let weights = Weights::init(&gpu, &graph, 0).unwrap();
-        let options = Options { count_updates: true, ..Options::default() };
+        let options = Options { record_changes: true, ..Options::default() };
         let mut plan = Plan::train_with(&gpu, &weights, (w * x).sum_all(), &Sgd::new(1.0), options).unwrap();
         plan.write(x, &[2e-5; 8]).unwrap();
         plan.run();
-        let p = plan.progress().wait().unwrap();
-        assert_eq!((p.lost_updates, p.all_updates), (lost, 8), "{rounding:?}");
+        let changes = plan.changes().wait().unwrap();
+        assert_eq!((changes[0].weight.as_str(), changes[0].lost, changes[0].all), ("w", lost, 8), "{rounding:?}");
     }
 }
 
-/// Accuracy on digits after three epochs, or what went wrong.
+#[test]
+fn the_quality_of_a_descent_is_what_arrives_of_it() {
+    let gpu = Gpu::new().unwrap();
+    for (rounding, expected) in [(Rounding::Nearest, 0.0), (Rounding::Stochastic, 1.0), (Rounding::Compensated, 1.0)] {
+        let graph = Graph::new(Precision { rounding, ..Precision::F16 });
+        // Two weights, so that each has to find its own sums; the second moves in steps that f16 can hold.
+        let (small, large) =
+            (graph.weight("small", [1000], Init::Constant(0.1)), graph.weight("large", [5], Init::Constant(0.0)));
+        let weights = Weights::init(&gpu, &graph, 0).unwrap();
+        let loss = (small * 2e-5).sum_all() + large.sum_all();
+        let options = Options { record_changes: true, ..Options::default() };
+        let mut plan = Plan::train_with(&gpu, &weights, loss, &Sgd::new(1.0), options).unwrap();
+        (0..200).for_each(|_| plan.run());
+        let changes = plan.changes().wait().unwrap();
+        assert!((changes[0].quality - expected).abs() < 0.05, "{rounding:?}: {changes:?}");
+        assert!((changes[1].quality - 1.0).abs() < 1e-6 && changes[1].all == 1000, "{rounding:?}: {changes:?}");
+        plan.record_changes(false);
+        plan.run();
+        assert_eq!(plan.changes().wait().unwrap(), changes);
+    }
+}
+
+/// Accuracy on digits after twelve epochs, or what went wrong.
 fn digits(gpu: &Gpu, precision: Precision, optimizer: &dyn Update, seed: u64) -> Result<f64, Error> {
     let graph = Graph::new(precision);
     let (x, label) = (graph.input("x", [64, 8, 8, 1]), graph.labels("label", [64]));

@@ -8,20 +8,19 @@
 #import half
 #import random
 
-// Whether changes that rounding loses can be counted in flags; the clock says when they are.
-const COUNT: u32 = 0u;
+// Whether what becomes of changes can be recorded; the clock says when it is.
+const RECORD: u32 = 0u;
 // How what is stored in 16 bits is rounded: 1 to nearest, 2 stochastically, 3 with compensation. 0: it is f32.
 const ROUNDING: u32 = 0u;
 // What compensation is stored times, so as not to be subnormal: some devices flush such numbers.
 const LIFT: f32 = 1024.0;
 
 @group(0) @binding(0) var<storage, read> clock: Clock;
-@group(0) @binding(1) var<storage, read_write> flags: array<atomic<u32>>; // [8]: 1, 2 lost; 3, 4 all (low, high)
-@group(0) @binding(2) var<storage, read_write> weights: array<wide4>;     // [groups]
-@group(0) @binding(3) var<storage, read> gradient: array<elem4>;          // [groups], times the loss scale
+@group(0) @binding(1) var<storage, read_write> weights: array<wide4>; // [groups]
+@group(0) @binding(2) var<storage, read> gradient: array<elem4>;      // [groups], times the loss scale
 
-var<workgroup> lost: atomic<u32>;
-var<workgroup> moved: atomic<u32>;
+// Of each invocation's group: ⟨applied, intended⟩, ⟨intended, intended⟩, changes lost, changes in all.
+var<workgroup> records: array<vec4<f32>, 64>;
 
 // A moment as it is stored.
 fn kept(v: vec4<acc>, random: vec4<u32>) -> wide4 {
@@ -47,61 +46,50 @@ fn factors_of(i: u32) -> vec2<f32> {
 
 // By bits: compilers may fold w - c == w to c == 0.
 fn same(a: vec4<f32>, b: vec4<f32>) -> vec4<bool> {
-    if ROUNDING == 1u {
-        return half_bits4(a) == half_bits4(b);
-    }
     return bitcast<vec4<u32>>(a) == bitcast<vec4<u32>>(b);
 }
 
-fn ones(v: vec4<bool>) -> u32 {
-    let n = select(vec4(0u), vec4(1u), v);
-    return n.x + n.y + n.z + n.w;
+fn ones(v: vec4<bool>) -> f32 {
+    return dot(select(vec4<f32>(), vec4<f32>(1.0), v), vec4<f32>(1.0));
 }
 
 // w ← w − change
-fn apply(g: u32, w: vec4<acc>, change: vec4<acc>, random: vec4<u32>) {
-    var exact = vec4<f32>(w) - vec4<f32>(change);
+fn apply(g: u32, lane: u32, w: vec4<acc>, change: vec4<acc>, random: vec4<u32>) {
+    let before = vec4<f32>(w);
+    var exact = before - vec4<f32>(change);
     //: add missing
     //: end
     var rounded = exact;
     if ROUNDING == 2u {
         rounded = round_stochastic4(exact, random);
-    } else if ROUNDING == 3u {
+    } else if ROUNDING == 3u || (ROUNDING == 1u && RECORD == 1u) {
         rounded = half4(exact);
     }
     let stored = pack4_wide(vec4<acc>(rounded));
     weights[g] = stored;
     //: copy
     //: end
-    if COUNT == 1u && clock.counting != 0u {
-        let real = (bitcast<vec4<u32>>(vec4<f32>(change)) & vec4(0x7fffffffu)) != vec4(0u);
-        atomicAdd(&moved, ones(real));
+    if RECORD == 1u && clock.recording != 0u {
+        let intended = -vec4<f32>(change);
+        let real = !same(abs(intended), vec4<f32>());
         // What is rounded stochastically or compensated arrives later, unless f32 has lost it already.
-        atomicAdd(&lost, ones(real & same(exact, vec4<f32>(w))));
+        let arrives = select(exact, rounded, ROUNDING == 1u);
+        let lost = real & same(arrives, before);
+        records[lane] =
+            vec4<f32>(dot(rounded - before, intended), dot(intended, intended), ones(lost), ones(real));
     }
 }
 
-// A counter of two words: integers, so the order of the additions does not matter.
-fn add(at: u32, n: u32) {
-    let before = atomicAdd(&flags[at], n);
-    if before + n < before {
-        atomicAdd(&flags[at + 1u], 1u);
-    }
-}
-
-fn count(lane: u32) {
-    if COUNT == 1u && clock.counting != 0u {
-        workgroupBarrier();
-        if lane == 0u {
-            add(1u, atomicLoad(&lost));
-            add(3u, atomicLoad(&moved));
-        }
-    }
+// Adds the sums over each 32 groups, which belong to one weight, to those of earlier steps: always in the same order.
+fn record(first: u32, lane: u32) {
+    //: record
+    //: end
 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let i = linear_id(workgroup) * 64u + lane;
+    let first = linear_id(workgroup) * 64u;
+    let i = first + lane;
     if i < p.groups && clock.apply != 0u {
         let w = unpack4_wide(weights[i]);
         let g = unpack4(gradient[i]) * acc(clock.unscale);
@@ -111,7 +99,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             random = random4(clock.seed, p.stream, clock.step, i);
         }
         let step = direction(i, w, g, acc(p.weight_decay * factors.y), random);
-        apply(i, w, acc(clock.learning_rate * factors.x) * step, random);
+        apply(i, lane, w, acc(clock.learning_rate * factors.x) * step, random);
     }
-    count(lane);
+    if RECORD == 1u {
+        record(first, lane);
+    }
 }

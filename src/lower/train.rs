@@ -1,8 +1,8 @@
 //! The end of a training step: find overflow, settle the step, change all weights.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
-use super::{Control, FLAG_WORDS, LOSSES, Places, Request, Training, clock};
+use super::{Control, FLAG_WORDS, LOSSES, Places, Record, Request, Training, clock};
 use crate::{
     Dtype, LossScale, Precision, Result, Shape,
     arena::{self, Arena, flat},
@@ -37,8 +37,16 @@ struct Run {
     weights: (usize, usize),
     gradients: (usize, usize),
     groups: usize,
-    /// Where each weight's groups end, and the factors of its learning rate and weight decay.
-    factors: Vec<(usize, [f32; 2])>,
+    members: Vec<Member>,
+}
+
+/// A weight of a run.
+struct Member {
+    name: String,
+    /// The run's groups that are its own.
+    groups: Range<usize>,
+    /// Factors of its learning rate and weight decay.
+    factors: [f32; 2],
 }
 
 /// Makes the arenas of gradients, masters and moments, and gives each gradient its place.
@@ -58,13 +66,13 @@ pub fn arenas(request: &Request, program: &mut Program, places: &mut Places) -> 
     let factors = factors(training.groups, &named)?;
     for ((&w, &at), factors) in trained.iter().zip(&gradients.places).zip(factors) {
         let (from, groups) = (place_of[&w], shape(&w).groups().next_multiple_of(arena::ALIGN));
-        match made.runs.last_mut() {
-            Some(r) if after(r.weights, r.groups) == from && after(r.gradients, r.groups) == at => {
-                r.groups += groups;
-                r.factors.push((r.groups, factors));
-            }
-            _ => made.runs.push(Run { weights: from, gradients: at, groups, factors: vec![(groups, factors)] }),
+        match made.runs.last() {
+            Some(r) if after(r.weights, r.groups) == from && after(r.gradients, r.groups) == at => {}
+            _ => made.runs.push(Run { weights: from, gradients: at, groups: 0, members: vec![] }),
         }
+        let run = made.runs.last_mut().expect("pushed if it was not there");
+        run.members.push(Member { name: name(&w), groups: run.groups..run.groups + groups, factors });
+        run.groups += groups;
     }
 
     let chunks = 0..weights.chunks.len();
@@ -123,8 +131,9 @@ pub fn lower(
     places: &Places,
     control: Control,
     program: &mut Program,
-) {
+) -> Vec<Record> {
     let precision = request.graph.precision();
+    let mut records = vec![];
     look_at_gradients(precision, arenas, control, program);
     settle(request, training, arenas, places, control, program);
     for (n, run) in arenas.runs.iter().enumerate() {
@@ -141,6 +150,7 @@ pub fn lower(
             false => Some(part(&arenas.missing, run.gradients, precision.state())),
         };
         let factors = (!training.groups.is_empty()).then(|| run.table(program, n));
+        let record = training.record_changes.then(|| run.records(program, n, &mut records));
         let io = UpdateIo {
             caps: request.caps,
             precision,
@@ -149,9 +159,8 @@ pub fn lower(
             gradient: part(&arenas.gradients, run.gradients, precision.storage),
             moments: arenas.moments.iter().map(|m| part(m, run.gradients, precision.state())).collect(),
             factors,
+            record,
             clock: clock(control),
-            flags: words(control.flags, FLAG_WORDS, Dtype::U32),
-            count: training.count_updates,
             stream: STREAM + n,
         };
         training.optimizer.lower(&io, program);
@@ -170,6 +179,7 @@ pub fn lower(
         }
     }
     program.warnings.extend(training.optimizer.warnings(precision));
+    records
 }
 
 /// Random numbers of updates are of streams from here on; dropout counts its own from 0.
@@ -178,8 +188,19 @@ const STREAM: usize = 1 << 30;
 impl Run {
     /// The factors of each [`arena::ALIGN`] groups.
     fn table(&self, program: &mut Program, n: usize) -> Operand {
-        let of = |group: usize| self.factors.iter().find(|(end, _)| group < *end).map_or([1.0; 2], |(_, f)| *f);
-        program.table(format!("factors{n}"), (0..self.groups).step_by(arena::ALIGN).flat_map(of))
+        let blocks = |m: &Member| [m.factors].repeat(m.groups.len() / arena::ALIGN);
+        program.table(format!("factors{n}"), self.members.iter().flat_map(blocks).flatten())
+    }
+
+    /// Room for four sums of each [`arena::ALIGN`] groups, and which of them are a weight's.
+    fn records(&self, program: &mut Program, n: usize, records: &mut Vec<Record>) -> Operand {
+        let (blocks, at) = (self.groups / arena::ALIGN, format!("changes{n}"));
+        let sums = words(program.buffer(at, Role::Control, Source::Plan, 16 * blocks as u64), 4 * blocks, Dtype::F32);
+        records.extend(self.members.iter().map(|m| {
+            let blocks = m.groups.start / arena::ALIGN..m.groups.end / arena::ALIGN;
+            Record { weight: m.name.clone(), sums: flat(sums.buffer, blocks, Dtype::F32) }
+        }));
+        sums
     }
 }
 

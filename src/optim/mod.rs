@@ -62,10 +62,8 @@ pub struct UpdateIo<'a> {
     pub factors: Option<Operand>,
     /// `struct Clock` of `lib/clock.wgsl`.
     pub clock: Operand,
-    /// Counters of `lib/update.wgsl`.
-    pub flags: Operand,
-    /// Whether changes that rounding loses are counted.
-    pub count: bool,
+    /// For every [`crate::arena::ALIGN`] groups four sums of what became of changes, if that is recorded.
+    pub record: Option<Operand>,
     /// Tells the random numbers of this run of weights from those of others.
     pub stream: usize,
 }
@@ -75,14 +73,13 @@ fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch
     let precision = io.precision;
     let mut shader = Shader::new(name, source, precision.storage, precision)
         .wide(precision.state())
-        .constant("COUNT", io.count.into())
+        .constant("RECORD", io.record.is_some().into())
         .constant("ROUNDING", precision.rounding_of_state().map_or(0, |r| 1 + r as u32));
     // Masters are computed in their own type, also where the rest of the network is strict.
     shader.acc = if precision.master { Dtype::F32 } else { shader.acc };
     let groups = io.weights.shape.groups();
     let mut d = Dispatch::new(format!("{name} update"), shader)
         .read(io.clock)
-        .update(io.flags)
         .update(io.weights)
         .read(io.gradient)
         .workgroups(groups.div_ceil(64))
@@ -102,13 +99,28 @@ fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch
             .splice("copy", "    missing[g] = pack4_wide(vec4<acc>((exact - rounded) * LIFT));\n"),
         None => d,
     };
-    match io.factors {
+    d = match io.factors {
         Some(factors) => d
             .extra(factors, Access::Read, "factors: array<vec2<f32>>")
             .splice("factors", format!("    return factors[i / {}u];\n", arena::ALIGN)),
         None => d,
+    };
+    match io.record {
+        Some(sums) => d.extra(sums, Access::ReadWrite, "sums: array<vec4<f32>>").splice("record", RECORD),
+        None => d,
     }
 }
+
+const RECORD: &str = "    if clock.recording != 0u && clock.apply != 0u {
+        workgroupBarrier();
+        let block = (first + lane) / 32u;
+        if lane % 32u == 0u && first + lane < p.groups {
+            var sum = vec4<f32>();
+            for (var i = lane; i < min(lane + 32u, p.groups - first); i++) { sum += records[i]; }
+            sums[block] += sum;
+        }
+    }
+";
 
 /// A number as the optimizer's state can hold it.
 pub(crate) fn held(value: f32, precision: Precision) -> f32 {

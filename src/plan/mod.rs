@@ -1,7 +1,9 @@
 //! `Plan`: a program on a device, ready to be run again and again.
 
+mod changes;
 mod evaluate;
 mod inspect;
+mod observe;
 mod training;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -11,11 +13,14 @@ use crate::{
     dispatch::{Operand, Program, Source},
     gpu::{self, Executable, Reading},
     graph::{Graph, Value},
-    lower::{self, CLOCK_WORDS, FLAG_WORDS, LOSSES, Lowered, Request},
+    lower::{self, CLOCK_WORDS, LOSSES, Lowered, Request},
     optim::{Group, Update, held},
 };
 
+pub use crate::lower::Part;
+pub use changes::Changes;
 pub use evaluate::Evaluation;
+pub use observe::Observation;
 pub use training::lower_training;
 
 /// How a plan is made and run.
@@ -26,8 +31,8 @@ pub struct Options {
     /// Whether a loss that is not finite halts training: the weights stay as they were before that step.
     /// If not, the step is skipped.
     pub stop_on_nan: bool,
-    /// Whether changes of weights that rounding loses are counted; see [`Plan::count_updates`].
-    pub count_updates: bool,
+    /// Whether what becomes of the changes of weights can be recorded; see [`Plan::changes`].
+    pub record_changes: bool,
     /// Weights whose learning rate and weight decay differ; of several that a weight belongs to, the first counts.
     pub groups: Vec<Group>,
     /// The largest Euclidean norm that all gradients together may have: longer ones are shortened to it, after the loss
@@ -35,6 +40,8 @@ pub struct Options {
     pub clip_norm: Option<f32>,
     /// Weights that follow the trained ones as their moving average.
     pub average: Option<Average>,
+    /// Whether steps can be observed; see [`Plan::observe`].
+    pub observe: bool,
     /// Whether elementwise nodes are fused.
     pub fusion: bool,
 }
@@ -54,10 +61,11 @@ impl Default for Options {
         Options {
             seed: 0,
             stop_on_nan: true,
-            count_updates: false,
+            record_changes: false,
             groups: vec![],
             clip_norm: None,
             average: None,
+            observe: false,
             fusion: true,
         }
     }
@@ -80,10 +88,6 @@ pub struct Progress {
     pub learning_rate: f32,
     /// The norm of all gradients in the last step, before they were clipped; 0 without [`Options::clip_norm`].
     pub gradient_norm: f32,
-    /// Changes of a weight that were not zero in the weight's type and yet left it as it was. See [`Options`].
-    pub lost_updates: u64,
-    /// Changes of a weight that were not zero in the weight's type.
-    pub all_updates: u64,
 }
 
 /// `struct Clock` of `shaders/lib/clock.wgsl`; a test compares the two.
@@ -104,7 +108,7 @@ struct Clock {
     backoff: f32,
     interval: u32,
     clean: u32,
-    counting: u32,
+    recording: u32,
     scheduled: u32,
     clip: f32,
     norm: f32,
@@ -237,8 +241,14 @@ impl Plan {
             return Err(Error::Port("the outputs belong to different graphs".into()));
         }
         let wanted = outputs.iter().map(|t| t.value).collect();
-        let lowered =
-            lower::lower(&Request { graph, caps: gpu.caps(), wanted, training: None, fusion: options.fusion })?;
+        let lowered = lower::lower(&Request {
+            graph,
+            caps: gpu.caps(),
+            wanted,
+            training: None,
+            observe: options.observe,
+            fusion: options.fusion,
+        })?;
         Self::new(gpu, weights, None, graph, lowered).await
     }
 
@@ -276,7 +286,7 @@ impl Plan {
             scheduled: 1,
             clip: options.clip_norm.unwrap_or(0.0),
             stop: options.stop_on_nan.into(),
-            counting: options.count_updates.into(),
+            recording: options.record_changes.into(),
             ..Clock::default()
         };
         if let LossScale::Dynamic { growth, backoff, interval, .. } = self.precision.loss_scale {
@@ -297,12 +307,6 @@ impl Plan {
     fn set(&self, offset: usize, value: &[u8; 4]) {
         let buffer = self.core.buffer(self.core.lowered.control.clock);
         self.core.gpu.queue().write_buffer(buffer, offset as u64, value);
-    }
-
-    /// Stops counting lost updates, or goes on with it, from the next step on: a step that counts takes longer. The plan
-    /// must have been made with [`Options::count_updates`].
-    pub fn count_updates(&mut self, on: bool) {
-        self.set(std::mem::offset_of!(Clock, counting), &u32::from(on).to_le_bytes());
     }
 
     /// Fills an input or labels: values in row-major order, without padding.
@@ -336,7 +340,11 @@ impl Plan {
 
     /// Records one step into an encoder that the app submits.
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder) {
-        self.core.executable.encode(encoder, 0..self.program().dispatches.len());
+        self.encode_step(encoder, false);
+    }
+
+    fn encode_step(&mut self, encoder: &mut wgpu::CommandEncoder, observe: bool) {
+        self.core.executable.encode(encoder, 0..self.program().dispatches.len(), observe);
         self.steps += 1;
     }
 
@@ -385,20 +393,17 @@ impl Plan {
         })
     }
 
-    /// Counts of steps, skipped steps and lost updates.
+    /// Counts of steps and skipped steps, the loss scale, the learning rate.
     pub fn progress(&self) -> Reading<Progress> {
         let control = self.core.lowered.control;
         let part = |index, words: usize| (self.core.buffer(index), 0, 4 * words as u64);
         let scale = self.core.buffer(control.scale);
         let scale_bytes = self.program().buffers[control.scale].bytes;
         let dtype = self.precision.wide();
-        let ranges = [part(control.clock, CLOCK_WORDS), part(control.flags, FLAG_WORDS), (scale, 0, scale_bytes)];
+        let ranges = [part(control.clock, CLOCK_WORDS), (scale, 0, scale_bytes)];
         Reading::new(&self.core.gpu, &ranges, move |b| {
-            let (clock, rest) = b.split_at(4 * CLOCK_WORDS);
-            let (flags, scale) = rest.split_at(4 * FLAG_WORDS);
+            let (clock, scale) = b.split_at(4 * CLOCK_WORDS);
             let clock: Clock = bytemuck::pod_read_unaligned(clock);
-            let word =
-                |i: usize| u64::from(u32::from_le_bytes(flags[4 * i..4 * i + 4].try_into().expect("four bytes")));
             Ok(Progress {
                 steps: clock.step,
                 updates: clock.updates,
@@ -407,8 +412,6 @@ impl Plan {
                 loss_scale: gpu::loaded(scale, Shape::default(), dtype)[0],
                 learning_rate: clock.learning_rate,
                 gradient_norm: clock.norm,
-                lost_updates: word(1) | word(2) << 32,
-                all_updates: word(3) | word(4) << 32,
             })
         })
     }

@@ -35,13 +35,20 @@ pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options
         loss: wide.value,
         optimizer,
         gradients,
-        count_updates: options.count_updates,
+        record_changes: options.record_changes,
         groups: &options.groups,
         clip_norm: options.clip_norm.is_some(),
         average: options.average.as_ref().map(|a| a.decay),
     };
     let wanted = vec![loss.value];
-    lower::lower(&Request { graph, caps, wanted, training: Some(training), fusion: options.fusion })
+    lower::lower(&Request {
+        graph,
+        caps,
+        wanted,
+        training: Some(training),
+        observe: options.observe,
+        fusion: options.fusion,
+    })
 }
 
 /// What may be written straight into the arena as this gradient: it, or what it is a view of, if that is computed and
