@@ -5,7 +5,7 @@ mod cli;
 use std::{env, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use halfgrad::{Precision, Shape};
+use halfgrad::{Precision, Shape, data::text::Unit};
 
 use cli::{
     translate::Target,
@@ -46,9 +46,16 @@ struct DevicesArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 struct StudyArgs {
-    /// digits (in the program), fashion-mnist (as Debian's package or $HALFGRAD_DATA has it), or a folder of IDX files.
-    #[arg(long, default_value = "digits", value_name = "digits|fashion-mnist|DIR")]
+    /// digits (in the program), fashion-mnist (as Debian's package or $HALFGRAD_DATA has it), a folder of IDX files, or for
+    /// gpt any text in UTF-8.
+    #[arg(long, default_value = "digits", value_name = "digits|fashion-mnist|DIR|FILE.txt")]
     data: String,
+    /// What gpt reads a text by: characters or bytes.
+    #[arg(long, default_value = "characters", value_name = "U", value_parser = values::unit)]
+    tokens: Unit,
+    /// The length of a sequence of tokens.
+    #[arg(long, default_value_t = 128, value_name = "N", value_parser = values::count)]
+    seq: usize,
     #[command(flatten)]
     network: NetworkArgs,
     /// Which of f32, f16, f16-strict, mixed, or variants as f16+nearest, f16+compensated, f16+scale=1024

@@ -247,6 +247,29 @@ fn a_study_writes_its_weights_and_its_numbers() {
     assert_eq!(left, 3, "nothing but study.json and two files of weights");
 }
 
+#[test]
+fn a_text_is_read_by_gpt_which_reports_its_perplexity() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fox.txt");
+    fs::write(&path, "the quick brown fox jumps over the lazy dog. ".repeat(8)).unwrap();
+    let out = folder.path().join("out");
+    let line = format!("study --data {} --seq 9 --steps 3 --batch 4 --seeds 1 --precision f32,f16", path.display());
+    let output = run(&format!("{line} --model gpt --out {}", out.display()));
+    let (table, notes) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success() && notes.contains("perplexity"), "{notes}");
+    assert!(table.contains("gpt on [9], 28 kinds of tokens") && !table.contains("accuracy"), "{table}");
+    let study: Value = serde_json::from_slice(&fs::read(out.join("study.json")).unwrap()).unwrap();
+    let run = &study["runs"][0];
+    let (loss, perplexity) = (run["test_loss"].as_f64().unwrap(), run["test_perplexity"].as_f64().unwrap());
+    assert!((perplexity / loss.exp() - 1.0).abs() < 1e-9 && perplexity < 40.0, "{loss} {perplexity}");
+
+    refuses(&line, "which --model gpt reads, and not mlp");
+    refuses(&format!("{line} --model gpt --tokens words"), "neither characters nor bytes");
+    refuses(&format!("{line} --model gpt --seq 300"), "too short for windows of 300");
+    fs::write(&path, b"caf\xe9").unwrap();
+    refuses(&format!("{line} --model gpt"), "is not UTF-8: byte 3, 0xe9,");
+}
+
 /// A `.npy` file of 64-bit integers.
 fn npy(indices: &[i64]) -> Vec<u8> {
     let header = format!("{{'descr': '<i8', 'fortran_order': False, 'shape': ({},), }}", indices.len());

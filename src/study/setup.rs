@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use super::Optimizer;
 use crate::{
-    Error, Graph, Result, Shape, Tensor,
+    Dtype, Error, Graph, Result, Shape, Tensor,
     nn::{self, Gpt},
 };
 
@@ -60,6 +60,13 @@ pub struct Network<'g> {
     pub logits: Tensor<'g>,
     /// The mean cross-entropy of the samples that are there.
     pub loss: Tensor<'g>,
+}
+
+impl Network<'_> {
+    /// Whether it is a language model: its samples are tokens, and it foretells the next at each place.
+    pub fn reads_tokens(&self) -> bool {
+        self.x.dtype() == Dtype::U32
+    }
 }
 
 impl Model {

@@ -3,7 +3,7 @@ use std::{ops::Range, time::Instant};
 use super::{DeviceBytes, Network, Outcome, Setup, median};
 use crate::{
     Error, Gpu, Graph, Plan, Precision, Result, Weights,
-    data::{Batch, Batches, Dataset, Split},
+    data::{Batch, Batches, Dataset, Split, text::next_tokens},
     plan::{Evaluation, Options},
 };
 
@@ -62,10 +62,15 @@ pub fn train(
     let tested = run.plan.averaged().unwrap_or(&weights).clone();
     let mut infer = Plan::infer(gpu, &tested, [network.logits])?;
     let logits = infer.predict(network.x, network.logits, &data.test)?;
+    let evaluation = match network.reads_tokens() {
+        true => Evaluation::of(&logits, &next_tokens(data.test.images(), data.test.labels())),
+        false => Evaluation::of(&logits, data.test.labels()),
+    };
     Ok(Outcome {
         precision,
         seed,
-        evaluation: Evaluation::of(&logits, data.test.labels()),
+        evaluation,
+        perplexity: network.reads_tokens().then(|| evaluation.loss.exp()),
         logits,
         train_loss: run.epochs,
         step_loss: run.losses,
@@ -140,6 +145,11 @@ impl Run<'_, '_> {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<()> {
+        if self.network.reads_tokens() {
+            let tokens: Vec<u32> = batch.images.iter().map(|&t| t as u32).collect();
+            self.plan.write(self.network.x, &tokens)?;
+            return self.plan.write(self.network.label, &next_tokens(&batch.images, &batch.labels));
+        }
         self.plan.write(self.network.x, &batch.images)?;
         self.plan.write(self.network.label, &batch.labels)
     }
