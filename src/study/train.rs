@@ -52,13 +52,15 @@ pub fn train(
         Some(path) => Weights::load(gpu, &graph, path)?,
         None => Weights::init(gpu, &graph, seed)?,
     };
-    let options = Options { count_updates: true, seed: seed as u32, ..Options::default() };
-    let plan = Plan::train_with(gpu, &weights, network.loss, &*setup.optimizer.update(), options)?;
+    let options = Options { record_changes: true, seed: seed as u32, ..Options::default() };
+    let options = setup.optimizer.options(&weights, options)?;
+    let tested = options.average.as_ref().map_or(&weights, |average| &average.weights).clone();
+    let plan = Plan::train_with(gpu, &weights, network.loss, &*setup.optimizer.update(setup.steps), options)?;
     let order = Order::new(&data.train, setup, seed)?;
     let mut run = Run { plan, network, weights: &weights, order, windows: vec![], losses: vec![], epochs: vec![] };
     let failure = run.train(setup, watch)?;
 
-    let mut infer = Plan::infer(gpu, &weights, [network.logits])?;
+    let mut infer = Plan::infer(gpu, &tested, [network.logits])?;
     let logits = infer.predict(network.x, network.logits, &data.test)?;
     Ok(Outcome {
         precision,
@@ -70,9 +72,10 @@ pub fn train(
         step_seconds: median(&warm(&run.windows)),
         bytes: DeviceBytes::of(run.plan.program()),
         progress: run.plan.progress().wait()?,
+        changes: run.plan.changes().wait()?,
         failure,
         warnings: run.plan.warnings().to_vec(),
-        weights,
+        weights: tested,
     })
 }
 
@@ -123,7 +126,7 @@ impl Run<'_, '_> {
 
     /// Runs the steps of one window and waits for the device: how many samples each step had.
     fn steps(&mut self, window: Range<usize>, batches: &mut crate::data::Epoch) -> Result<Vec<usize>> {
-        self.plan.count_updates(self.windows.len().is_multiple_of(COUNTED));
+        self.plan.record_changes(self.windows.len().is_multiple_of(COUNTED));
         let (start, mut counts, mut batch) = (Instant::now(), vec![], Batch::default());
         for _ in window {
             batches.fill(&mut batch);
