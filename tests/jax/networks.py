@@ -48,7 +48,7 @@ def in_jax(network, x, label, dtype, training):
         chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), label[..., None], -1)
         return -chosen.mean(), (logits, net.moved, net.changed)
 
-    gradient = jax.grad(loss, has_aux=True)  # op by op: XLA takes minutes to compile a deep network
+    gradient = jax.jit(jax.grad(loss, has_aux=True))
 
     def run(weights, choices=None):
         weights = {k: jnp.asarray(v, dtype) for k, v in weights.items()}
@@ -80,7 +80,7 @@ def first_weights(name, x, random, training):
         NETWORKS[name](net, x)
         return net.moved
 
-    found = statistics(jnp.asarray(other))
+    found = jax.jit(statistics)(other)
     return weights | {k: np.asarray(v) for k, v in found.items()}
 
 
