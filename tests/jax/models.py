@@ -28,9 +28,9 @@ class Net:
     def normal(self, name, shape, std, mean=0.0):
         return self.weight(name, shape, lambda random: mean + std * random.standard_normal(shape))
 
-    def dense(self, name, x, out, bias=True):
-        y = x @ self.normal(f"{name}.weight", (x.shape[-1], out), np.sqrt(1.5 / x.shape[-1]))
-        return y + self.normal(f"{name}.bias", (out,), 0.1) if bias else y
+    def dense(self, name, x, out, gain=1.25):
+        y = x @ self.normal(f"{name}.weight", (x.shape[-1], out), gain / np.sqrt(x.shape[-1]))
+        return y + self.normal(f"{name}.bias", (out,), 0.1)
 
     def conv(self, name, x, out, size, stride=1, padding="SAME", groups=1, bias=True):
         inner = x.shape[-1] // groups
@@ -240,14 +240,13 @@ def xception(net, x):
 
 def attention(net, name, x, heads, each, causal):
     n, t, d = x.shape
-    q, k, v = (
-        net.dense(f"{name}.{part}", x, heads * each).reshape(n, t, heads, each) for part in ("query", "key", "value")
-    )
+    q, k, v = (net.dense(f"{name}.{part}", x, heads * each).reshape(n, t, heads, each) for part in ("query", "key", "value"))
     scores = jnp.einsum("nqhd,nkhd->nhqk", q, k) / np.sqrt(each).astype(x.dtype)
     if causal:
         scores = jnp.where(np.tril(np.ones((t, t), bool)), scores, -jnp.inf)
     seen = jnp.einsum("nhqk,nkhd->nqhd", jax.nn.softmax(scores), v)
-    return net.dense(f"{name}.out", seen.reshape(n, t, heads * each), d)
+    # Little is added to each place, or they grow alike in a dozen blocks, and queries have no gradient.
+    return net.dense(f"{name}.out", seen.reshape(n, t, heads * each), d, gain=0.4)
 
 
 def gelu(x):
