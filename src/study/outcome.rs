@@ -42,6 +42,8 @@ pub struct Outcome {
     pub logits: Vec<f32>,
     /// The mean loss over the training samples of each epoch, as they were trained on.
     pub train_loss: Vec<f64>,
+    /// The loss of each step.
+    pub step_loss: Vec<f32>,
     /// The median time of a step in seconds, host and device; see [`train`](super::train).
     pub step_seconds: f64,
     /// Bytes on the device.
