@@ -11,12 +11,23 @@
 //! # Ok::<(), halfgrad::Error>(())
 //! ```
 
+mod augment;
 mod batches;
+pub mod cifar;
 mod dataset;
 mod digits;
+#[cfg(feature = "images")]
+pub mod folder;
 pub mod idx;
+#[cfg(not(target_arch = "wasm32"))]
+mod prefetch;
 
+pub use augment::Augment;
 pub use batches::{Batch, Batches, Epoch, IGNORE};
 pub use dataset::{Dataset, Split};
 pub use digits::{digits, digits_order};
+#[cfg(feature = "images")]
+pub use folder::ImageFolder;
 pub use idx::fashion_mnist;
+#[cfg(not(target_arch = "wasm32"))]
+pub use prefetch::Prefetched;

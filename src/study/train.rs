@@ -174,7 +174,7 @@ impl<'a> Order<'a> {
     }
 
     /// The batches of an epoch, of which a given order has as many as a shuffled one.
-    fn epoch(&self, epoch: usize) -> Result<Batches<'a>> {
+    fn epoch(&self, epoch: usize) -> Result<Batches> {
         let batches = self.data.batches(self.batch)?;
         match self.given {
             None => Ok(batches.shuffled(self.seed)),
