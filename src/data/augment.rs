@@ -19,6 +19,11 @@ impl Augment {
         Augment { seed, flip: false, crop: 0, erase: 0 }
     }
 
+    /// The same changes, drawn by another seed.
+    pub fn seeded(self, seed: u64) -> Self {
+        Augment { seed, ..self }
+    }
+
     /// Every other image mirrored, left to right: not for digits and letters.
     pub fn flip(self) -> Self {
         Augment { flip: true, ..self }

@@ -296,7 +296,7 @@ mod tests {
         let mut bytes = Dataset::from_bytes(bytes.to_vec(), labels, Shape::from([2]), 2).unwrap();
         assert_eq!(bytes.moments(), floats.moments());
         let ((mean, std), raw) = (bytes.moments(), bytes.clone());
-        [&mut bytes, &mut floats].map(|data| data.standardize(mean, std));
+        [&mut bytes, &mut floats].into_iter().for_each(|data| data.standardize(mean, std));
         assert_eq!(raw.images()[..2], [0.0, 255.0], "a clone keeps its values");
         assert_eq!((bytes.images(), bytes.get(1)), (floats.images(), floats.get(1)));
         let [a, b] = [&bytes, &floats].map(|data| data.subset(&[2, 0]).unwrap());

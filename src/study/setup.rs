@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use crate::{
     Adam, AdamW, Error, Graph, Result, RmsProp, Sgd, Shape, Tensor,
+    data::Augment,
     nn::{self, Gpt},
     op::Update,
 };
@@ -157,6 +158,8 @@ pub struct Setup {
     pub init: Option<PathBuf>,
     /// The samples in the order in which they are used, over the whole run; else each epoch is shuffled by the seed.
     pub order: Option<Vec<u32>>,
+    /// How training samples are changed, if at all; what is drawn follows from the run's seed, not from the one in here.
+    pub augment: Option<Augment>,
     /// After how many steps, each time, the caller is asked for sure.
     pub pause: Option<usize>,
 }
@@ -164,7 +167,7 @@ pub struct Setup {
 impl Setup {
     /// A study without anything unusual.
     pub fn new(model: Model, optimizer: Optimizer, batch: usize, steps: usize) -> Self {
-        Setup { model, optimizer, batch, steps, init: None, order: None, pause: None }
+        Setup { model, optimizer, batch, steps, init: None, order: None, augment: None, pause: None }
     }
 }
 

@@ -3,7 +3,7 @@ use std::{ops::Range, time::Instant};
 use super::{DeviceBytes, Network, Outcome, Setup, median};
 use crate::{
     Error, Gpu, Graph, Plan, Precision, Result, Weights,
-    data::{Batch, Batches, Dataset, Split},
+    data::{Augment, Batch, Batches, Dataset, Split},
     plan::{Evaluation, Options},
 };
 
@@ -158,6 +158,7 @@ struct Order<'a> {
     steps: usize,
     seed: u64,
     given: Option<&'a [u32]>,
+    augment: Option<Augment>,
 }
 
 impl<'a> Order<'a> {
@@ -170,12 +171,15 @@ impl<'a> Order<'a> {
                 setup.steps
             )));
         }
-        Ok(Order { data, batch, steps, seed, given })
+        Ok(Order { data, batch, steps, seed, given, augment: setup.augment })
     }
 
     /// The batches of an epoch, of which a given order has as many as a shuffled one.
     fn epoch(&self, epoch: usize) -> Result<Batches> {
-        let batches = self.data.batches(self.batch)?;
+        let mut batches = self.data.batches(self.batch)?;
+        if let Some(augment) = self.augment {
+            batches = batches.augmented(augment.seeded(self.seed))?;
+        }
         match self.given {
             None => Ok(batches.shuffled(self.seed)),
             Some(order) => {
