@@ -46,6 +46,7 @@ struct DevicesArgs {
 )]
 #[command(mut_arg("model", |arg| arg.default_value("lenet")))]
 #[command(mut_arg("optimizer", |arg| arg.default_value("adam")))]
+#[command(mut_arg("batch", |arg| arg.default_value("32")))]
 struct TrainArgs {
     #[command(flatten)]
     data: DataArgs,
@@ -55,7 +56,7 @@ struct TrainArgs {
     #[arg(long, default_value = "mixed", value_name = "P")]
     precision: Precision,
     /// How often each training sample is used.
-    #[arg(long, default_value_t = 10, value_name = "N", value_parser = values::count)]
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = values::count)]
     epochs: usize,
     #[command(flatten)]
     optimizer: OptimizerArgs,

@@ -319,7 +319,7 @@ fn a_model_is_trained_on_a_folder_and_says_what_is_on_images() {
     assert!(output.status.success() && notes.starts_with(&format!("skipped: {named}")), "{notes}");
     assert_eq!(notes.lines().count(), 1, "{notes}");
     assert!(
-        said.starts_with("data: 159 training and 40 test samples of [8, 12, 1], 2 classes: above, Ünten 🌍\n"),
+        said.starts_with("data: 160 training and 39 test samples of [8, 12, 1], 2 classes: above, Ünten 🌍\n"),
         "{said}"
     );
     assert!(said.contains("\nepoch 1: loss ") && said.contains("\nepoch 2: loss "), "{said}");

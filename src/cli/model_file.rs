@@ -63,9 +63,9 @@ impl Card {
         }
         let note = |name: &'static str| valid(name, notes.get(name).map(String::as_str));
         let number = |name| valid(name, note(name)?.parse::<f32>().ok().filter(|value| value.is_finite()));
+        let name = note("model")?;
         let hidden = note("hidden")?.split(',').filter(|width| !width.is_empty()).map(|width| width.parse().ok());
         let hidden: Vec<usize> = valid("hidden", hidden.collect())?;
-        let name = note("model")?;
         let model = MODELS.contains(&name).then(|| Model::named(name, &hidden)).flatten();
         let class_names: Option<Vec<String>> = serde_json::from_str(note("classes")?).ok();
         Ok(Card {

@@ -169,10 +169,8 @@ impl Epoch {
 
     /// The same batches in the same order, put together by a thread while the caller works with those before.
     ///
-    /// [`Plan::write`](crate::Plan::write) and [`Plan::run`](crate::Plan::run) only queue, so a device that works by itself
-    /// has its next batch in time anyway, as long as the host makes batches faster than the device takes them. A thread
-    /// is worth it where the host has more to do: where the device is the host's processor, where somebody waits for
-    /// the device at each step, and with augmentation.
+    /// Uploads do not need it: [`Plan::write`](crate::Plan::write) only queues. What it hides is the time that the host takes to
+    /// make a batch, which counts where the loop waits for the device, as for a loss, and with augmentation.
     ///
     /// ```
     /// let digits = halfgrad::data::digits();

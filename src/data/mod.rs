@@ -1,12 +1,17 @@
 //! Labelled images: where they come from, and in which order a network sees them.
 //!
-//! Loaders give a [`Split`], whose pixels are already brought to mean 0 and deviation 1:
+//! Loaders give a [`Split`], whose pixels are already brought to mean 0 and deviation 1: [`digits`], which come with the crate,
+//! [`fashion_mnist`] and other files of [`idx`], [`cifar`], and with the feature `images` folders of images (`ImageFolder`). Pixels stay bytes
+//! until a batch needs them.
 //!
 //! ```
-//! let digits = halfgrad::data::digits();
-//! for batch in digits.train.batches(64)?.shuffled(7) {
-//!     assert_eq!(batch.images.len(), 64 * 8 * 8);
-//!     assert_eq!(batch.labels.len(), 64);
+//! use halfgrad::data::{Augment, digits};
+//! let digits = digits();
+//! let batches = digits.train.batches(64)?.shuffled(7).augmented(Augment::new(7).crop(1))?;
+//! for epoch in 0..2 {
+//!     for batch in batches.epoch(epoch).prefetched() {
+//!         assert_eq!((batch.images.len(), batch.labels.len()), (64 * 8 * 8, 64));
+//!     }
 //! }
 //! # Ok::<(), halfgrad::Error>(())
 //! ```
