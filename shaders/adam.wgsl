@@ -1,18 +1,22 @@
-// Adam (arXiv 1412.6980), AdamW when decoupled (arXiv 1711.05101). The second moment is stored as its square root.
+// Adam (arXiv 1412.6980), AdamW when decoupled (arXiv 1711.05101).
 #import math
 #import update
 
-@group(0) @binding(4) var<storage, read_write> first: array<wide4>;       // [groups]: m
-@group(0) @binding(5) var<storage, read_write> second_root: array<wide4>; // [groups]: √v
+// What is kept of the second moment: 0 √v; 1 v, as in the textbook; 2 v, with ε as a floor under it.
+const FORM: u32 = 0u;
+
+@group(0) @binding(3) var<storage, read_write> first: array<wide4>;  // [groups]: m
+@group(0) @binding(4) var<storage, read_write> second: array<wide4>; // [groups]: √v or v
 
 struct Params {
     groups: u32,
+    stream: u32,
     weight_decay: f32,
     decoupled: u32,
-    beta1: f32,
-    beta2: f32,
-    rest1: f32, // 1 − β₁
-    rest2: f32,
+    keep1: f32, // β₁
+    take1: f32, // 1 − β₁
+    keep2: f32, // β₂ and 1 − β₂, or their roots where √v is kept
+    take2: f32,
     ln_beta1: f32,
     ln_beta2: f32,
     epsilon: f32,
@@ -25,20 +29,34 @@ fn one_minus_exp(x: f32) -> f32 {
     return select(1.0 - exp4(vec4(x)).x, series, x > -0.125);
 }
 
-fn direction(i: u32, w: vec4<acc>, gradient_of_loss: vec4<acc>) -> vec4<acc> {
-    let decay = acc(p.weight_decay) * w;
+// v as the textbook's form has it in 16 bits: what is stored, not what registers hold.
+fn as_stored(v: vec4<acc>) -> vec4<acc> {
+    if ROUNDING != 0u {
+        return vec4<acc>(half4(vec4<f32>(v)));
+    }
+    return v;
+}
+
+fn direction(i: u32, w: vec4<acc>, gradient_of_loss: vec4<acc>, decay: acc, random: vec4<u32>) -> vec4<acc> {
     let decoupled = p.decoupled != 0u;
-    let g = gradient_of_loss + select(decay, vec4<acc>(), decoupled);
-    let root = unpack4_wide(second_root[i]);
-    let m = acc(p.beta1) * unpack4_wide(first[i]) + acc(p.rest1) * g;
-    let v = acc(p.beta2) * root * root + acc(p.rest2) * g * g;
-    first[i] = pack4_wide(m);
-    second_root[i] = pack4_wide(sqrt(v));
+    let g = gradient_of_loss + select(decay * w, vec4<acc>(), decoupled);
+    let m = acc(p.keep1) * unpack4_wide(first[i]) + acc(p.take1) * g;
+    first[i] = kept(m, random.yzwx);
 
     let t = f32(clock.updates);
-    let m_hat = m / acc(one_minus_exp(t * p.ln_beta1));
-    let v_hat = v / acc(one_minus_exp(t * p.ln_beta2));
+    let unbias = acc(one_minus_exp(t * p.ln_beta2));
+    let before = unpack4_wide(second[i]);
+    var divisor: vec4<acc>;
+    if FORM == 0u {
+        let root = hypot4(acc(p.keep2) * before, acc(p.take2) * g);
+        second[i] = kept(root, random.zwxy);
+        divisor = root / sqrt(unbias) + acc(p.epsilon);
+    } else {
+        let v = as_stored(acc(p.keep2) * before + acc(p.take2) * g * g);
+        second[i] = pack4_wide(v);
+        divisor = select(sqrt(v / unbias) + acc(p.epsilon), sqrt(max(v / unbias, vec4(acc(p.epsilon)))), FORM == 2u);
+    }
     // Where ε is 0, 0 / 0 would be NaN, also in the padding, which must stay zero.
-    let step = select(m_hat / (sqrt(v_hat) + acc(p.epsilon)), vec4<acc>(), m_hat == vec4<acc>());
-    return step + select(vec4<acc>(), decay, decoupled);
+    let step = select(m / acc(one_minus_exp(t * p.ln_beta1)) / divisor, vec4<acc>(), m == vec4<acc>());
+    return step + select(vec4<acc>(), decay * w, decoupled);
 }

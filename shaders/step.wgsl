@@ -1,5 +1,5 @@
 // Settles a step between the backward pass and the update: keeps the loss for the host, decides whether the update
-// is applied, moves the loss scale. One invocation.
+// is applied and how far it goes, moves the loss scale. One invocation.
 #import clock
 
 @group(0) @binding(0) var<storage, read_write> clock: Clock;
@@ -7,6 +7,7 @@
 @group(0) @binding(2) var<storage, read_write> scale: array<elem4>; // []: the loss scale
 @group(0) @binding(3) var<storage, read> loss: array<elem4>;        // []
 @group(0) @binding(4) var<storage, read_write> losses: array<f32>;  // [1024], a ring
+@group(0) @binding(5) var<storage, read> rates: array<f32>;         // the learning rate of each step; the last one stays
 
 @compute @workgroup_size(1)
 fn main() {
@@ -19,10 +20,22 @@ fn main() {
 
     let s = f32(unpack4(scale[0]).x);
     clock.unscale = 1.0 / s;
+    if clock.scheduled != 0u {
+        clock.learning_rate = rates[min(clock.step, arrayLength(&rates) - 1u)];
+    }
+    // Clipping by the norm is a smaller factor on the gradients.
+    var squares = 0.0;
+    //: norm
+    //: end
+    clock.norm = sqrt(squares) / s;
+    if clock.norm > clock.clip && clock.clip > 0.0 {
+        clock.unscale *= clock.clip / clock.norm;
+    }
+    let bounded = (bitcast<u32>(clock.norm) & 0x7f800000u) != 0x7f800000u;
     if !finite && clock.stop != 0u && clock.halted == 0u {
         clock.halted = clock.step + 1u;
     }
-    let apply = finite && !overflow && clock.halted == 0u;
+    let apply = finite && bounded && !overflow && clock.halted == 0u;
     clock.apply = u32(apply);
     clock.step++;
     if apply {

@@ -156,7 +156,7 @@ pub fn program(caps: &Caps, precision: Precision, case: &Case) -> Result<Program
     let graph = Graph::new(precision);
     let bench = Bench::new(&graph, case)?;
     let wanted = bench.results.iter().chain(&bench.gradients).map(|t| t.value).collect();
-    Ok(lower(&Request { graph: &graph, caps, wanted, training: None, fusion: true })?.program)
+    Ok(lower(&Request { graph: &graph, caps, wanted, training: None, observe: false, fusion: true })?.program)
 }
 
 /// Forward and gradient on a device against the reference. Every temporary holds NaN before the run, and the padding

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use crate::{Dtype, Precision, Shape};
+use crate::{Dtype, Precision, Shape, shape::GROUP};
 
 /// A WGSL file with the choices that make a variant of it. Two equal shaders are one pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +78,10 @@ pub enum Source {
     Master(usize),
     /// Chunk of the states in the wide type; owned by the weights.
     States(usize),
+    /// Chunk of the f32 average of the weights; owned by other weights, those that follow them.
+    Average(usize),
+    /// Chunk of that average in the storage type.
+    AverageCopy(usize),
     /// The plan's own buffer, cleared when it is made.
     Plan,
 }
@@ -93,6 +97,8 @@ pub struct Buffer {
     pub source: Source,
     /// Its size.
     pub bytes: u64,
+    /// What the plan's own buffer holds at first; zeros behind its end.
+    pub contents: Vec<u8>,
 }
 
 /// How a dispatch uses a binding.
@@ -153,6 +159,8 @@ pub struct Dispatch {
     pub grid: [u32; 3],
     /// Floating-point operations, a multiply-add counted as two.
     pub flops: u64,
+    /// Whether it only looks at what others made, in the steps that are observed.
+    pub observes: bool,
 }
 
 impl Dispatch {
@@ -166,6 +174,7 @@ impl Dispatch {
             chain: vec![],
             grid: [1; 3],
             flops: 0,
+            observes: false,
         }
     }
 
@@ -184,6 +193,27 @@ impl Dispatch {
     /// Binds a tensor that is changed in place.
     pub fn update(mut self, y: Operand) -> Self {
         self.bindings.push((y, Access::ReadWrite));
+        self
+    }
+
+    /// Sets the line `const NAME: u32` of the file.
+    pub fn constant(mut self, name: &'static str, value: u32) -> Self {
+        Arc::make_mut(&mut self.shader).constants.push((name, value));
+        self
+    }
+
+    /// Binds a tensor that the file does not declare and a splice uses: `copy: array<elem4>`.
+    pub fn extra(mut self, x: Operand, access: Access, declaration: &str) -> Self {
+        let (at, mode) = (self.bindings.len(), if access == Access::Read { "read" } else { "read_write" });
+        let line = format!("@group(0) @binding({at}) var<storage, {mode}> {declaration};\n");
+        Arc::make_mut(&mut self.shader).declarations += &line;
+        self.bindings.push((x, access));
+        self
+    }
+
+    /// Puts `text` in the place of what stands between `//: mark` and `//: end`.
+    pub fn splice(mut self, mark: &'static str, text: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.shader).splices.push((mark, text.into()));
         self
     }
 
@@ -271,8 +301,19 @@ pub struct Program {
 impl Program {
     /// Adds a buffer of the plan's own.
     pub fn buffer(&mut self, name: impl Into<String>, role: Role, source: Source, bytes: u64) -> usize {
-        self.buffers.push(Buffer { name: name.into(), role, source, bytes });
+        self.buffers.push(Buffer { name: name.into(), role, source, bytes, contents: vec![] });
         self.buffers.len() - 1
+    }
+
+    /// Adds numbers that steps only read. The last one is repeated to fill its group.
+    pub fn table(&mut self, name: impl Into<String>, values: impl IntoIterator<Item = f32>) -> Operand {
+        let mut values: Vec<f32> = values.into_iter().collect();
+        let last = values.last().copied().unwrap_or_default();
+        values.resize(values.len().next_multiple_of(GROUP), last);
+        let shape = Shape::from([values.len()]);
+        let buffer = self.buffer(name, Role::Control, Source::Plan, bytes(shape, Dtype::F32));
+        self.buffers[buffer].contents = bytemuck::cast_slice(&values).to_vec();
+        Operand { buffer, offset: 0, shape, dtype: Dtype::F32 }
     }
 
     /// Adds memory for a tensor that lives from the dispatch that writes it to the last that reads it.

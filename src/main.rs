@@ -103,7 +103,8 @@ struct StudyArgs {
     data: DataArgs,
     #[command(flatten)]
     network: NetworkArgs,
-    /// Which of f32, f16, f16-strict, mixed [default: all that the adapter can run]. Comparisons need f32.
+    /// Which of f32, f16, f16-strict, mixed, or variants as f16+nearest, f16+compensated, f16+scale=1024
+    /// [default: all that the adapter can run]. Comparisons need f32.
     #[arg(long, value_name = "LIST")]
     precision: Option<List<Precision>>,
     /// How many runs in each precision, of seeds one after another [default: 3, or 1 with --init and --order].
@@ -219,6 +220,24 @@ struct OptimizerArgs {
     /// Weight decay: decoupled in adamw, where the default is 0.01, else added to the gradient [default: 0].
     #[arg(long, value_name = "X", value_parser = values::not_negative, allow_negative_numbers = true)]
     weight_decay: Option<f32>,
+    /// What adam, adamw and rmsprop add to the root of the second moment [default: 1e-8, or 1e-4 in 16 bit].
+    #[arg(long, value_name = "X", value_parser = values::not_negative, allow_negative_numbers = true)]
+    epsilon: Option<f32>,
+    /// How adam keeps its second moment: as a root, as in the textbook (which 16 bit breaks), or with epsilon as a floor.
+    #[arg(long, default_value = "root", value_name = "F", value_parser = ["root", "textbook", "floor"])]
+    form: String,
+    /// How the learning rate changes over the run.
+    #[arg(long, default_value = "constant", value_name = "S", value_parser = values::one_of(&halfgrad::study::SCHEDULES))]
+    schedule: String,
+    /// Steps in which the learning rate rises to its first value.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    warm_up: usize,
+    /// Shortens all gradients together to this norm where it is larger.
+    #[arg(long, value_name = "X", value_parser = values::positive, allow_negative_numbers = true)]
+    clip_norm: Option<f32>,
+    /// Tests a moving average of the weights, which keeps this part of itself at each step: 0.999.
+    #[arg(long, value_name = "X", value_parser = values::fraction, allow_negative_numbers = true)]
+    average: Option<f32>,
 }
 
 fn main() -> ExitCode {

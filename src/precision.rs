@@ -64,22 +64,48 @@ impl LossScale {
     }
 }
 
+/// How the optimizer rounds what it stores in 16 bit. Where it keeps f32 it rounds nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounding {
+    /// To the nearest number: a change of less than half a unit in the weight's last place is lost (arXiv 1710.03740).
+    Nearest,
+    /// Up or down, with the probabilities that make the mean exact (arXiv 1502.02551): small changes arrive on average.
+    /// Moments are rounded so too. Random bits are a function of seed, step and place.
+    Stochastic,
+    /// To the nearest number, and what that takes from a weight is kept in 16 bits more and added to its next change
+    /// (Kahan; arXiv 2010.06192).
+    Compensated,
+}
+
+impl Rounding {
+    /// Every rule by name.
+    const NAMES: [(&str, Self); 3] =
+        [("nearest", Self::Nearest), ("stochastic", Self::Stochastic), ("compensated", Self::Compensated)];
+}
+
 /// In how many bits a network is stored, computed and updated. Four presets; every field may be set.
 ///
-/// | | weights, activations, gradients | accumulators, statistics, loss | optimizer state | master weights |
+/// | | weights, activations, gradients | accumulators, statistics, loss | optimizer state | its rounding |
 /// |---|---|---|---|---|
 /// | [`F32`](Self::F32) | f32 | f32 | f32 | – |
-/// | [`F16`](Self::F16) | f16 | f32 registers | f16 | – |
-/// | [`F16_STRICT`](Self::F16_STRICT) | f16 | f16 | f16 | – |
-/// | [`MIXED`](Self::MIXED) | f16 | f32 registers | f32 | f32, dynamic loss scale |
+/// | [`F16`](Self::F16) | f16 | f32 registers | f16 | stochastic |
+/// | [`F16_STRICT`](Self::F16_STRICT) | f16 | f16 | f16 | nearest |
+/// | [`MIXED`](Self::MIXED) | f16 | f32 registers | f32, with master weights, dynamic loss scale | – |
 ///
-/// `F16` is what the papers' code computes when it says "pure 16-bit" (arXiv 2301.12809, 2305.10947): sixteen
-/// bits in memory, f32 in the registers of dot products, reductions and the loss.
+/// The papers' code, when it says "pure 16-bit" (arXiv 2301.12809, 2305.10947), computes as `F16` does, sixteen bits in
+/// memory and f32 in the registers of dot products, reductions and the loss, but rounds weights to nearest:
+/// `f16+nearest`.
+///
+/// As text a precision is a preset and what differs from it: `f16+compensated`, `f16+nearest+scale=1024`, `mixed+scale=1`,
+/// `f16+dynamic`.
 ///
 /// ```
-/// use halfgrad::Precision;
+/// use halfgrad::{LossScale, Precision};
 /// assert_eq!("f16-strict".parse(), Ok(Precision::F16_STRICT));
 /// assert_eq!(Precision::MIXED.to_string(), "mixed");
+/// let scaled = Precision { loss_scale: LossScale::Static(1024.0), ..Precision::F16 };
+/// assert_eq!(scaled.to_string(), "f16+scale=1024");
+/// assert_eq!("f16+scale=1024".parse(), Ok(scaled));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Precision {
@@ -91,16 +117,23 @@ pub struct Precision {
     pub master: bool,
     /// The factor on the loss before the backward pass.
     pub loss_scale: LossScale,
+    /// How the optimizer rounds what it stores in 16 bit.
+    pub rounding: Rounding,
 }
 
 impl Precision {
     /// Everything in f32.
-    pub const F32: Self =
-        Precision { storage: Dtype::F32, strict: false, master: false, loss_scale: LossScale::Static(1.0) };
+    pub const F32: Self = Precision {
+        storage: Dtype::F32,
+        strict: false,
+        master: false,
+        loss_scale: LossScale::Static(1.0),
+        rounding: Rounding::Stochastic,
+    };
     /// Sixteen bits in memory, f32 in registers.
     pub const F16: Self = Precision { storage: Dtype::F16, ..Self::F32 };
     /// Sixteen bits everywhere, accumulators included; needs `shader-f16`.
-    pub const F16_STRICT: Self = Precision { strict: true, ..Self::F16 };
+    pub const F16_STRICT: Self = Precision { strict: true, rounding: Rounding::Nearest, ..Self::F16 };
     /// `F16` with f32 master weights and optimizer state, and a dynamic loss scale.
     pub const MIXED: Self = Precision { master: true, loss_scale: LossScale::DYNAMIC, ..Self::F16 };
 
@@ -122,31 +155,69 @@ impl Precision {
     pub fn state(&self) -> Dtype {
         if self.master { Dtype::F32 } else { self.storage }
     }
+
+    /// How the optimizer rounds its state, if that is 16 bit.
+    pub fn rounding_of_state(&self) -> Option<Rounding> {
+        (self.state() == Dtype::F16).then_some(self.rounding)
+    }
+
+    /// The preset that this one is made from: the one that stores and computes alike.
+    fn preset(&self) -> (&'static str, Self) {
+        let alike = |p: &Self| (p.storage, p.strict, p.master) == (self.storage, self.strict, self.master);
+        Self::PRESETS
+            .into_iter()
+            .find(|(_, p)| alike(p))
+            .unwrap_or(("f16-strict+master", Self { master: true, ..Self::F16_STRICT }))
+    }
 }
 
 impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match Self::PRESETS.iter().find(|(_, p)| p == self) {
-            Some((name, _)) => f.pad(name),
-            None => write!(
-                f,
-                "{}{}{} with loss scale {:?}",
-                self.storage,
-                if self.strict { "-strict" } else { "" },
-                if self.master { "+master" } else { "" },
-                self.loss_scale
-            ),
+        let (name, preset) = self.preset();
+        let mut text = name.to_owned();
+        if self.rounding != preset.rounding {
+            let name = Rounding::NAMES.iter().find(|(_, r)| *r == self.rounding).map_or("", |(name, _)| name);
+            text += &format!("+{name}");
         }
+        if self.loss_scale != preset.loss_scale {
+            text += &match self.loss_scale {
+                LossScale::Static(scale) => format!("+scale={scale}"),
+                LossScale::DYNAMIC => "+dynamic".to_owned(),
+                LossScale::Dynamic { initial, growth, backoff, interval } => {
+                    format!("+dynamic from {initial}, ×{growth} after {interval} steps, ×{backoff} on overflow")
+                }
+            };
+        }
+        f.pad(&text)
     }
 }
 
 impl FromStr for Precision {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
-        let named = Self::PRESETS.iter().find(|(name, _)| *name == s);
-        named.map(|(_, p)| *p).ok_or_else(|| {
-            let names: Vec<_> = Self::PRESETS.iter().map(|(name, _)| *name).collect();
-            format!("no precision {s:?}: it is one of {}", names.join(", "))
-        })
+        let mut parts = s.split('+');
+        let name = parts.next().unwrap_or_default();
+        let named = Self::PRESETS.iter().find(|(preset, _)| *preset == name);
+        let mut precision = named.map(|(_, p)| *p).ok_or_else(|| {
+            let names = Self::PRESETS.map(|(name, _)| name).join(", ");
+            format!("no precision {name:?}: it is one of {names}")
+        })?;
+        for part in parts {
+            if let Some((_, rounding)) = Rounding::NAMES.iter().find(|(name, _)| *name == part) {
+                precision.rounding = *rounding;
+            } else if let Some(scale) = part.strip_prefix("scale=").and_then(|s| s.parse().ok()).filter(|s| *s > 0.0) {
+                precision.loss_scale = LossScale::Static(scale);
+            } else {
+                precision = match part {
+                    "dynamic" => Precision { loss_scale: LossScale::DYNAMIC, ..precision },
+                    "master" => Precision { master: true, ..precision },
+                    _ => {
+                        let what = "master, nearest, stochastic, compensated, dynamic or scale=NUMBER";
+                        return Err(format!("{part:?} in {s:?} is not {what}"));
+                    }
+                };
+            }
+        }
+        Ok(precision)
     }
 }

@@ -33,7 +33,7 @@ struct Shared {
 }
 
 /// Tensors of one kind and type in memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Store {
     dtype: Dtype,
     arena: Arena,
@@ -82,6 +82,53 @@ impl Weights {
             }
         }
         Ok(weights)
+    }
+
+    /// A second set of weights, with the values that these have now, for [`Options::average`](crate::plan::Options): a plan
+    /// that trains makes it follow these, and plans made with it infer with the average. It is kept in f32 in every
+    /// precision; the states are those of `self`.
+    ///
+    /// ```
+    /// use halfgrad::{Gpu, Graph, Plan, Precision, Sgd, Weights, nn, plan::{Average, Options}};
+    /// let (gpu, graph) = (Gpu::new()?, Graph::new(Precision::F16));
+    /// let y = nn::linear("fc", graph.input("x", [4, 8]), 3);
+    /// let weights = Weights::init(&gpu, &graph, 1)?;
+    /// let averaged = weights.follower()?;
+    /// let options = Options { average: Some(Average { weights: averaged.clone(), decay: 0.999 }), ..Options::default() };
+    /// let train = Plan::train_with(&gpu, &weights, y.square().mean_all(), &Sgd::new(0.1), options)?;
+    /// let infer = Plan::infer(&gpu, &averaged, [y])?; // with the average, at any time
+    /// # Ok::<(), halfgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if the device has no room; [`Error::Device`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn follower(&self) -> Result<Self> {
+        pollster::block_on(self.follower_async())
+    }
+
+    /// [`follower`](Self::follower), without blocking.
+    ///
+    /// # Errors
+    /// As [`follower`](Self::follower).
+    pub async fn follower_async(&self) -> Result<Self> {
+        let of = &*self.shared;
+        let values = self.read_all().await?;
+        let names = &of.names[..of.trained];
+        let follower = Weights {
+            shared: Arc::new(Shared {
+                gpu: of.gpu.clone(),
+                graph: of.graph,
+                precision: of.precision,
+                names: of.names.clone(),
+                trained: of.trained,
+                weights: Store::new(&of.gpu, "average copy", names, of.precision.storage).await?,
+                masters: Some(Store::new(&of.gpu, "average", names, Dtype::F32).await?),
+                states: of.states.clone(),
+            }),
+        };
+        values.iter().take(of.trained).enumerate().for_each(|(i, values)| follower.write(i, values));
+        Ok(follower)
     }
 
     /// Reads the weights and states of `graph` from a safetensors file of f32 or f16, which must hold each of them.
@@ -196,6 +243,15 @@ impl Weights {
         Ok(())
     }
 
+    /// Fails if these cannot be the average of `weights`.
+    pub(crate) fn follow(&self, weights: &Weights, graph: &Graph, gpu: &Gpu) -> Result<()> {
+        self.belong_to(graph, gpu)?;
+        match self.shared.masters.is_none() || Arc::ptr_eq(&self.shared, &weights.shared) {
+            true => Err(Error::Port("the average needs weights of its own: take Weights::follower".into())),
+            false => Ok(()),
+        }
+    }
+
     /// The buffer that a plan shares.
     pub(crate) fn buffer(&self, source: Source) -> &wgpu::Buffer {
         let shared = &self.shared;
@@ -203,7 +259,9 @@ impl Weights {
             (Source::Weights(c), _) => &shared.weights.chunks[c],
             (Source::Master(c), Some(masters)) => &masters.chunks[c],
             (Source::States(c), _) => &shared.states.chunks[c],
-            (Source::Master(_) | Source::Plan, _) => unreachable!("a plan of this precision does not share it"),
+            (Source::Master(_) | Source::Average(_) | Source::AverageCopy(_) | Source::Plan, _) => {
+                unreachable!("a plan of this precision does not share it")
+            }
         }
     }
 

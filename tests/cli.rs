@@ -213,6 +213,7 @@ fn a_study_writes_its_weights_and_its_numbers() {
         assert_eq!((&run["precision"], &run["seed"]), (&precision.into(), &7.into()));
         assert!((0.0..=1.0).contains(&run["test_accuracy"].as_f64().unwrap()));
         assert_eq!((run["train_loss"].as_array().unwrap().len(), &run["steps"]), (1, &15.into()));
+        assert_eq!(run["step_loss"].as_array().unwrap().len(), 15);
         assert!(run["step_ms_median"].as_f64().unwrap() > 0.0);
         let bytes = |kind: &str| run["device_bytes"][kind].as_u64().unwrap();
         let parts = ["weights", "optimizer", "gradients", "activations"].map(bytes);

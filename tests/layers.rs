@@ -24,10 +24,10 @@ const RULES: &[(&str, &[&str])] = &[
     // What can be said with it. Ops never see the planner or a device.
     ("ops", &[PLAIN, "op", "graph", "tensor", "reference"]),
     ("nn", &[PLAIN, "graph", "tensor", "ops", "init"]),
-    ("optim", &[PLAIN, "op"]),
+    ("optim", &[PLAIN, "graph", "arena"]),
     ("data", &[PLAIN, "graph", "random", "file"]),
     // The planner: never a device, never a concrete op.
-    ("lower", &[PLAIN, "op", "graph", "tensor", "arena"]),
+    ("lower", &[PLAIN, "op", "graph", "tensor", "arena", "optim"]),
     // The device: never a graph.
     ("gpu", &[PLAIN]),
     // What a user holds.

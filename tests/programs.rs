@@ -8,9 +8,8 @@ use halfgrad::{
     Adam, AdamW, Caps, Dtype, Graph, Precision, RmsProp, Sgd, check,
     dispatch::{Program, Role},
     lower::{Request, lower},
-    nn,
-    op::Update,
-    ops,
+    nn, ops,
+    optim::Update,
     plan::{Options, lower_training},
 };
 
@@ -31,7 +30,7 @@ fn program(
     let (&classes, hidden) = sizes[1..].split_last().unwrap();
     let logits = nn::mlp(graph.input("x", [batch, sizes[0]]), hidden, classes);
     let loss = loss(logits);
-    lower_training(loss, optimizer, caps, options).unwrap().program
+    lower_training(loss, optimizer, caps, &options).unwrap().program
 }
 
 fn loss(logits: halfgrad::Tensor) -> halfgrad::Tensor {
@@ -81,7 +80,8 @@ fn training_programs_keep_the_rules() {
         for optimizer in optimizers() {
             for (sizes, batch) in [(&[5, 17, 3][..], 1), (&[64, 12, 7, 1], 5), (&[9, 1, 10], 65)] {
                 for (caps, fusion) in [(&Caps::reference(), true), (&Caps::reference(), false), (&small, true)] {
-                    let options = Options { fusion, count_updates: batch == 5, ..Options::default() };
+                    let options =
+                        Options { fusion, record_changes: batch == 5, observe: batch == 5, ..Options::default() };
                     let p = program(precision, batch, sizes, &*optimizer, caps, options);
                     common::keeps_the_rules(&p, caps).unwrap_or_else(|e| panic!("{precision} {optimizer:?}: {e}"));
                     common::shaders_are_valid(&p, precision)
@@ -114,7 +114,7 @@ fn a_chain_stops_at_eight_buffers() {
     let sum = others.into_iter().reduce(|a, b| a + b).unwrap();
     let w = graph.weight("w", [3, 7], halfgrad::Init::Kaiming);
     let loss = (graph.input("x", [5, 3]).matmul(w) + sum).square().mean_all();
-    let program = lower_training(loss, &Sgd::new(0.1), &Caps::reference(), Options::default()).unwrap().program;
+    let program = lower_training(loss, &Sgd::new(0.1), &Caps::reference(), &Options::default()).unwrap().program;
     common::keeps_the_rules(&program, &Caps::reference()).unwrap();
     common::shaders_are_valid(&program, Precision::F32).unwrap();
 }
@@ -126,7 +126,9 @@ fn an_epilogue_loads_only_what_its_file_can() {
     let x = graph.input("x", [5, 7]);
     let y = x.sum_to([5, 1].into()) * x.mean_all().cast(Dtype::F16);
     let (caps, wanted) = (Caps::reference(), vec![y.value]);
-    let program = lower(&Request { graph: &graph, caps: &caps, wanted, training: None, fusion: true }).unwrap().program;
+    let program = lower(&Request { graph: &graph, caps: &caps, wanted, training: None, observe: false, fusion: true })
+        .unwrap()
+        .program;
     common::shaders_are_valid(&program, Precision::F16).unwrap();
     for d in &program.dispatches {
         let known = [d.shader.elem, d.shader.wide];

@@ -249,7 +249,7 @@ fn programs_with_states_keep_the_rules() {
         // An input of another network: this plan must not ask for it.
         let other = graph.input("other", [5]);
         graph.assign(graph.state("s", [5], Init::Constant(0.0)), other * 2.0);
-        let program = lower_training(loss, &Sgd::new(0.1), &Caps::reference(), Options::default()).unwrap().program;
+        let program = lower_training(loss, &Sgd::new(0.1), &Caps::reference(), &Options::default()).unwrap().program;
         common::keeps_the_rules(&program, &Caps::reference()).unwrap();
         common::shaders_are_valid(&program, precision).unwrap();
         let changed = |label: &str| program.dispatches.iter().any(|d| d.label == label);

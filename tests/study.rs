@@ -37,6 +37,11 @@ fn a_run_can_be_had_again_and_each_seed_is_another() {
     let setup = setup(0.05, 64, 40);
     let [a, b, c] = [3, 3, 4].map(|seed| run(&split, &setup, Precision::MIXED, seed));
     assert_eq!((&a.logits, &a.train_loss, a.progress), (&b.logits, &b.train_loss, b.progress));
+    assert_eq!((a.step_loss.len(), &a.step_loss), (40, &b.step_loss));
+    // 23 steps in the first epoch, the last of them on the 29 samples that remain.
+    let sum: f64 =
+        a.step_loss[..23].iter().zip([64.0; 22].into_iter().chain([29.0])).map(|(&l, n)| f64::from(l) * n).sum();
+    assert!((sum / 1437.0 / a.train_loss[0] - 1.0).abs() < 1e-12, "{sum} over 1437, {:?}", a.train_loss);
     assert_ne!(a.logits, c.logits);
     assert_eq!(a.train_loss.len(), 2);
     let same = Comparison::of(&a.logits, &b.logits, 10);

@@ -15,6 +15,9 @@ struct Clock {
     backoff: f32,
     interval: u32,      // clean steps between two growths
     clean: u32,         // clean steps since the scale last moved
-    counting: u32,      // whether this step counts lost updates, in a plan that can
-    spare: u32,
+    recording: u32,     // whether this step records what becomes of changes, in a plan that can
+    scheduled: u32,     // whether the learning rate follows the table
+    clip: f32,          // the largest norm of all gradients, in a plan that clips
+    norm: f32,          // the norm of this step's
+    spare: vec2<u32>,
 }

@@ -13,3 +13,9 @@ fn half_bits4(v: vec4<f32>) -> vec4<u32> {
     h = select(h, vec4<u32>(0x7e00u), a > vec4<u32>(0x7f800000u));
     return h | ((u >> vec4<u32>(16u)) & vec4<u32>(0x8000u));
 }
+
+// Four f32 rounded to binary16 numbers.
+fn half4(v: vec4<f32>) -> vec4<f32> {
+    let h = half_bits4(v);
+    return vec4<f32>(unpack2x16float(h.x | (h.y << 16u)), unpack2x16float(h.z | (h.w << 16u)));
+}

@@ -21,7 +21,8 @@ use std::{
 use comfy_table::{LineStyle, TableStyle};
 use halfgrad::{
     Error, Shape,
-    study::{Model, Optimizer},
+    optim::Form,
+    study::{FORMS, Model, Optimizer, SCHEDULES},
 };
 
 use crate::{NetworkArgs, OptimizerArgs};
@@ -97,7 +98,15 @@ impl OptimizerArgs {
             anyhow::ensure!(optimizer.name == "sgd", "only sgd has a --momentum, {} has none", optimizer.name);
             optimizer.momentum = momentum;
         }
+        let adaptive = optimizer.name != "sgd";
+        anyhow::ensure!(adaptive || self.epsilon.is_none(), "sgd has no --epsilon");
+        let form = FORMS.iter().find(|(name, _)| *name == self.form).expect("clap knows the names").1;
+        let adam = optimizer.name.starts_with("adam");
+        anyhow::ensure!(adam || form == Form::Root, "only adam and adamw have a --form");
         optimizer.weight_decay = self.weight_decay.unwrap_or(optimizer.weight_decay);
+        (optimizer.epsilon, optimizer.form) = (self.epsilon, form);
+        optimizer.schedule = SCHEDULES.into_iter().find(|s| *s == self.schedule).expect("clap knows the names");
+        (optimizer.warm_up, optimizer.clip_norm, optimizer.average) = (self.warm_up, self.clip_norm, self.average);
         Ok(optimizer)
     }
 }
@@ -117,10 +126,22 @@ pub fn describe(model: &Model, sample: Shape, classes: usize) -> String {
 /// The optimizer, in a few words: `sgd, lr 0.05, momentum 0.9`.
 pub fn describe_optimizer(o: &Optimizer) -> String {
     let mut words = format!("{}, lr {}", o.name, o.learning_rate);
-    for (name, value) in [("momentum", o.momentum), ("weight decay", o.weight_decay)] {
-        if value != 0.0 {
-            words += &format!(", {name} {value}");
-        }
+    let numbers = [
+        ("momentum", o.momentum),
+        ("weight decay", o.weight_decay),
+        ("epsilon", o.epsilon.unwrap_or(0.0)),
+        ("warm-up", o.warm_up as f32),
+        ("gradients clipped at norm", o.clip_norm.unwrap_or(0.0)),
+        ("average", o.average.unwrap_or(0.0)),
+    ];
+    for (name, value) in numbers.into_iter().filter(|(_, value)| *value != 0.0) {
+        words += &format!(", {name} {value}");
+    }
+    if o.schedule != SCHEDULES[0] {
+        words += &format!(", {} schedule", o.schedule);
+    }
+    if let Some((form, _)) = FORMS.iter().find(|(_, form)| o.form == *form && o.form != Form::Root) {
+        words += &format!(", {form} form");
     }
     words
 }

@@ -58,7 +58,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
     let (model, optimizer) = (args.network.model(sample), args.optimizer.optimizer()?);
     let graph = Graph::new(args.precision);
     let network = model.build(&graph, args.network.batch, sample, classes)?;
-    let lowered = plan::lower_training(network.loss, &*optimizer.update(), &Caps::reference(), Options::default())?;
+    let lowered = plan::lower_training(network.loss, &*optimizer.update(0), &Caps::reference(), &Options::default())?;
     let model = super::describe(&model, sample, classes);
     let optimizer = super::describe_optimizer(&optimizer);
     if args.json {

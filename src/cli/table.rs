@@ -86,8 +86,8 @@ fn row(name: &str, runs: &[&Compared], f32: f64) -> Row {
     let mark = if runs.iter().any(|r| r.run.failure.is_some()) { "! " } else { "" };
     let times: Vec<f64> = runs.iter().map(|r| 1e3 * r.run.step_seconds).collect();
     let bytes = runs[0].run.bytes;
-    let lost: u64 = runs.iter().map(|r| r.run.progress.lost_updates).sum();
-    let all: u64 = runs.iter().map(|r| r.run.progress.all_updates).sum();
+    let changes = runs.iter().map(|r| r.run.lost_changes());
+    let (lost, all) = changes.fold((0, 0), |(lost, all), (l, a)| (lost + l, all + a));
     let cells = [
         name.to_owned(),
         format!("{mark}{:.2}{deviation}", mean(&accuracies)),

@@ -48,7 +48,8 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     print(&introduction(&data, &card, &optimizer, batch, &gpu))?;
     let weights = Weights::init(&gpu, &graph, args.seed)?;
     let options = Options { seed: args.seed as u32, ..Options::default() };
-    let plan = Plan::train_with(&gpu, &weights, network.loss, &*optimizer.update(), options)?;
+    let steps = args.epochs.saturating_mul(batches.len());
+    let plan = Plan::train_with(&gpu, &weights, network.loss, &*optimizer.update(steps), options)?;
     plan.warnings().iter().for_each(|warning| super::note(&format!("warning: {warning}")));
     let infer = Plan::infer(&gpu, &weights, [network.logits])?;
     let stop = stop_on_ctrl_c()?;

@@ -23,6 +23,7 @@ struct Call {
     /// Where the file's uniforms and the fused chain's start.
     offsets: [u32; 2],
     grid: [u32; 3],
+    observes: bool,
 }
 
 /// A storage buffer that can be written, read back and bound; zeros at first.
@@ -55,6 +56,9 @@ impl Executable {
                 Source::Plan => buffer(gpu, &b.name, b.bytes).await?,
                 source => shared(source),
             };
+            if !b.contents.is_empty() {
+                gpu.queue().write_buffer(&made, 0, &b.contents);
+            }
             buffers.push(made);
         }
         let (words, offsets) = uniforms(program, gpu.caps().uniform_alignment);
@@ -104,7 +108,7 @@ impl Executable {
             if let Some(e) = scope.pop().await {
                 return Err(Error::Device(format!("{}: {e}", d.label)));
             }
-            calls.push(Call { pipeline, storage, uniforms, offsets, grid: d.grid });
+            calls.push(Call { pipeline, storage, uniforms, offsets, grid: d.grid, observes: d.observes });
         }
         Ok(Executable { calls, buffers })
     }
@@ -114,10 +118,10 @@ impl Executable {
         &self.buffers[index]
     }
 
-    /// Records the dispatches `range` into one compute pass.
-    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, range: std::ops::Range<usize>) {
+    /// Records the dispatches `range` into one compute pass, and those that observe only if that is wanted.
+    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, range: std::ops::Range<usize>, observe: bool) {
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        for call in &self.calls[range] {
+        for call in self.calls[range].iter().filter(|call| observe || !call.observes) {
             pass.set_pipeline(&call.pipeline.pipeline);
             pass.set_bind_group(0, &call.storage, &[]);
             pass.set_bind_group(1, &call.uniforms, &call.offsets);

@@ -2,18 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::{nodes::Lowering, reach::Reached};
 use crate::{
     Dtype, Error, Graph, Result, Shape, Tensor,
     arena::{self, Arena},
     caps::Caps,
     dispatch::*,
-    graph::{Assignment, Node, Origin, Value},
-    op::{Io, Kind, Update},
+    graph::{Origin, Value},
+    optim::{Group, Update},
 };
 
 mod fuse;
+mod nodes;
+mod observe;
+mod reach;
 mod slots;
 mod train;
+
+pub use observe::{Observer, Part, WORDS, Watched};
 
 /// What a plan is made for.
 pub struct Request<'a> {
@@ -25,6 +31,8 @@ pub struct Request<'a> {
     pub wanted: Vec<Value>,
     /// The updates to make, if the plan trains.
     pub training: Option<Training<'a>>,
+    /// Whether tensors can be looked at.
+    pub observe: bool,
     /// Whether elementwise nodes are fused.
     pub fusion: bool,
 }
@@ -37,12 +45,18 @@ pub struct Training<'a> {
     pub optimizer: &'a dyn Update,
     /// Each trained weight, in the order of the graph, and its gradient.
     pub gradients: Vec<(Value, Value)>,
-    /// Whether changes that rounding loses are counted.
-    pub count_updates: bool,
+    /// Whether what becomes of the changes of weights is recorded.
+    pub record_changes: bool,
+    /// Weights with factors of their own.
+    pub groups: &'a [Group],
+    /// Whether the norm of all gradients is taken, to clip them by.
+    pub clip_norm: bool,
+    /// How slowly an average follows the weights, if there is one.
+    pub average: Option<f32>,
 }
 
 /// A program, and where to find what the host reads and writes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Lowered {
     /// The dispatches and buffers.
     pub program: Program,
@@ -54,16 +68,29 @@ pub struct Lowered {
     pub control: Control,
     /// For each dispatch of the forward and backward pass its ops and layer, for error messages.
     pub layers: Vec<String>,
+    /// Where changes of weights are recorded.
+    pub records: Vec<Record>,
+    /// The tensors that observed steps look at.
+    pub observer: Observer,
+}
+
+/// Where it is recorded what became of the changes of one weight.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The weight's name.
+    pub weight: String,
+    /// Rows of four sums: see `lib/update.wgsl`.
+    pub sums: Operand,
 }
 
 /// The small buffers that carry a run's state from step to step.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Control {
     /// `struct Clock` of `lib/clock.wgsl`.
     pub clock: usize,
     /// The loss scale, as a tensor.
     pub scale: usize,
-    /// Counters that any invocation may add to.
+    /// Whether gradients overflowed: any invocation may say so.
     pub flags: usize,
     /// The losses of the last [`LOSSES`] steps.
     pub losses: usize,
@@ -72,106 +99,9 @@ pub struct Control {
 /// How many steps' losses the device keeps for the host.
 pub const LOSSES: usize = 1024;
 /// Words in `struct Clock`.
-pub const CLOCK_WORDS: usize = 16;
-/// Words of `flags`: overflow; lost updates and all updates, two words each.
-pub const FLAG_WORDS: usize = 8;
-
-/// The nodes that the wanted values depend on.
-pub(crate) struct Reached {
-    nodes: BTreeMap<usize, Node>,
-    /// For each node, who reads which of its results.
-    consumers: BTreeMap<usize, Vec<(usize, usize)>>,
-    wanted: BTreeSet<usize>,
-    /// What becomes of the states.
-    assignments: Vec<Assignment>,
-    inference: bool,
-    fusion: bool,
-    /// The type of statistics.
-    wide: Dtype,
-}
-
-/// The nodes `from`, and all that they depend on; a node that hands on an operand depends on no other.
-fn ancestors(graph: &Graph, from: impl IntoIterator<Item = usize>, inference: bool) -> BTreeMap<usize, Node> {
-    let mut nodes: BTreeMap<usize, Node> = BTreeMap::new();
-    let mut todo: Vec<usize> = from.into_iter().collect();
-    while let Some(n) = todo.pop() {
-        nodes.entry(n).or_insert_with(|| {
-            let mut node = graph.node(n);
-            if let Origin::Op(op) = &node.origin
-                && let Some(k) = op.hands_on(inference)
-            {
-                node.inputs = vec![node.inputs[k]];
-            }
-            todo.extend(node.inputs.iter().map(|v| v.node));
-            node
-        });
-    }
-    nodes
-}
-
-impl Reached {
-    fn new(request: &Request) -> Self {
-        let mut roots = request.wanted.clone();
-        if let Some(t) = &request.training {
-            roots.push(t.loss);
-            roots.extend(t.gradients.iter().map(|g| g.1));
-        }
-        let mut wanted: BTreeSet<usize> = roots.iter().map(|v| v.node).collect();
-        let inference = request.training.is_none();
-        let mut nodes = ancestors(request.graph, wanted.iter().copied(), inference);
-        let mut assignments = if inference { vec![] } else { request.graph.assignments() };
-        let is_input = |node: &Node| matches!(node.origin, Origin::Input);
-        let needed = nodes.keys().copied().collect::<BTreeSet<_>>();
-        assignments.retain(|a| {
-            let more = ancestors(request.graph, [a.value.node], inference);
-            let fits = more.iter().all(|(n, node)| !is_input(node) || needed.contains(n));
-            if fits {
-                nodes.extend(more);
-            }
-            fits
-        });
-        wanted.extend(assignments.iter().map(|a| a.value.node));
-        wanted.extend(nodes.iter().filter(|(_, node)| node.watched).map(|(&n, _)| n));
-        let mut consumers: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
-        for (&n, node) in &nodes {
-            for v in &node.inputs {
-                consumers.entry(v.node).or_default().push((n, v.output));
-            }
-        }
-        let wide = request.graph.precision().wide();
-        Reached { nodes, consumers, wanted, assignments, inference, fusion: request.fusion, wide }
-    }
-
-    fn kind(&self, n: usize) -> Kind {
-        match &self.nodes[&n].origin {
-            Origin::Op(op) if op.hands_on(self.inference).is_some() => Kind::View,
-            Origin::Op(op) => op.kind(),
-            _ => Kind::Kernel,
-        }
-    }
-
-    /// Whether a value of this type can be read by what is fused behind node `n`.
-    fn can_load(&self, n: usize, dtype: Dtype) -> bool {
-        let node = &self.nodes[&n];
-        let wide = dtype == self.wide && matches!(&node.origin, Origin::Op(op) if op.loads_wide());
-        wide || dtype == node.outputs[0].dtype
-    }
-
-    fn is_wanted(&self, n: usize) -> bool {
-        self.wanted.contains(&n)
-    }
-
-    /// Whether a constant must lie in memory: somebody wants it, or a kernel reads it.
-    fn needs_memory(&self, n: usize) -> bool {
-        let read = |c: &(usize, usize)| !matches!(self.kind(c.0), Kind::Map(_));
-        self.is_wanted(n) || self.consumers.get(&n).is_some_and(|c| c.iter().any(read))
-    }
-
-    /// Whether a value is a constant that is written into the expressions which use it.
-    fn is_inlined(&self, n: usize) -> bool {
-        self.nodes[&n].inputs.is_empty() && matches!(self.kind(n), Kind::Map(_))
-    }
-}
+pub const CLOCK_WORDS: usize = 20;
+/// Words of `flags`: overflow, and three that fill its group.
+pub const FLAG_WORDS: usize = 4;
 
 /// Makes the program that computes what `request` wants.
 ///
@@ -195,63 +125,30 @@ pub fn lower(request: &Request) -> Result<Lowered> {
     let arenas = train::arenas(request, &mut program, &mut places)?;
     place_inputs(&reached, &mut program, &mut places, control);
 
-    let groups =
-        if reached.fusion { fuse::groups(&reached, request.caps.storage_buffers) } else { fuse::singles(&reached) };
-    let mut layers = vec![];
-    for (&n, node) in &reached.nodes {
-        let group = groups.of.get(&n).map(|&g| &groups.groups[g]);
-        // A group runs in the place of its last member; what it reads is computed by then.
-        if group.is_some_and(|g| g.members.last() != Some(&n)) || (group.is_none() && reached.is_inlined(n)) {
-            continue;
-        }
-        let first = group.map_or(n, |g| g.head.unwrap_or(g.members[0]));
-        let Origin::Op(op) = &reached.nodes[&first].origin else { continue };
-        if reached.kind(first) == Kind::View {
-            let seen = places.operands[&node.inputs[0]].seen_as(node.outputs[0].shape);
-            places.operands.insert(value(n, 0), seen);
-            continue;
-        }
-        let outputs: Vec<Operand> = node
-            .outputs
-            .iter()
-            .enumerate()
-            .map(|(i, ty)| *places.operands.entry(value(n, i)).or_insert_with(|| program.scratch(ty.shape, ty.dtype)))
-            .collect();
-        let inputs: Vec<Operand> = match group {
-            Some(g) if g.head.is_none() => vec![],
-            _ => reached.nodes[&first].inputs.iter().map(|v| places.operands[v]).collect(),
-        };
-        let chain = group.map(|g| fuse::chain(&reached, g, |v| places.operands[&v]));
-        let label = label(&reached, first, group);
-        let io = Io {
-            caps: request.caps,
-            precision,
-            inputs: &inputs,
-            outputs: &outputs,
-            clock: clock(control),
-            chain: chain.as_ref(),
-            label: &label,
-        };
-        op.lower(&io, &mut program);
-        layers.resize(program.dispatches.len(), label);
-    }
+    let observer = match request.observe {
+        true => Observer::new(&mut program, 2 * reached.nodes.len()),
+        false => Observer::default(),
+    };
+    let made = Lowered { program, control, observer, ..Lowered::default() };
+    let mut lowering = Lowering { request, reached: &reached, places, made };
+    lowering.nodes();
+    let Lowering { places, mut made, .. } = lowering;
 
     if let Some(training) = &request.training {
-        train::lower(request, training, &arenas, &places, control, &mut program);
-        reached.assignments.iter().for_each(|a| train::average(request, a, &places, control, &mut program));
+        for (w, g) in &training.gradients {
+            let name = request.graph.node(w.node).name.unwrap_or_default();
+            made.look(places.operands[w], Part::Weight, &name, precision);
+            made.look(places.operands[g], Part::Gradient, &name, precision);
+        }
+        made.records = train::lower(request, training, &arenas, &places, control, &mut made.program);
+        let assignments = reached.assignments.iter();
+        assignments.for_each(|a| train::average(request, a, &places, control, &mut made.program));
     }
-    finish(request, &reached, program, places, control, layers)
+    finish(request, &reached, places, made)
 }
 
 /// Shares memory between what is never needed together, and checks that the device can hold the rest.
-fn finish(
-    request: &Request,
-    reached: &Reached,
-    mut program: Program,
-    mut places: Places,
-    mut control: Control,
-    layers: Vec<String>,
-) -> Result<Lowered> {
+fn finish(request: &Request, reached: &Reached, mut places: Places, mut made: Lowered) -> Result<Lowered> {
     // A weight or state that nothing reached has a place but no node here.
     let is_input = |v: &Value| reached.nodes.get(&v.node).is_some_and(|n| matches!(n.origin, Origin::Input));
     let ports: BTreeMap<Value, Operand> = places
@@ -261,16 +158,19 @@ fn finish(
         .map(|(v, x)| (*v, *x))
         .collect();
     places.pinned.extend(ports.values().map(|x| x.buffer));
-    let index = slots::assign(&mut program, &places.pinned);
+    let index = slots::assign(&mut made.program, &places.pinned);
     let moved = |x: Operand| Operand { buffer: index[x.buffer], ..x };
-    let ports: BTreeMap<Value, Operand> = ports.into_iter().map(|(v, x)| (v, moved(x))).collect();
-    let inputs = ports.iter().filter(|(v, _)| is_input(v)).map(|(_, x)| x.buffer).collect();
+    made.ports = ports.into_iter().map(|(v, x)| (v, moved(x))).collect();
+    made.inputs = made.ports.iter().filter(|(v, _)| is_input(v)).map(|(_, x)| x.buffer).collect();
+    let control = &mut made.control;
     for slot in [&mut control.clock, &mut control.scale, &mut control.flags, &mut control.losses] {
         *slot = index[*slot];
     }
-    check_limits(&program, request.caps)?;
-    program.parameters = request.graph.weights().iter().map(|w| w.shape().len()).sum();
-    Ok(Lowered { program, ports, inputs, control, layers })
+    made.records.iter_mut().for_each(|r| r.sums = moved(r.sums));
+    made.observer.counts = made.observer.counts.map(|c| index[c]);
+    check_limits(&made.program, request.caps)?;
+    made.program.parameters = request.graph.weights().iter().map(|w| w.shape().len()).sum();
+    Ok(made)
 }
 
 /// Where values lie, and which buffers are not shared.
@@ -333,23 +233,6 @@ fn place_inputs(reached: &Reached, program: &mut Program, places: &mut Places, c
         };
         places.operands.insert(value(n, 0), Operand { buffer, offset: 0, shape: ty.shape, dtype: ty.dtype });
     }
-}
-
-/// The names of a group's ops and the layer: `matmul+add+relu fc1`.
-fn label(reached: &Reached, first: usize, group: Option<&fuse::Group>) -> String {
-    let name = |n: &usize| match &reached.nodes[n].origin {
-        Origin::Op(op) => op.name(),
-        _ => "",
-    };
-    let members = group.map_or(&[][..], |g| &g.members);
-    let mut names: Vec<&str> = members.iter().map(name).collect();
-    if !members.contains(&first) {
-        names.insert(0, name(&first));
-    }
-    if names.len() > 4 {
-        names.splice(2..names.len() - 1, ["…"]);
-    }
-    format!("{} {}", names.join("+"), reached.nodes[&first].layer)
 }
 
 /// Fails, before anything is allocated, if a buffer or a binding is larger than the device allows.

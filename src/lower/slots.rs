@@ -49,6 +49,7 @@ pub fn assign(program: &mut Program, pinned: &BTreeSet<usize>) -> Vec<usize> {
         role: Role::Activations,
         source: Source::Plan,
         bytes,
+        contents: vec![],
     }));
     program.buffers = kept;
     for (x, _) in program.dispatches.iter_mut().flat_map(|d| &mut d.bindings) {

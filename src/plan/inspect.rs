@@ -14,9 +14,10 @@ impl Core {
                 return Ok(Some(format!("weight {name:?}")));
             }
         }
-        for (i, layer) in self.lowered.layers.iter().enumerate() {
+        let layers = self.lowered.layers.iter().enumerate();
+        for (i, layer) in layers.filter(|(i, _)| !self.lowered.program.dispatches[*i].observes) {
             let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-            self.executable.encode(&mut encoder, i..i + 1);
+            self.executable.encode(&mut encoder, i..i + 1, false);
             self.gpu.queue().submit([encoder.finish()]);
             let written = self.lowered.program.dispatches[i].bindings.iter().filter(|(_, a)| *a != Access::Read);
             for (x, _) in written.filter(|(x, _)| x.dtype != Dtype::U32) {

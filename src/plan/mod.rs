@@ -1,41 +1,73 @@
 //! `Plan`: a program on a device, ready to be run again and again.
 
+mod changes;
 mod evaluate;
 mod inspect;
+mod observe;
 mod training;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
     Dtype, Error, Gpu, LossScale, Port, Precision, Result, Shape, Tensor, Weights,
-    dispatch::{Operand, Program},
+    dispatch::{Operand, Program, Source},
     gpu::{self, Executable, Reading},
     graph::{Graph, Value},
-    lower::{self, CLOCK_WORDS, FLAG_WORDS, LOSSES, Lowered, Request},
-    op::Update,
-    optim::held,
+    lower::{self, CLOCK_WORDS, LOSSES, Lowered, Request},
+    optim::{Group, Update, held},
 };
 
+pub use crate::lower::Part;
+pub use changes::Changes;
 pub use evaluate::Evaluation;
+pub use observe::Observation;
 pub use training::lower_training;
 
 /// How a plan is made and run.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// The seed of dropout and other random numbers on the device.
     pub seed: u32,
     /// Whether a loss that is not finite halts training: the weights stay as they were before that step.
     /// If not, the step is skipped.
     pub stop_on_nan: bool,
-    /// Whether changes of weights that rounding loses are counted; see [`Plan::count_updates`].
-    pub count_updates: bool,
+    /// Whether what becomes of the changes of weights can be recorded; see [`Plan::changes`].
+    pub record_changes: bool,
+    /// Weights whose learning rate and weight decay differ; of several that a weight belongs to, the first counts.
+    pub groups: Vec<Group>,
+    /// The largest Euclidean norm that all gradients together may have: longer ones are shortened to it, after the loss
+    /// scale is taken out. The sum of squares is f32. A step whose norm is not finite is skipped.
+    pub clip_norm: Option<f32>,
+    /// Weights that follow the trained ones as their moving average.
+    pub average: Option<Average>,
+    /// Whether steps can be observed; see [`Plan::observe`].
+    pub observe: bool,
     /// Whether elementwise nodes are fused.
     pub fusion: bool,
 }
 
+/// An exponential moving average of the weights, in f32: `a ← d·a + (1 − d)·w` after each update, where `d` is `decay` or
+/// `(1 + t) / (10 + t)` if that is less, so that the first steps are soon forgotten.
+#[derive(Debug, Clone)]
+pub struct Average {
+    /// What follows: [`Weights::follower`] of the weights that are trained.
+    pub weights: Weights,
+    /// How slowly: 0.999 remembers about a thousand steps.
+    pub decay: f32,
+}
+
 impl Default for Options {
     fn default() -> Self {
-        Options { seed: 0, stop_on_nan: true, count_updates: false, fusion: true }
+        Options {
+            seed: 0,
+            stop_on_nan: true,
+            record_changes: false,
+            groups: vec![],
+            clip_norm: None,
+            average: None,
+            observe: false,
+            fusion: true,
+        }
     }
 }
 
@@ -52,10 +84,10 @@ pub struct Progress {
     pub halted: Option<u32>,
     /// The factor on the loss at the next step.
     pub loss_scale: f32,
-    /// Changes of a weight that were not zero in the weight's type and yet left it as it was. See [`Options`].
-    pub lost_updates: u64,
-    /// Changes of a weight that were not zero in the weight's type.
-    pub all_updates: u64,
+    /// The learning rate of the last step.
+    pub learning_rate: f32,
+    /// The norm of all gradients in the last step, before they were clipped; 0 without [`Options::clip_norm`].
+    pub gradient_norm: f32,
 }
 
 /// `struct Clock` of `shaders/lib/clock.wgsl`; a test compares the two.
@@ -76,8 +108,11 @@ struct Clock {
     backoff: f32,
     interval: u32,
     clean: u32,
-    counting: u32,
-    spare: u32,
+    recording: u32,
+    scheduled: u32,
+    clip: f32,
+    norm: f32,
+    spare: [u32; 2],
 }
 const _: () = assert!(size_of::<Clock>() == 4 * CLOCK_WORDS);
 
@@ -183,9 +218,13 @@ impl Plan {
         optimizer: &dyn Update,
         options: Options,
     ) -> Result<Self> {
-        let lowered = lower_training(loss, optimizer, gpu.caps(), options)?;
-        let plan = Self::new(gpu, weights, loss.graph, lowered).await?;
-        plan.start(optimizer, options);
+        let lowered = lower_training(loss, optimizer, gpu.caps(), &options)?;
+        let follower = options.average.as_ref().map(|a| &a.weights);
+        if let Some(follower) = follower {
+            follower.follow(weights, loss.graph, gpu)?;
+        }
+        let plan = Self::new(gpu, weights, follower, loss.graph, lowered).await?;
+        plan.start(&options);
         Ok(plan)
     }
 
@@ -202,14 +241,31 @@ impl Plan {
             return Err(Error::Port("the outputs belong to different graphs".into()));
         }
         let wanted = outputs.iter().map(|t| t.value).collect();
-        let lowered =
-            lower::lower(&Request { graph, caps: gpu.caps(), wanted, training: None, fusion: options.fusion })?;
-        Self::new(gpu, weights, graph, lowered).await
+        let lowered = lower::lower(&Request {
+            graph,
+            caps: gpu.caps(),
+            wanted,
+            training: None,
+            observe: options.observe,
+            fusion: options.fusion,
+        })?;
+        Self::new(gpu, weights, None, graph, lowered).await
     }
 
-    async fn new(gpu: &Gpu, weights: &Weights, graph: &Graph, lowered: Lowered) -> Result<Self> {
+    async fn new(
+        gpu: &Gpu,
+        weights: &Weights,
+        follower: Option<&Weights>,
+        graph: &Graph,
+        lowered: Lowered,
+    ) -> Result<Self> {
         weights.belong_to(graph, gpu)?;
-        let executable = Executable::new(gpu, &lowered.program, |source| weights.buffer(source).clone()).await?;
+        let shared = |source| match (source, follower) {
+            (Source::Average(c), Some(f)) => f.buffer(Source::Master(c)),
+            (Source::AverageCopy(c), Some(f)) => f.buffer(Source::Weights(c)),
+            _ => weights.buffer(source),
+        };
+        let executable = Executable::new(gpu, &lowered.program, |source| shared(source).clone()).await?;
         let precision = graph.precision();
         let scale = gpu::stored(&[precision.loss_scale.initial()], Shape::default(), precision.wide());
         gpu.queue().write_buffer(executable.buffer(lowered.control.scale), 0, &scale);
@@ -224,12 +280,13 @@ impl Plan {
     }
 
     /// Writes the state that a run starts from.
-    fn start(&self, optimizer: &dyn Update, options: Options) {
+    fn start(&self, options: &Options) {
         let mut clock = Clock {
             seed: options.seed,
-            learning_rate: held(optimizer.learning_rate(), self.precision),
+            scheduled: 1,
+            clip: options.clip_norm.unwrap_or(0.0),
             stop: options.stop_on_nan.into(),
-            counting: options.count_updates.into(),
+            recording: options.record_changes.into(),
             ..Clock::default()
         };
         if let LossScale::Dynamic { growth, backoff, interval, .. } = self.precision.loss_scale {
@@ -239,20 +296,17 @@ impl Plan {
         self.core.gpu.queue().write_buffer(buffer, 0, bytemuck::bytes_of(&clock));
     }
 
-    /// Sets the learning rate from the next step on.
+    /// Sets the learning rate from the next step on, in the place of the optimizer's schedule.
     pub fn set_learning_rate(&mut self, learning_rate: f32) {
-        let buffer = self.core.buffer(self.core.lowered.control.clock);
-        let offset = std::mem::offset_of!(Clock, learning_rate) as u64;
         let learning_rate = held(learning_rate, self.precision);
-        self.core.gpu.queue().write_buffer(buffer, offset, &learning_rate.to_le_bytes());
+        self.set(std::mem::offset_of!(Clock, learning_rate), &learning_rate.to_le_bytes());
+        self.set(std::mem::offset_of!(Clock, scheduled), &0u32.to_le_bytes());
     }
 
-    /// Stops counting lost updates, or goes on with it, from the next step on: a step that counts takes longer. The plan
-    /// must have been made with [`Options::count_updates`].
-    pub fn count_updates(&mut self, on: bool) {
+    /// Sets a word of the clock.
+    fn set(&self, offset: usize, value: &[u8; 4]) {
         let buffer = self.core.buffer(self.core.lowered.control.clock);
-        let offset = std::mem::offset_of!(Clock, counting) as u64;
-        self.core.gpu.queue().write_buffer(buffer, offset, &u32::from(on).to_le_bytes());
+        self.core.gpu.queue().write_buffer(buffer, offset as u64, value);
     }
 
     /// Fills an input or labels: values in row-major order, without padding. The values are queued and may be dropped at
@@ -287,7 +341,11 @@ impl Plan {
 
     /// Records one step into an encoder that the app submits.
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder) {
-        self.core.executable.encode(encoder, 0..self.program().dispatches.len());
+        self.encode_step(encoder, false);
+    }
+
+    fn encode_step(&mut self, encoder: &mut wgpu::CommandEncoder, observe: bool) {
+        self.core.executable.encode(encoder, 0..self.program().dispatches.len(), observe);
         self.steps += 1;
     }
 
@@ -336,28 +394,25 @@ impl Plan {
         })
     }
 
-    /// Counts of steps, skipped steps and lost updates.
+    /// Counts of steps and skipped steps, the loss scale, the learning rate.
     pub fn progress(&self) -> Reading<Progress> {
         let control = self.core.lowered.control;
         let part = |index, words: usize| (self.core.buffer(index), 0, 4 * words as u64);
         let scale = self.core.buffer(control.scale);
         let scale_bytes = self.program().buffers[control.scale].bytes;
         let dtype = self.precision.wide();
-        let ranges = [part(control.clock, CLOCK_WORDS), part(control.flags, FLAG_WORDS), (scale, 0, scale_bytes)];
+        let ranges = [part(control.clock, CLOCK_WORDS), (scale, 0, scale_bytes)];
         Reading::new(&self.core.gpu, &ranges, move |b| {
-            let (clock, rest) = b.split_at(4 * CLOCK_WORDS);
-            let (flags, scale) = rest.split_at(4 * FLAG_WORDS);
+            let (clock, scale) = b.split_at(4 * CLOCK_WORDS);
             let clock: Clock = bytemuck::pod_read_unaligned(clock);
-            let word =
-                |i: usize| u64::from(u32::from_le_bytes(flags[4 * i..4 * i + 4].try_into().expect("four bytes")));
             Ok(Progress {
                 steps: clock.step,
                 updates: clock.updates,
                 skipped: clock.skipped,
                 halted: clock.halted.checked_sub(1),
                 loss_scale: gpu::loaded(scale, Shape::default(), dtype)[0],
-                lost_updates: word(1) | word(2) << 32,
-                all_updates: word(3) | word(4) << 32,
+                learning_rate: clock.learning_rate,
+                gradient_norm: clock.norm,
             })
         })
     }

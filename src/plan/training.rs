@@ -7,14 +7,15 @@ use crate::{
     Caps, Error, Result, Tensor,
     graph::{Origin, Value},
     lower::{self, Lowered, Request, Training},
-    op::{Kind, Update},
+    op::Kind,
+    optim::Update,
 };
 
 /// The program of a training step; needs no GPU.
 ///
 /// # Errors
 /// As [`Plan::train`](super::Plan::train).
-pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options: Options) -> Result<Lowered> {
+pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options: &Options) -> Result<Lowered> {
     let graph = loss.graph;
     graph.check()?;
     if loss.shape().len() != 1 {
@@ -30,9 +31,24 @@ pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options
     }
     let gradients =
         trained.iter().zip(&gradients).map(|(w, g)| (w.value, own(*g, &gradients, &readers).value)).collect();
-    let training = Training { loss: wide.value, optimizer, gradients, count_updates: options.count_updates };
+    let training = Training {
+        loss: wide.value,
+        optimizer,
+        gradients,
+        record_changes: options.record_changes,
+        groups: &options.groups,
+        clip_norm: options.clip_norm.is_some(),
+        average: options.average.as_ref().map(|a| a.decay),
+    };
     let wanted = vec![loss.value];
-    lower::lower(&Request { graph, caps, wanted, training: Some(training), fusion: options.fusion })
+    lower::lower(&Request {
+        graph,
+        caps,
+        wanted,
+        training: Some(training),
+        observe: options.observe,
+        fusion: options.fusion,
+    })
 }
 
 /// What may be written straight into the arena as this gradient: it, or what it is a view of, if that is computed and

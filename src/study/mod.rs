@@ -13,14 +13,16 @@
 //! # Ok::<(), halfgrad::Error>(())
 //! ```
 
+mod optimizer;
 mod outcome;
 mod setup;
 mod theorem;
 #[cfg(not(target_arch = "wasm32"))]
 mod train;
 
+pub use optimizer::{FORMS, OPTIMIZERS, Optimizer, SCHEDULES};
 pub use outcome::{DeviceBytes, Outcome, deviation, mean, median};
-pub use setup::{MODELS, Model, Network, OPTIMIZERS, Optimizer, Setup};
+pub use setup::{MODELS, Model, Network, Setup};
 pub use theorem::Comparison;
 #[cfg(not(target_arch = "wasm32"))]
 pub use train::{Stand, train};

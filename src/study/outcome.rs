@@ -1,7 +1,7 @@
 use crate::{
     Error, Precision, Weights,
     dispatch::{Program, Role},
-    plan::{Evaluation, Progress},
+    plan::{Changes, Evaluation, Progress},
 };
 
 /// Bytes on the device, by what they hold.
@@ -42,26 +42,34 @@ pub struct Outcome {
     pub logits: Vec<f32>,
     /// The mean loss over the training samples of each epoch, as they were trained on.
     pub train_loss: Vec<f64>,
+    /// The loss of each step.
+    pub step_loss: Vec<f32>,
     /// The median time of a step in seconds, host and device; see [`train`](super::train).
     pub step_seconds: f64,
     /// Bytes on the device.
     pub bytes: DeviceBytes,
-    /// Counts of steps, skipped steps, lost updates.
+    /// Counts of steps and skipped steps.
     pub progress: Progress,
+    /// What became of the changes of each weight, over a quarter of the steps, spread over the run.
+    pub changes: Vec<Changes>,
     /// Why it ended early, if it did: the loss was no longer finite.
     pub failure: Option<Error>,
     /// Numbers of the user's that the precision cannot hold.
     pub warnings: Vec<String>,
-    /// The weights as they are now.
+    /// The weights that were tested: as they are now, or their average.
     pub weights: Weights,
 }
 
 impl Outcome {
-    /// Of the changes of weights that were not zero, the share that rounding lost, over a quarter of the steps, spread
-    /// over the run; `None` if there were no changes.
+    /// Changes of weights that rounding lost, and changes that were not zero.
+    pub fn lost_changes(&self) -> (u64, u64) {
+        self.changes.iter().fold((0, 0), |(lost, all), c| (lost + c.lost, all + c.all))
+    }
+
+    /// Of the changes of weights that were not zero, the share that rounding lost; `None` if there were no changes.
     pub fn lost_update_share(&self) -> Option<f64> {
-        let Progress { lost_updates, all_updates, .. } = self.progress;
-        (all_updates > 0).then(|| lost_updates as f64 / all_updates as f64)
+        let (lost, all) = self.lost_changes();
+        (all > 0).then(|| lost as f64 / all as f64)
     }
 }
 

@@ -1,10 +1,10 @@
 use std::path::PathBuf;
 
+use super::Optimizer;
 use crate::{
-    Adam, AdamW, Error, Graph, Result, RmsProp, Sgd, Shape, Tensor,
+    Error, Graph, Result, Shape, Tensor,
     data::Augment,
     nn::{self, Gpt},
-    op::Update,
 };
 
 /// What makes logits of a batch of images.
@@ -40,9 +40,6 @@ pub const MODELS: [&str; NETWORKS.len()] = {
     }
     names
 };
-
-/// The optimizers that [`Optimizer::named`] knows.
-pub const OPTIMIZERS: [&str; 4] = ["sgd", "adam", "adamw", "rmsprop"];
 
 /// A network by name: what becomes of a batch of samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,45 +98,6 @@ impl Model {
             None => nn::mlp(x, &self.hidden, classes),
         };
         Ok(Network { x, label, logits, loss: logits.cross_entropy(label) })
-    }
-}
-
-/// An optimizer by name, with the numbers that a user sets.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Optimizer {
-    /// One of [`OPTIMIZERS`].
-    pub name: &'static str,
-    /// The learning rate.
-    pub learning_rate: f32,
-    /// The momentum of `sgd`; the others have none.
-    pub momentum: f32,
-    /// Weight decay: decoupled in `adamw`, added to the gradient in the others.
-    pub weight_decay: f32,
-}
-
-impl Optimizer {
-    /// The optimizer of this name: `sgd` with momentum 0.9, `adamw` with weight decay 0.01.
-    pub fn named(name: &str, learning_rate: f32) -> Option<Self> {
-        let name = OPTIMIZERS.into_iter().find(|n| *n == name)?;
-        let momentum = if name == "sgd" { 0.9 } else { 0.0 };
-        let weight_decay = if name == "adamw" { 0.01 } else { 0.0 };
-        Some(Optimizer { name, learning_rate, momentum, weight_decay })
-    }
-
-    /// The learning rate that usually does: 0.05 for `sgd`, 0.001 for the others.
-    pub fn usual_learning_rate(name: &str) -> f32 {
-        if name == "sgd" { 0.05 } else { 1e-3 }
-    }
-
-    /// What a plan takes.
-    pub fn update(&self) -> Box<dyn Update> {
-        let (rate, decay) = (self.learning_rate, self.weight_decay);
-        match self.name {
-            "adam" => Box::new(Adam::new(rate).weight_decay(decay)),
-            "adamw" => Box::new(AdamW::new(rate).weight_decay(decay)),
-            "rmsprop" => Box::new(RmsProp::new(rate).weight_decay(decay)),
-            _ => Box::new(Sgd::new(rate).momentum(self.momentum).weight_decay(decay)),
-        }
     }
 }
 

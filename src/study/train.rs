@@ -52,26 +52,30 @@ pub fn train(
         Some(path) => Weights::load(gpu, &graph, path)?,
         None => Weights::init(gpu, &graph, seed)?,
     };
-    let options = Options { count_updates: true, seed: seed as u32, ..Options::default() };
-    let plan = Plan::train_with(gpu, &weights, network.loss, &*setup.optimizer.update(), options)?;
-    let mut run =
-        Run { plan, network, weights: &weights, order: Order::new(&data.train, setup, seed)?, windows: vec![] };
-    let (train_loss, failure) = run.train(setup, watch)?;
+    let options = Options { record_changes: true, seed: seed as u32, ..Options::default() };
+    let options = setup.optimizer.options(&weights, options)?;
+    let tested = options.average.as_ref().map_or(&weights, |average| &average.weights).clone();
+    let plan = Plan::train_with(gpu, &weights, network.loss, &*setup.optimizer.update(setup.steps), options)?;
+    let order = Order::new(&data.train, setup, seed)?;
+    let mut run = Run { plan, network, weights: &weights, order, windows: vec![], losses: vec![], epochs: vec![] };
+    let failure = run.train(setup, watch)?;
 
-    let mut infer = Plan::infer(gpu, &weights, [network.logits])?;
+    let mut infer = Plan::infer(gpu, &tested, [network.logits])?;
     let logits = infer.predict(network.x, network.logits, &data.test)?;
     Ok(Outcome {
         precision,
         seed,
         evaluation: Evaluation::of(&logits, data.test.labels()),
         logits,
-        train_loss,
+        train_loss: run.epochs,
+        step_loss: run.losses,
         step_seconds: median(&warm(&run.windows)),
         bytes: DeviceBytes::of(run.plan.program()),
         progress: run.plan.progress().wait()?,
+        changes: run.plan.changes().wait()?,
         failure,
         warnings: run.plan.warnings().to_vec(),
-        weights,
+        weights: tested,
     })
 }
 
@@ -83,18 +87,18 @@ struct Run<'a, 'g> {
     order: Order<'a>,
     /// Steps of each window, and the seconds that each step took.
     windows: Vec<(usize, f64)>,
+    /// The loss of each step.
+    losses: Vec<f32>,
+    /// Each epoch's mean loss.
+    epochs: Vec<f64>,
 }
 
 impl Run<'_, '_> {
-    /// Trains to the end, or to the first loss that is not finite: each epoch's mean loss, and what was wrong.
-    fn train(
-        &mut self,
-        setup: &Setup,
-        watch: &mut dyn FnMut(Stand) -> Result<()>,
-    ) -> Result<(Vec<f64>, Option<Error>)> {
-        let (mut step, mut epochs) = (0, vec![]);
+    /// Trains to the end, or to the first loss that is not finite, and says what was wrong.
+    fn train(&mut self, setup: &Setup, watch: &mut dyn FnMut(Stand) -> Result<()>) -> Result<Option<Error>> {
+        let mut step = 0;
         while step < setup.steps {
-            let epoch = epochs.len();
+            let epoch = self.epochs.len();
             let batches = self.order.epoch(epoch)?;
             let mut batches = batches.epoch(epoch as u32);
             let end = setup.steps.min(step + batches.len());
@@ -106,22 +110,23 @@ impl Run<'_, '_> {
                 let counts = self.steps(window, &mut batches)?;
                 let losses = match self.plan.losses().wait() {
                     Ok(losses) => losses,
-                    Err(e @ Error::NotFinite { .. }) => return Ok((epochs, Some(self.diagnosed(e)?))),
+                    Err(e @ Error::NotFinite { .. }) => return self.diagnosed(e).map(Some),
                     Err(e) => return Err(e),
                 };
                 sum += losses.iter().zip(&counts).map(|(&loss, &n)| f64::from(loss) * n as f64).sum::<f64>();
                 count += counts.iter().sum::<usize>();
                 let loss = losses.last().copied().unwrap_or(f32::NAN);
+                self.losses.extend(losses);
                 watch(Stand { step, epoch, loss, weights: self.weights })?;
             }
-            epochs.push(sum / count as f64);
+            self.epochs.push(sum / count as f64);
         }
-        Ok((epochs, None))
+        Ok(None)
     }
 
     /// Runs the steps of one window and waits for the device: how many samples each step had.
     fn steps(&mut self, window: Range<usize>, batches: &mut crate::data::Epoch) -> Result<Vec<usize>> {
-        self.plan.count_updates(self.windows.len().is_multiple_of(COUNTED));
+        self.plan.record_changes(self.windows.len().is_multiple_of(COUNTED));
         let (start, mut counts, mut batch) = (Instant::now(), vec![], Batch::default());
         for _ in window {
             batches.fill(&mut batch);

@@ -1,0 +1,154 @@
+//! Optimizers: SGD, Adam, AdamW, RMSProp, each one dispatch over all weights; learning rates that follow a [`Schedule`];
+//! [`Group`]s of weights with rates of their own.
+//!
+//! An optimizer's numbers are rounded to the type of its state ([`Precision::state`]): in 16 bit they are what 16 bit
+//! can hold. Where the usual value rounds to nothing, the default is another; [`Plan::warnings`](crate::Plan::warnings)
+//! says when a value of the user's does. How new weights are rounded is the precision's [`Rounding`](crate::precision::Rounding).
+
+mod adam;
+mod group;
+mod rmsprop;
+mod schedule;
+mod sgd;
+
+use std::fmt::Debug;
+
+use half::f16;
+
+pub use self::{
+    adam::{Adam, AdamW, Form},
+    group::Group,
+    rmsprop::RmsProp,
+    schedule::Schedule,
+    sgd::Sgd,
+};
+use crate::{
+    Caps, Dtype, Precision, arena,
+    dispatch::{Access, Dispatch, Operand, Program, Shader},
+};
+pub(crate) use group::factors;
+
+/// The contract of an optimizer: one dispatch changes a run of weights in place.
+pub trait Update: Debug + Send + Sync {
+    /// The optimizer's name: the stem of its WGSL file.
+    fn name(&self) -> &'static str;
+    /// How many values it keeps for each weight.
+    fn moments(&self) -> usize;
+    /// The learning rate of each step.
+    fn schedule(&self) -> &Schedule;
+    /// Appends the dispatch.
+    fn lower(&self, io: &UpdateIo, program: &mut Program);
+    /// Which of its numbers `precision` cannot hold, in words for the user.
+    fn warnings(&self, precision: Precision) -> Vec<String>;
+}
+
+/// What an optimizer needs to change one run of weights.
+#[derive(Debug, Clone)]
+pub struct UpdateIo<'a> {
+    /// The adapter.
+    pub caps: &'a Caps,
+    /// The graph's precision.
+    pub precision: Precision,
+    /// The weights that the optimizer works on: [`Precision::state`].
+    pub weights: Operand,
+    /// Beside the weights, as [`crate::precision::Rounding`] asks: the copy in 16 bit that the forward pass reads, when `weights` are f32
+    /// masters; or what rounding has taken from 16-bit weights so far, times 2^10.
+    pub beside: Option<Operand>,
+    /// Their gradients.
+    pub gradient: Operand,
+    /// What the optimizer keeps of each weight: [`Update::moments`] tensors.
+    pub moments: Vec<Operand>,
+    /// For every [`crate::arena::ALIGN`] groups the factors of learning rate and weight decay, if there are [`Group`]s.
+    pub factors: Option<Operand>,
+    /// `struct Clock` of `lib/clock.wgsl`.
+    pub clock: Operand,
+    /// For every [`crate::arena::ALIGN`] groups four sums of what became of changes, if that is recorded.
+    pub record: Option<Operand>,
+    /// Tells the random numbers of this run of weights from those of others.
+    pub stream: usize,
+}
+
+/// The dispatch that all optimizers share: their file between the bindings and uniforms of `lib/update.wgsl`.
+fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch {
+    let precision = io.precision;
+    let mut shader = Shader::new(name, source, precision.storage, precision)
+        .wide(precision.state())
+        .constant("RECORD", io.record.is_some().into())
+        .constant("ROUNDING", precision.rounding_of_state().map_or(0, |r| 1 + r as u32));
+    // Masters are computed in their own type, also where the rest of the network is strict.
+    shader.acc = if precision.master { Dtype::F32 } else { shader.acc };
+    let groups = io.weights.shape.groups();
+    let mut d = Dispatch::new(format!("{name} update"), shader)
+        .read(io.clock)
+        .update(io.weights)
+        .read(io.gradient)
+        .workgroups(groups.div_ceil(64))
+        .param("groups", groups)
+        .param("stream", io.stream);
+    for &m in &io.moments {
+        d = d.update(m);
+    }
+    d = match io.beside {
+        Some(copy) if precision.master => {
+            let store = "    copy[g] = pack4(unpack4_wide(stored));\n";
+            d.extra(copy, Access::Write, "copy: array<elem4>").splice("copy", store)
+        }
+        Some(missing) => d
+            .extra(missing, Access::ReadWrite, "missing: array<wide4>")
+            .splice("add missing", "    exact += vec4<f32>(unpack4_wide(missing[g])) / LIFT;\n")
+            .splice("copy", "    missing[g] = pack4_wide(vec4<acc>((exact - rounded) * LIFT));\n"),
+        None => d,
+    };
+    d = match io.factors {
+        Some(factors) => d
+            .extra(factors, Access::Read, "factors: array<vec2<f32>>")
+            .splice("factors", format!("    return factors[i / {}u];\n", arena::ALIGN)),
+        None => d,
+    };
+    match io.record {
+        Some(sums) => d.extra(sums, Access::ReadWrite, "sums: array<vec4<f32>>").splice("record", RECORD),
+        None => d,
+    }
+}
+
+const RECORD: &str = "    if clock.recording != 0u && clock.apply != 0u {
+        workgroupBarrier();
+        let block = (first + lane) / 32u;
+        if lane % 32u == 0u && first + lane < p.groups {
+            var sum = vec4<f32>();
+            for (var i = lane; i < min(lane + 32u, p.groups - first); i++) { sum += records[i]; }
+            sums[block] += sum;
+        }
+    }
+";
+
+/// A number as the optimizer's state can hold it.
+pub(crate) fn held(value: f32, precision: Precision) -> f32 {
+    if precision.state() == Dtype::F16 { f16::from_f32(value).to_f32() } else { value }
+}
+
+/// The user's ε, or one that the state can hold.
+fn epsilon(chosen: Option<f32>, precision: Precision) -> f32 {
+    let safe = if precision.state() == Dtype::F16 { 1e-4 } else { 1e-8 };
+    held(chosen.unwrap_or(safe), precision)
+}
+
+/// What is lost of `numbers` in this precision.
+fn lost(optimizer: &str, numbers: &[(&str, f32)], precision: Precision) -> Vec<String> {
+    let mut found = vec![];
+    for &(name, value) in numbers {
+        let kept = held(value, precision);
+        if value != 0.0 && kept == 0.0 {
+            found.push(format!(
+                "{optimizer}: {name} {value:e} rounds to 0 in {}, whose smallest number is 6e-8; use at least 1e-4, or Precision::MIXED",
+                precision.state()
+            ));
+        } else if value < 1.0 && kept == 1.0 {
+            found.push(format!(
+                "{optimizer}: {name} {value} rounds to 1 in {}, so that average never moves; use at most 0.999, or Precision::MIXED",
+                precision.state()
+            ));
+        }
+    }
+    found
+}

@@ -1,0 +1,71 @@
+//! RMSProp.
+
+use super::{Schedule, Update, UpdateIo, dispatch, epsilon, held, lost};
+use crate::{Precision, dispatch::Program};
+
+/// RMSProp (Hinton's lecture 6e): `v ← αv + (1 − α)g²`, `w ← w − η g / (√v + ε)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RmsProp {
+    schedule: Schedule,
+    alpha: f32,
+    epsilon: Option<f32>,
+    weight_decay: f32,
+}
+
+impl RmsProp {
+    /// α = 0.99; ε as for [`Adam::new`].
+    pub fn new(learning_rate: impl Into<Schedule>) -> Self {
+        RmsProp { schedule: learning_rate.into(), alpha: 0.99, epsilon: None, weight_decay: 0.0 }
+    }
+
+    /// The decay rate of the second moment.
+    pub fn alpha(self, alpha: f32) -> Self {
+        RmsProp { alpha, ..self }
+    }
+
+    /// What is added to the root of the second moment.
+    pub fn epsilon(self, epsilon: f32) -> Self {
+        RmsProp { epsilon: Some(epsilon), ..self }
+    }
+
+    /// With weight decay λ, added to the gradient.
+    pub fn weight_decay(self, weight_decay: f32) -> Self {
+        RmsProp { weight_decay, ..self }
+    }
+}
+
+impl Update for RmsProp {
+    fn name(&self) -> &'static str {
+        "rmsprop"
+    }
+
+    fn moments(&self) -> usize {
+        1
+    }
+
+    fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    fn lower(&self, io: &UpdateIo, program: &mut Program) {
+        let held = |v| held(v, io.precision);
+        let alpha = held(self.alpha);
+        let d = dispatch(io, "rmsprop", include_str!("../../shaders/rmsprop.wgsl"))
+            .param_f32("weight_decay", held(self.weight_decay))
+            .param_f32("keep", alpha.sqrt())
+            .param_f32("take", (1.0 - f64::from(alpha)).sqrt() as f32)
+            .param_f32("epsilon", epsilon(self.epsilon, io.precision))
+            .flops(9 * io.weights.shape.len());
+        program.push(d);
+    }
+
+    fn warnings(&self, precision: Precision) -> Vec<String> {
+        let numbers = [
+            ("learning rate", self.schedule.largest()),
+            ("alpha", self.alpha),
+            ("epsilon", self.epsilon.unwrap_or(0.0)),
+            ("weight decay", self.weight_decay),
+        ];
+        lost("RMSProp", &numbers, precision)
+    }
+}

@@ -1,0 +1,74 @@
+//! Gradient descent, with momentum or without.
+
+use super::{Schedule, Update, UpdateIo, dispatch, held, lost};
+use crate::{Precision, dispatch::Program};
+
+/// Stochastic gradient descent: `m ← μm + g + λw`, `w ← w − ηm`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sgd {
+    schedule: Schedule,
+    momentum: f32,
+    nesterov: bool,
+    weight_decay: f32,
+}
+
+impl Sgd {
+    /// Plain descent with this learning rate η.
+    pub fn new(learning_rate: impl Into<Schedule>) -> Self {
+        Sgd { schedule: learning_rate.into(), momentum: 0.0, nesterov: false, weight_decay: 0.0 }
+    }
+
+    /// With momentum μ.
+    pub fn momentum(self, momentum: f32) -> Self {
+        Sgd { momentum, ..self }
+    }
+
+    /// With Nesterov's form of momentum: `w ← w − η(g + μm)`.
+    pub fn nesterov(self) -> Self {
+        Sgd { nesterov: true, ..self }
+    }
+
+    /// With weight decay λ, added to the gradient.
+    pub fn weight_decay(self, weight_decay: f32) -> Self {
+        Sgd { weight_decay, ..self }
+    }
+}
+
+impl Update for Sgd {
+    fn name(&self) -> &'static str {
+        if self.moments() == 0 { "sgd" } else { "momentum" }
+    }
+
+    fn moments(&self) -> usize {
+        usize::from(self.momentum != 0.0)
+    }
+
+    fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    fn lower(&self, io: &UpdateIo, program: &mut Program) {
+        let held = |v| held(v, io.precision);
+        let n = io.weights.shape.len();
+        let d = match self.moments() {
+            0 => dispatch(io, "sgd", include_str!("../../shaders/sgd.wgsl"))
+                .param_f32("weight_decay", held(self.weight_decay))
+                .flops(4 * n),
+            _ => dispatch(io, "momentum", include_str!("../../shaders/momentum.wgsl"))
+                .param_f32("weight_decay", held(self.weight_decay))
+                .param_f32("momentum", held(self.momentum))
+                .param("nesterov", self.nesterov.into())
+                .flops(6 * n),
+        };
+        program.push(d);
+    }
+
+    fn warnings(&self, precision: Precision) -> Vec<String> {
+        let numbers = [
+            ("learning rate", self.schedule.largest()),
+            ("momentum", self.momentum),
+            ("weight decay", self.weight_decay),
+        ];
+        lost("SGD", &numbers, precision)
+    }
+}
