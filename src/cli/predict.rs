@@ -113,6 +113,7 @@ fn table(predictions: &[Prediction]) -> String {
             table.add_row([image.to_owned(), class.clone(), format!("{:.2} %", 100.0 * probability)]);
         }
     }
+    table.column_mut(0).expect("there are three").set_padding((0, 1));
     table.column_mut(2).expect("there are three").set_cell_alignment(CellAlignment::Right);
     format!("{}\n", table.trim_fmt())
 }

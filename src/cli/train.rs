@@ -47,14 +47,16 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let card = Card::new(model, &data, white, args.precision);
     print(&introduction(&data, &card, &optimizer, batch, &gpu))?;
     let weights = Weights::init(&gpu, &graph, args.seed)?;
-    let options = Options { seed: args.seed as u32, ..Options::default() };
+    let options = optimizer.options(&weights, Options { seed: args.seed as u32, ..Options::default() })?;
+    // What is tested and written: the average of the weights, if one is kept.
+    let tested = options.average.as_ref().map_or(&weights, |average| &average.weights).clone();
     let steps = args.epochs.saturating_mul(batches.len());
     let plan = Plan::train_with(&gpu, &weights, network.loss, &*optimizer.update(steps), options)?;
     plan.warnings().iter().for_each(|warning| super::note(&format!("warning: {warning}")));
-    let infer = Plan::infer(&gpu, &weights, [network.logits])?;
+    let infer = Plan::infer(&gpu, &tested, [network.logits])?;
     let stop = stop_on_ctrl_c()?;
     let test =
-        Run { plan, infer, network, stop }.train(args, &data, &batches, &mut || card.save(&weights, &args.out))?;
+        Run { plan, infer, network, stop }.train(args, &data, &batches, &mut || card.save(&tested, &args.out))?;
     let out = args.out.display();
     print(&format!(
         "test accuracy {:.2} %; the model is in {out}: halfgrad predict --model-file {out} IMAGE…\n",
