@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod devices;
+pub mod doctor;
 pub mod model_file;
 pub mod order;
 pub mod plan;
