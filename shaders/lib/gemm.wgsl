@@ -85,6 +85,15 @@ fn store(i: u32, j: u32, member: u32, last: u32, v: block) {
     }
 }
 
+// y + b * a, a multiply-add a term: compilers make mul, fma and add of the matrix product and the sum.
+fn plus(y: block, b: block, a: block) -> block {
+    return block(plus_row(y[0], b, a[0]), plus_row(y[1], b, a[1]), plus_row(y[2], b, a[2]), plus_row(y[3], b, a[3]));
+}
+
+fn plus_row(y: vec4<acc>, b: block, a: vec4<acc>) -> vec4<acc> {
+    return a.w * b[3] + (a.z * b[2] + (a.y * b[1] + (a.x * b[0] + y)));
+}
+
 // Invocation `id` of members · (down / ROWS) · (wide / COLUMNS): its blocks, summed over `taps` and `steps`.
 fn gemm(id: u32, members: u32, down: u32, wide: u32, taps: u32, steps: u32, last: u32) {
     let blocks_down = (down + ROWS - 1u) / ROWS;
@@ -114,17 +123,17 @@ fn gemm(id: u32, members: u32, down: u32, wide: u32, taps: u32, steps: u32, last
         for (var k = 0u; k < steps; k++) {
             let u0 = load_a(a0, k);
             let v0 = load_b(b0, k);
-            y00 += v0 * u0;
+            y00 = plus(y00, v0, u0);
             var u1 = block();
             if ROWS == 2u {
                 u1 = load_a(a1, k);
-                y10 += v0 * u1;
+                y10 = plus(y10, v0, u1);
             }
             if COLUMNS == 2u {
                 let v1 = load_b(b1, k);
-                y01 += v1 * u0;
+                y01 = plus(y01, v1, u0);
                 if ROWS == 2u {
-                    y11 += v1 * u1;
+                    y11 = plus(y11, v1, u1);
                 }
             }
         }
