@@ -62,7 +62,7 @@ pub(super) async fn pack_is_exact(shared: &Shared) -> Result<bool> {
     });
     shared.queue.submit([encoder.finish()]);
     #[cfg(not(target_arch = "wasm32"))]
-    super::readback::wait(device)?;
+    super::readback::wait(shared)?;
     let failed = |e: String| Error::Device(format!("probing pack2x16float: {e}"));
     mapped.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
     let view = staging.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;

@@ -8,6 +8,8 @@ use std::{
 use futures::channel::oneshot;
 
 use super::device::Gpu;
+#[cfg(not(target_arch = "wasm32"))]
+use super::device::Shared;
 use crate::{Error, Result};
 
 type Finish<T> = Box<dyn FnOnce(&[u8]) -> Result<T> + Send>;
@@ -64,13 +66,14 @@ impl<T> Reading<T> {
     /// [`Error::Device`] if the device was lost, or what the values show to be wrong.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn wait(mut self) -> Result<T> {
-        wait(self.gpu.device())?;
+        self.gpu.wait()?;
         // Another thread's wait may be about to run our callback; a lost device drops it.
         let mapped = pollster::block_on(&mut self.mapped).ok();
         self.complete(mapped)
     }
 
     fn complete(&mut self, mapped: Option<Result<(), wgpu::BufferAsyncError>>) -> Result<T> {
+        self.gpu.check()?;
         match mapped {
             Some(Ok(())) => {}
             Some(Err(e)) => return Err(Error::Device(format!("reading back: {e}"))),
@@ -89,8 +92,8 @@ impl<T> Future for Reading<T> {
         // On native nobody else drives the device: a thread waits for it and so wakes us. A browser does it itself.
         #[cfg(not(target_arch = "wasm32"))]
         if !std::mem::replace(&mut self.polled, true) {
-            let device = self.gpu.device().clone();
-            std::thread::spawn(move || wait(&device));
+            let gpu = self.gpu.clone();
+            std::thread::spawn(move || gpu.wait());
         }
         match Pin::new(&mut self.mapped).poll(cx) {
             Poll::Pending => Poll::Pending,
@@ -101,9 +104,14 @@ impl<T> Future for Reading<T> {
 
 /// Waits until the device has done everything submitted so far.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn wait(device: &wgpu::Device) -> Result<()> {
-    match device.poll(wgpu::PollType::wait_indefinitely()) {
-        Ok(_) => Ok(()),
-        Err(e) => Err(Error::Device(e.to_string())),
+pub fn wait(shared: &Shared) -> Result<()> {
+    // wgpu panics if the driver loses the device while we wait for it; by then it has called back with the reason.
+    let poll = || shared.device.poll(wgpu::PollType::wait_indefinitely());
+    let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(poll));
+    shared.check()?;
+    match polled {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(e)) => Err(Error::Device(e.to_string())),
+        Err(_) => Err(Error::Device("lost while it worked".into())),
     }
 }

@@ -218,6 +218,7 @@ impl Plan {
         optimizer: &dyn Update,
         options: Options,
     ) -> Result<Self> {
+        let options = Options { fusion: options.fusion && gpu.settings().fusion, ..options };
         let lowered = lower_training(loss, optimizer, gpu.caps(), &options)?;
         let follower = options.average.as_ref().map(|a| &a.weights);
         if let Some(follower) = follower {
@@ -247,7 +248,7 @@ impl Plan {
             wanted,
             training: None,
             observe: options.observe,
-            fusion: options.fusion,
+            fusion: options.fusion && gpu.settings().fusion,
         })?;
         Self::new(gpu, weights, None, graph, lowered).await
     }
@@ -257,9 +258,10 @@ impl Plan {
         weights: &Weights,
         follower: Option<&Weights>,
         graph: &Graph,
-        lowered: Lowered,
+        mut lowered: Lowered,
     ) -> Result<Self> {
         weights.belong_to(graph, gpu)?;
+        lowered.program.warnings.extend(gpu::too_long(&lowered.program, gpu.settings().slice_on(gpu.caps().kind)));
         let shared = |source| match (source, follower) {
             (Source::Average(c), Some(f)) => f.buffer(Source::Master(c)),
             (Source::AverageCopy(c), Some(f)) => f.buffer(Source::Weights(c)),
@@ -331,20 +333,24 @@ impl Plan {
         Ok(())
     }
 
-    /// One step: everything once, in one submission; returns at once.
+    /// One step: everything once; returns at once. It is one submission, or several where a long one may end in a reset of the
+    /// GPU: [`Settings::slice`](crate::gpu::Settings::slice). What goes wrong is told by whatever is read next.
     pub fn run(&mut self) {
-        let mut encoder = self.gpu().device().create_command_encoder(&Default::default());
-        self.encode(&mut encoder);
-        self.gpu().queue().submit([encoder.finish()]);
+        self.submit(false);
     }
 
-    /// Records one step into an encoder that the app submits.
+    fn submit(&mut self, observe: bool) {
+        for part in self.core.executable.parts() {
+            let mut encoder = self.gpu().device().create_command_encoder(&Default::default());
+            self.core.executable.encode(&mut encoder, part.clone(), observe);
+            self.gpu().queue().submit([encoder.finish()]);
+        }
+        self.steps += 1;
+    }
+
+    /// Records one whole step into an encoder that the app submits.
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder) {
-        self.encode_step(encoder, false);
-    }
-
-    fn encode_step(&mut self, encoder: &mut wgpu::CommandEncoder, observe: bool) {
-        self.core.executable.encode(encoder, 0..self.program().dispatches.len(), observe);
+        self.core.executable.encode(encoder, 0..self.program().dispatches.len(), false);
         self.steps += 1;
     }
 

@@ -2,8 +2,9 @@ use std::path::PathBuf;
 
 use super::Optimizer;
 use crate::{
-    Error, Graph, Result, Shape, Tensor,
+    Caps, Dtype, Error, Graph, Precision, Result, Shape, Tensor,
     nn::{self, Gpt},
+    plan::{Options, lower_training},
 };
 
 /// What makes logits of a batch of images.
@@ -124,12 +125,46 @@ impl Setup {
     pub fn new(model: Model, optimizer: Optimizer, batch: usize, steps: usize) -> Self {
         Setup { model, optimizer, batch, steps, init: None, order: None, pause: None }
     }
+
+    /// Fails, before anything is allocated, if a training step cannot be made or does not fit on the device; then it says which
+    /// batch does. The average of the weights, if one is asked for, is not counted yet.
+    ///
+    /// # Errors
+    /// The graph's first mistake; [`Error::Memory`] with the plan's bytes, the limit, and what would fit.
+    pub fn check(&self, caps: &Caps, precision: Precision, sample: Shape, classes: usize) -> Result<()> {
+        let lower = |precision, batch| {
+            let graph = Graph::new(precision);
+            let network = self.model.build(&graph, batch, sample, classes)?;
+            let options =
+                Options { record_changes: true, clip_norm: self.optimizer.clip_norm, ..Options::default() };
+            lower_training(network.loss, &*self.optimizer.update(self.steps), caps, &options).map(drop)
+        };
+        let Err(error) = lower(precision, self.batch) else { return Ok(()) };
+        let Error::Memory(detail) = error else { return Err(error) };
+        let halved = Some(Precision::F16).filter(|_| precision.storage == Dtype::F32);
+        let fitting = [Some(precision), halved].into_iter().flatten().filter_map(|p| {
+            let batch = largest(self.batch, |batch| lower(p, batch).is_ok())?;
+            Some(format!("in {p} a batch of {batch} fits"))
+        });
+        let fitting: Vec<_> = fitting.collect();
+        let advice = if fitting.is_empty() { "but no batch fits".to_owned() } else { fitting.join(", ") };
+        Err(Error::Memory(format!("{detail}: {advice}")))
+    }
+}
+
+/// The largest number from 1 to `most` for which `fits` holds, if what fits a number fits each smaller one.
+fn largest(most: usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
+    let (mut good, mut bad) = (0, most + 1);
+    while good + 1 < bad {
+        let middle = good + (bad - good) / 2;
+        if fits(middle) { good = middle } else { bad = middle }
+    }
+    (good > 0).then_some(good)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Precision;
 
     /// The models that take images: all but gpt, which takes tokens.
     fn classifiers() -> impl Iterator<Item = &'static str> {
