@@ -5,9 +5,12 @@ mod cli;
 use std::{env, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use halfgrad::{Precision, Shape};
+use halfgrad::{Precision, Shape, data::text::Unit};
 
-use cli::values::{self, List};
+use cli::{
+    translate::Target,
+    values::{self, List},
+};
 
 /// Train neural networks on any GPU in f32, f16, strict f16 and mixed precision.
 #[derive(Debug, Parser)]
@@ -22,7 +25,7 @@ enum Command {
     Devices(DevicesArgs),
     Study(StudyArgs),
     Plan(PlanArgs),
-    Selftest(SelftestArgs),
+    Shaders(ShadersArgs),
 }
 
 /// The device to run on.
@@ -43,6 +46,12 @@ struct DeviceArgs {
 /// Lists every adapter: what it can do, and how it runs each precision.
 #[derive(Debug, Args)]
 struct DevicesArgs {
+    /// Finds out instead what one adapter's 16-bit arithmetic really does: rounding, subnormals, overflow, functions.
+    #[arg(long)]
+    probe: bool,
+    /// The adapter to probe: its index in the list, or a part of its backend, name or driver.
+    #[arg(long, value_name = "A", requires = "probe")]
+    adapter: Option<String>,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -52,9 +61,16 @@ struct DevicesArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 struct StudyArgs {
-    /// digits (in the program), fashion-mnist (as Debian's package or $HALFGRAD_DATA has it), or a folder of IDX files.
-    #[arg(long, default_value = "digits", value_name = "digits|fashion-mnist|DIR")]
+    /// digits (in the program), fashion-mnist (as Debian's package or $HALFGRAD_DATA has it), a folder of IDX files, or for
+    /// gpt any text in UTF-8.
+    #[arg(long, default_value = "digits", value_name = "digits|fashion-mnist|DIR|FILE.txt")]
     data: String,
+    /// What gpt reads a text by: characters or bytes.
+    #[arg(long, default_value = "characters", value_name = "U", value_parser = values::unit)]
+    tokens: Unit,
+    /// The length of a sequence of tokens.
+    #[arg(long, default_value_t = 128, value_name = "N", value_parser = values::count)]
+    seq: usize,
     #[command(flatten)]
     network: NetworkArgs,
     /// Which of f32, f16, f16-strict, mixed, or variants as f16+nearest, f16+compensated, f16+scale=1024
@@ -135,6 +151,28 @@ struct SelftestArgs {
     json: bool,
 }
 
+/// Checks every shader for every vendor's compiler, or writes them out; needs no GPU.
+///
+/// The shaders are those of every op, network and optimizer in every precision, for adapters with and without f16 and
+/// with small and large limits. Each must be valid WGSL, translate to SPIR-V, MSL and HLSL, and need no more than the
+/// adapter that it is made for offers.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+struct ShadersArgs {
+    /// Writes them in this language, and checks nothing else.
+    #[arg(long, value_name = "T", requires = "out")]
+    target: Option<Target>,
+    /// The directory to write them to.
+    #[arg(long, value_name = "DIR", requires = "target")]
+    out: Option<PathBuf>,
+    /// Only, of each kernel that takes time in networks, the variant that does most work, for a GPU with large limits.
+    #[arg(long)]
+    heavy: bool,
+    /// Fails if a .wgsl file in this directory is part of no shader.
+    #[arg(long, value_name = "DIR", conflicts_with = "heavy")]
+    sources: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 struct NetworkArgs {
     /// The network.
@@ -193,7 +231,7 @@ fn main() -> ExitCode {
             Command::Devices(args) => cli::devices::run(&args),
             Command::Study(args) => cli::study::run(&args),
             Command::Plan(args) => cli::plan::run(&args),
-            Command::Selftest(args) => cli::selftest::run(&args),
+            Command::Shaders(args) => cli::shaders::run(&args),
         },
         Err(e) => cli::usage(&e),
     };

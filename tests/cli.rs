@@ -63,6 +63,24 @@ fn devices_are_listed_and_one_is_the_default() {
 }
 
 #[test]
+fn a_probe_is_printed_for_people_and_as_json() {
+    let probed = json(&run("devices --probe --json"));
+    let conclusions = probed["conclusions"].as_array().unwrap();
+    let table = run("devices --probe");
+    let table = text(&table.stdout);
+    assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
+    assert!(table.contains(probed["adapter"]["name"].as_str().unwrap()), "{table}");
+    let words = |s: &str| s.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(conclusions.iter().all(|c| words(table).contains(&words(c.as_str().unwrap()))), "{table}");
+    let functions = probed["probe"]["functions"].as_array().unwrap();
+    assert!(functions.iter().all(|f| table.contains(f["name"].as_str().unwrap())), "{table}");
+    assert_eq!(probed["probe"]["conversions"]["integers"]["rounding"], "nearest-even");
+
+    refuses("devices --probe --adapter 99", "no adapter has the number 99");
+    refuses("devices --adapter 0", "--probe");
+}
+
+#[test]
 fn plans_of_deep_networks_fit_on_a_screen_unless_all_is_asked_for() {
     let lines = |line: &str| text(&run(line).stdout).lines().map(str::to_owned).collect::<Vec<_>>();
     for model in ["vgg19", "resnet20", "resnet110", "mobilenet", "densenet169", "xception"] {
@@ -213,6 +231,7 @@ fn a_study_writes_its_weights_and_its_numbers() {
         assert_eq!((&run["precision"], &run["seed"]), (&precision.into(), &7.into()));
         assert!((0.0..=1.0).contains(&run["test_accuracy"].as_f64().unwrap()));
         assert_eq!((run["train_loss"].as_array().unwrap().len(), &run["steps"]), (1, &15.into()));
+        assert_eq!(run["step_loss"].as_array().unwrap().len(), 15);
         assert!(run["step_ms_median"].as_f64().unwrap() > 0.0);
         let bytes = |kind: &str| run["device_bytes"][kind].as_u64().unwrap();
         let parts = ["weights", "optimizer", "gradients", "activations"].map(bytes);
@@ -226,6 +245,29 @@ fn a_study_writes_its_weights_and_its_numbers() {
     assert!(!out.join("weights-f16-seed7-step20.safetensors").exists(), "only 15 steps were done");
     let left = fs::read_dir(&out).unwrap().count();
     assert_eq!(left, 3, "nothing but study.json and two files of weights");
+}
+
+#[test]
+fn a_text_is_read_by_gpt_which_reports_its_perplexity() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fox.txt");
+    fs::write(&path, "the quick brown fox jumps over the lazy dog. ".repeat(8)).unwrap();
+    let out = folder.path().join("out");
+    let line = format!("study --data {} --seq 9 --steps 3 --batch 4 --seeds 1 --precision f32,f16", path.display());
+    let output = run(&format!("{line} --model gpt --out {}", out.display()));
+    let (table, notes) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success() && notes.contains("perplexity"), "{notes}");
+    assert!(table.contains("gpt on [9], 28 kinds of tokens") && !table.contains("accuracy"), "{table}");
+    let study: Value = serde_json::from_slice(&fs::read(out.join("study.json")).unwrap()).unwrap();
+    let run = &study["runs"][0];
+    let (loss, perplexity) = (run["test_loss"].as_f64().unwrap(), run["test_perplexity"].as_f64().unwrap());
+    assert!((perplexity / loss.exp() - 1.0).abs() < 1e-9 && perplexity < 40.0, "{loss} {perplexity}");
+
+    refuses(&line, "which --model gpt reads, and not mlp");
+    refuses(&format!("{line} --model gpt --tokens words"), "neither characters nor bytes");
+    refuses(&format!("{line} --model gpt --seq 300"), "too short for windows of 300");
+    fs::write(&path, b"caf\xe9").unwrap();
+    refuses(&format!("{line} --model gpt"), "is not UTF-8: byte 3, 0xe9,");
 }
 
 /// A `.npy` file of 64-bit integers.
@@ -283,4 +325,33 @@ fn a_reader_that_leaves_is_no_panic() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+}
+
+#[test]
+fn shaders_are_checked_and_written() {
+    let checked = run("shaders --heavy");
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    assert!(text(&checked.stdout).contains(" matmul "), "{}", text(&checked.stdout));
+
+    let folder = tempfile::tempdir().unwrap();
+    for (target, file, begins) in [
+        ("wgsl", "matmul-along-across-f16.wgsl", &b"enable f16;"[..]),
+        ("spirv", "matmul-along-across-f16-packed.spv", &[3, 2, 35, 7]),
+        ("msl", "softmax-f32.metal", b"// language: metal2.4"),
+        ("hlsl", "adam-mixed.hlsl", b"struct Clock {"),
+    ] {
+        let out = folder.path().join(target);
+        let written = run(&format!("shaders --heavy --target {target} --out {}", out.display()));
+        assert!(written.status.success(), "{}", text(&written.stderr));
+        let found = fs::read(out.join(file)).unwrap();
+        assert!(found.starts_with(begins), "{target}: {:?}", String::from_utf8_lossy(&found[..80]));
+    }
+    let strict = fs::read_to_string(folder.path().join("hlsl/map-f16.hlsl"));
+    let packed = fs::read_to_string(folder.path().join("wgsl/softmax-f16-packed.wgsl")).unwrap();
+    assert!(strict.unwrap().contains("half4") && !packed.contains("enable f16"), "packed halves need no feature");
+
+    refuses("shaders --target spirv", "--out <DIR>");
+    refuses(&format!("shaders --heavy --sources {}", folder.path().display()), "cannot be used with");
+    fs::write(folder.path().join("forgotten.wgsl"), "").unwrap();
+    refuses(&format!("shaders --sources {}", folder.path().display()), "forgotten.wgsl: no op, network or optimizer");
 }

@@ -39,6 +39,22 @@ fn a_convolutional_network() {
 }
 
 #[test]
+fn a_residual_network() {
+    says("04_resnet", &["2"], " test images");
+}
+
+#[test]
+fn a_language_model() {
+    says("06_char_gpt", &["3"], "step    3: loss");
+}
+
+#[test]
 fn embedding() {
     says("07_embed", &[], "says the shader");
+}
+
+#[cfg(feature = "reference")]
+#[test]
+fn an_op_of_ones_own() {
+    says("08_custom_op", &["5"], "f16: the kernel agrees with the definition");
 }

@@ -3,11 +3,13 @@
 pub mod devices;
 pub mod order;
 pub mod plan;
+pub mod probe;
 pub mod progress;
 pub mod record;
-pub mod selftest;
+pub mod shaders;
 pub mod study;
 pub mod table;
+pub mod translate;
 pub mod values;
 
 use std::{

@@ -47,10 +47,13 @@ impl Progress {
     /// A run is over.
     pub fn end(&self, run: &Outcome, time: Duration) {
         let loss = run.train_loss.last().map_or("–".to_owned(), |loss| format!("{loss:.4}"));
-        let accuracy = 100.0 * run.evaluation.accuracy;
+        let score = match run.perplexity {
+            Some(perplexity) => format!("test loss {:.4}, perplexity {perplexity:.2}", run.evaluation.loss),
+            None => format!("test accuracy {:.2} %", 100.0 * run.evaluation.accuracy),
+        };
         let end = match &run.failure {
             Some(e) => format!("failed: {e}"),
-            None => format!("test accuracy {accuracy:.2} %, training loss {loss}, {:.1} s", time.as_secs_f64()),
+            None => format!("{score}, training loss {loss}, {:.1} s", time.as_secs_f64()),
         };
         self.bar.set_position((self.run * self.steps) as u64);
         self.bar.suspend(|| super::note(&format!("{}: {end}", self.title)));

@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Instant};
 use anyhow::{Context, ensure};
 use halfgrad::{
     Error, Gpu, Graph, Precision, Weights,
-    data::{self, Split},
+    data::{self, Split, text::Text},
     file,
     gpu::title,
     study::{self, Comparison, Setup},
@@ -24,7 +24,7 @@ const USUAL: [Precision; 4] = [Precision::F32, Precision::F16, Precision::MIXED,
 
 /// Runs the study.
 pub fn run(args: &StudyArgs) -> anyhow::Result<()> {
-    let data = load(&args.data)?;
+    let data = load(args)?;
     let setup = setup(args, &data)?;
     if let Some(folder) = &args.out {
         prepare(folder)?;
@@ -52,14 +52,16 @@ pub fn run(args: &StudyArgs) -> anyhow::Result<()> {
     }
 }
 
-fn load(name: &str) -> anyhow::Result<Split> {
-    Ok(match name {
+fn load(args: &StudyArgs) -> anyhow::Result<Split> {
+    let (text, model) = (Path::new(&args.data).is_file(), &args.network.model);
+    ensure!(model == "gpt" || !text, "{} is a text, which --model gpt reads, and not {model}", args.data);
+    Ok(match args.data.as_str() {
         "digits" => data::digits(),
         "fashion-mnist" => data::fashion_mnist()?,
         folder if Path::new(folder).is_dir() => data::idx::load(folder)?,
+        file if Path::new(file).is_file() => Text::read(file, args.tokens)?.split(file, args.seq)?,
         other => {
-            let detail =
-                "no such folder; --data takes digits, fashion-mnist, or a folder with the four files of an MNIST";
+            let detail = "no such folder or file; --data takes digits, fashion-mnist, a folder with the four files of an MNIST, or a text";
             return Err(Error::file(other, detail).into());
         }
     })

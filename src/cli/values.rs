@@ -3,7 +3,7 @@
 use std::{fmt::Display, str::FromStr};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
-use halfgrad::Shape;
+use halfgrad::{Shape, data::text::Unit};
 
 /// Values with commas between them.
 #[derive(Debug, Clone)]
@@ -65,6 +65,15 @@ pub fn shape(s: &str) -> Result<Shape, String> {
     // One more axis is the batch.
     let shape = Shape::new(&axes).filter(|shape| shape.rank() < halfgrad::shape::MAX_RANK);
     shape.ok_or_else(|| format!("{s:?} has more axes or values than a sample can have"))
+}
+
+/// What a token of a text is.
+pub fn unit(s: &str) -> Result<Unit, String> {
+    match s {
+        "characters" => Ok(Unit::Character),
+        "bytes" => Ok(Unit::Byte),
+        _ => Err(format!("{s:?} is neither characters nor bytes")),
+    }
 }
 
 /// One of these names.

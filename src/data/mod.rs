@@ -1,4 +1,4 @@
-//! Labelled images: where they come from, and in which order a network sees them.
+//! Labelled images, and [`text`]: where they come from, and in which order a network sees them.
 //!
 //! Loaders give a [`Split`], whose pixels are already brought to mean 0 and deviation 1:
 //!
@@ -15,6 +15,7 @@ mod batches;
 mod dataset;
 mod digits;
 pub mod idx;
+pub mod text;
 
 pub use batches::{Batch, Batches, Epoch, IGNORE};
 pub use dataset::{Dataset, Split};

@@ -233,7 +233,7 @@ impl Gpu {
         (caps.shader_f16, caps.memory) = (caps.shader_f16 && settings.f16, settings.memory);
         let mut shared = Shared { device, queue, caps, settings, info, pipelines: Mutex::default(), lost };
         if !shared.caps.shader_f16 {
-            shared.caps.pack_exact = probe::pack_is_exact(&shared).await?;
+            shared.caps.pack_exact = probe::pack::pack_is_exact(&shared).await?;
         }
         Ok(Gpu { shared: Arc::new(shared) })
     }

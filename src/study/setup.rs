@@ -63,6 +63,13 @@ pub struct Network<'g> {
     pub loss: Tensor<'g>,
 }
 
+impl Network<'_> {
+    /// Whether it is a language model: its samples are tokens, and it foretells the next at each place.
+    pub fn reads_tokens(&self) -> bool {
+        self.x.dtype() == Dtype::U32
+    }
+}
+
 impl Model {
     /// The model of this name, one of [`MODELS`]; `hidden` are the widths of the perceptron's hidden layers.
     pub fn named(name: &str, hidden: &[usize]) -> Option<Self> {
@@ -127,7 +134,7 @@ impl Setup {
     }
 
     /// Fails, before anything is allocated, if a training step cannot be made or does not fit on the device; then it says which
-    /// batch does. The average of the weights, if one is asked for, is not counted yet.
+    /// batch does.
     ///
     /// # Errors
     /// The graph's first mistake; [`Error::Memory`] with the plan's bytes, the limit, and what would fit.
@@ -135,8 +142,7 @@ impl Setup {
         let lower = |precision, batch| {
             let graph = Graph::new(precision);
             let network = self.model.build(&graph, batch, sample, classes)?;
-            let options =
-                Options { record_changes: true, clip_norm: self.optimizer.clip_norm, ..Options::default() };
+            let options = self.optimizer.options(Options { record_changes: true, ..Options::default() });
             lower_training(network.loss, &*self.optimizer.update(self.steps), caps, &options).map(drop)
         };
         let Err(error) = lower(precision, self.batch) else { return Ok(()) };
