@@ -25,6 +25,7 @@ enum Command {
     Devices(DevicesArgs),
     Study(StudyArgs),
     Plan(PlanArgs),
+    Selftest(SelftestArgs),
     Shaders(ShadersArgs),
 }
 
@@ -231,6 +232,7 @@ fn main() -> ExitCode {
             Command::Devices(args) => cli::devices::run(&args),
             Command::Study(args) => cli::study::run(&args),
             Command::Plan(args) => cli::plan::run(&args),
+            Command::Selftest(args) => cli::selftest::run(&args),
             Command::Shaders(args) => cli::shaders::run(&args),
         },
         Err(e) => cli::usage(&e),

@@ -6,6 +6,7 @@ pub mod plan;
 pub mod probe;
 pub mod progress;
 pub mod record;
+pub mod selftest;
 pub mod shaders;
 pub mod study;
 pub mod table;

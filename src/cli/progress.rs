@@ -1,9 +1,49 @@
-//! What a study shows while it works: a bar where there is a terminal, a line for each run anywhere.
+//! What the tool shows while it works: a bar where there is a terminal, a line now and then where there is none.
 
 use std::{io::IsTerminal, time::Duration};
 
 use halfgrad::study::{Outcome, Stand};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+fn bar(length: u64) -> ProgressBar {
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(length), target);
+    let style = ProgressStyle::with_template("{prefix} {wide_bar} {msg}").expect("a template");
+    bar.set_style(style.progress_chars("━╸─"));
+    bar
+}
+
+/// The progress of many small things that are alike.
+pub struct Count {
+    bar: ProgressBar,
+    what: &'static str,
+}
+
+impl Count {
+    /// Of what.
+    pub fn new(what: &'static str) -> Self {
+        let bar = bar(0);
+        bar.set_prefix(what);
+        Count { bar, what }
+    }
+
+    /// So many of so many are done.
+    pub fn at(&self, done: usize, all: usize) {
+        self.bar.set_length(all as u64);
+        self.bar.set_position(done as u64);
+        self.bar.set_message(format!("{done} of {all}, {:#} left", HumanDuration(self.bar.eta())));
+        // Nobody sees a bar: a line at each tenth.
+        if self.bar.is_hidden() && done * 10 / all > (done - 1) * 10 / all {
+            super::note(&format!("{}: {done} of {all}", self.what));
+        }
+    }
+
+    /// All are done.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
 
 /// The progress of all runs together.
 pub struct Progress {
@@ -18,11 +58,7 @@ pub struct Progress {
 impl Progress {
     /// For so many runs of so many steps each.
     pub fn new(runs: usize, steps: usize, epochs: usize) -> Self {
-        let target =
-            if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some((runs * steps) as u64), target);
-        let style = ProgressStyle::with_template("{prefix} {wide_bar} {msg}").expect("a template");
-        bar.set_style(style.progress_chars("━╸─"));
+        let bar = bar((runs * steps) as u64);
         Progress { bar, runs, run: 0, steps, epochs, title: String::new() }
     }
 
