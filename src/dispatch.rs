@@ -341,7 +341,8 @@ impl Program {
     /// What the plan takes, in words.
     pub(crate) fn memory(&self) -> String {
         let largest = self.buffers.iter().max_by_key(|b| b.bytes);
-        let largest = largest.map(|b| format!(", its largest buffer {:?} {}B", b.name, count(b.bytes))).unwrap_or_default();
+        let largest =
+            largest.map(|b| format!(", its largest buffer {:?} {}B", b.name, count(b.bytes))).unwrap_or_default();
         format!("the plan takes {}B{largest}", count(self.total_bytes()))
     }
 

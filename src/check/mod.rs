@@ -184,7 +184,7 @@ pub fn on_device(gpu: &Gpu, precision: Precision, case: &Case) -> Result<(), Box
     };
     let failed = |e: Error| {
         let files = program(gpu.caps(), precision, case).map(|p| files(&p)).unwrap_or_default();
-        fault(files.into_iter().collect(), Cause::Other(e.to_string()))
+        fault(blamed(&e, &files), Cause::Other(e.to_string()))
     };
     let bench = Bench::new(&graph, case).map_err(failed)?;
     let wanted: Vec<Tensor> = bench.results.iter().chain(&bench.gradients).copied().collect();
@@ -198,7 +198,8 @@ pub fn on_device(gpu: &Gpu, precision: Precision, case: &Case) -> Result<(), Box
         let size = expected.data.iter().fold(0f64, |m, v| m.max(v.abs()));
         let allowed = tolerance(precision, case.terms, size);
         let clean = plan.padding_is_zero(*t).map_err(failed)?;
-        let padding = || Some(Cause::Other(format!("{what} {}: the padding is not zero", t.shape()))).filter(|_| !clean);
+        let padding =
+            || Some(Cause::Other(format!("{what} {}: the padding is not zero", t.shape()))).filter(|_| !clean);
         let cause = compare(what.clone(), t.shape(), &found, &expected.data, allowed).or_else(padding);
         if let Some(cause) = cause {
             return Err(fault(suspects(gpu.caps(), &graph, *t, &wanted[..i]), cause));
@@ -226,6 +227,14 @@ impl Bench<'_> {
         }
         plan.run();
         Ok(plan)
+    }
+}
+
+/// The files that an error speaks of, of those that ran.
+fn blamed(e: &Error, files: &BTreeSet<&'static str>) -> Vec<&'static str> {
+    match e {
+        Error::Shader { shader, .. } => files.iter().copied().filter(|file| file == shader).collect(),
+        _ => files.iter().copied().collect(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Optimizers against plain f64 code: each rule of update, clipping, the average of the weights, states, what is observed.
 
-use super::{Cause, Fault, compare, files, tolerance, values};
+use super::{Cause, Fault, blamed, compare, files, tolerance, values};
 use crate::{
     Adam, AdamW, Caps, Dtype, Error, Gpu, Graph, Init, Plan, Precision, Result, RmsProp, Sgd, Shape, Tensor, Weights,
     dispatch::Program,
@@ -50,6 +50,7 @@ pub fn rules() -> Vec<Rule> {
     let (rate, decay) = (RATE, DECAY);
     let new = || Adam::new(rate).betas(KEEP[0], KEEP[1]).epsilon(EPSILON);
     let adamw = || AdamW::new(rate).betas(KEEP[0], KEEP[1]).epsilon(EPSILON);
+    let rmsprop = RmsProp::new(rate).alpha(KEEP[1]).epsilon(EPSILON).weight_decay(decay);
     let rule = |name, optimizer: Box<dyn Update>, step: Step| Rule { name, optimizer, step };
     vec![
         rule("sgd", Box::new(Sgd::new(rate).weight_decay(decay)), |w, g, _, _, _| {
@@ -75,7 +76,8 @@ pub fn rules() -> Vec<Rule> {
             let step = adam(g, m, v, t);
             *w -= f64::from(RATE) * f64::from(DECAY) * *w + step;
         }),
-        rule("rmsprop", Box::new(RmsProp::new(rate).alpha(KEEP[1]).epsilon(EPSILON)), |w, g, _, v, _| {
+        rule("rmsprop", Box::new(rmsprop), |w, g, _, v, _| {
+            let g = g + f64::from(DECAY) * *w;
             *v = f64::from(KEEP[1]) * *v + (1.0 - f64::from(KEEP[1])) * g * g;
             *w -= f64::from(RATE) * g / (v.sqrt() + f64::from(EPSILON));
         }),
@@ -87,15 +89,18 @@ struct End {
     weight: Vec<f64>,
     average: Vec<f64>,
     state: Vec<f64>,
+    dropped: Vec<f64>,
     norm: f64,
     largest: f64,
 }
 
-/// The input and the loss `w · x`, so that the gradient of `w` is `x` in every precision, without rounding; and a state.
+/// The input and the loss `w · x`, so that the gradient of `w` is `x` in every precision, without rounding; and beside
+/// that a state, and dropout, which only training does.
 fn network(graph: &Graph) -> (Tensor<'_>, Tensor<'_>) {
     let (w, x) = (graph.weight("w", [LENGTH], Init::Constant(0.0)), graph.input("x", [LENGTH]));
     graph.average(graph.state("s", [LENGTH], Init::Constant(0.0)), x, AVERAGE);
-    (x, (w * x).sum_all())
+    let dropped = x.dropout(0.5).named("dropped").watch();
+    (x, (w * x).sum_all() + dropped.sum_all() * 0.0)
 }
 
 fn options() -> Options {
@@ -114,10 +119,15 @@ impl Rule {
         let gradients: Vec<Array> =
             (0..STEPS).map(|t| values(shape, Fill::Between(-0.5, 0.5), Dtype::F16, t)).collect();
         let first = values(shape, Fill::Between(-1.0, 1.0), Dtype::F16, STEPS).data;
-        let (found, files) = self
-            .run(gpu, precision, &first, &gradients)
-            .map_err(|e| fault(vec![self.optimizer.name()], Cause::Other(e.to_string())))?;
-        let expected = self.expect(&first, &gradients);
+        let files = self.program(gpu.caps(), precision).map(|p| files(&p)).unwrap_or_default();
+        let found = self.run(gpu, precision, &first, &gradients);
+        let found = found.map_err(|e| fault(blamed(&e, &files), Cause::Other(e.to_string())))?;
+        let mut expected = self.expect(&first, &gradients);
+        // Which values are dropped is for the device to say.
+        expected.dropped.iter_mut().zip(&found.dropped).filter(|(_, f)| **f == 0.0).for_each(|(e, _)| *e = 0.0);
+        let zeros = found.dropped.iter().filter(|v| **v == 0.0).count();
+        let uneven = Cause::Other(format!("dropout with p = 0.5 drops {zeros} of {LENGTH} values"));
+        let uneven = Some(uneven).filter(|_| !(LENGTH / 4..=LENGTH * 3 / 4).contains(&zeros));
         let held = Precision { storage: precision.state(), ..precision };
         let near = |what: &str, found: &[f64], expected: &[f64], precision| {
             let found: Vec<f32> = found.iter().map(|&v| v as f32).collect();
@@ -131,10 +141,14 @@ impl Rule {
             (self.optimizer.name(), near("weight", &found.weight, &expected.weight, held)),
             ("follow", near("average of the weight", &found.average, &expected.average, held)),
             ("average", near("state", &found.state, &expected.state, wide)),
+            ("dropout", uneven),
+            ("dropout", near("what dropout leaves", &found.dropped, &expected.dropped, wide)),
             ("observe", near("largest gradient", &[found.largest], &[expected.largest], wide)),
         ];
         match compared.into_iter().find_map(|(file, cause)| Some((file, cause?))) {
-            Some((file, cause)) => Err(fault(files.into_iter().filter(|f| *f == file || *f == "step").collect(), cause)),
+            Some((file, cause)) => {
+                Err(fault(files.into_iter().filter(|f| *f == file || *f == "step").collect(), cause))
+            }
             None => Ok(()),
         }
     }
@@ -146,13 +160,7 @@ impl Rule {
         Ok(lower_training(loss, &*self.optimizer, caps, &options())?.program)
     }
 
-    fn run(
-        &self,
-        gpu: &Gpu,
-        precision: Precision,
-        first: &[f64],
-        gradients: &[Array],
-    ) -> Result<(End, Vec<&'static str>)> {
+    fn run(&self, gpu: &Gpu, precision: Precision, first: &[f64], gradients: &[Array]) -> Result<End> {
         let graph = Graph::new(precision);
         let (x, loss) = network(&graph);
         let weights = Weights::init(gpu, &graph, 0)?;
@@ -172,14 +180,14 @@ impl Rule {
             Ok(weights.get(name)?.wait()?.into_iter().map(f64::from).collect())
         };
         let average = plan.averaged().expect("it was asked for");
-        let end = End {
+        Ok(End {
             weight: read(&weights, "w")?,
             average: read(average, "w")?,
             state: read(&weights, "s")?,
+            dropped: plan.read("dropped")?.wait()?.into_iter().map(f64::from).collect(),
             norm: progress.gradient_norm.into(),
             largest: f64::from(gradient) / f64::from(progress.loss_scale),
-        };
-        Ok((end, files(plan.program()).into_iter().collect()))
+        })
     }
 
     /// The same in f64.
@@ -198,6 +206,7 @@ impl Rule {
                 state[i] += f64::from(AVERAGE) * (g - state[i]);
             }
         }
-        End { weight: w, average, state, norm, largest }
+        let dropped = gradients.last().map(|g| g.data.iter().map(|v| 2.0 * v).collect()).unwrap_or_default();
+        End { weight: w, average, state, dropped, norm, largest }
     }
 }

@@ -122,10 +122,7 @@ fn text(json: &Json, adapter: &str, report: &Report) -> String {
             wrong => format!("{wrong} WRONG"),
         };
         let (precision, how) = (row.precision.to_string(), row.how);
-        line(format!(
-            "{precision:<11}{how:<7}{:>5} trials of {:>4} pipelines: {result}",
-            row.trials, row.pipelines
-        ));
+        line(format!("{precision:<11}{how:<7}{:>5} trials of {:>4} pipelines: {result}", row.trials, row.pipelines));
     }
     line(String::new());
     let faults: Vec<(&str, &Fault)> =

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{pipeline::Pipeline, probe, settings::Settings};
+use super::{lost::Lost, pipeline::Pipeline, probe, settings::Settings};
 use crate::{
     Error, Result,
     caps::{Caps, Kind},
@@ -28,37 +28,6 @@ pub(super) struct Shared {
     /// By the composed text: equal shaders are one pipeline.
     pub pipelines: Mutex<BTreeMap<String, Arc<Pipeline>>>,
     pub lost: Lost,
-}
-
-/// Why a device was lost or what it refused, once that happens; shared by all that use it.
-type Lost = Arc<Mutex<Option<String>>>;
-
-/// Hears what becomes of a device of ours; without this, wgpu panics at what no error scope catches.
-fn listen(device: &wgpu::Device) -> Lost {
-    let lost = Lost::default();
-    let keep = |lost: Lost| {
-        move |why: String| {
-            lost.lock().expect("no panic while it is held").get_or_insert(why);
-        }
-    };
-    let (gone, refused) = (keep(lost.clone()), keep(lost.clone()));
-    device.set_device_lost_callback(move |reason, why| match why.is_empty() {
-        true => gone(format!("lost ({reason:?})")),
-        false => gone(format!("lost: {why}")),
-    });
-    device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| refused(e.to_string())));
-    lost
-}
-
-impl Shared {
-    /// Fails if the device is known to be lost. The owner of a device that is not ours hears it, and not we: what we ask of
-    /// such a device just fails.
-    pub(super) fn check(&self) -> Result<()> {
-        match &*self.lost.lock().expect("no panic while it is held") {
-            Some(why) => Err(Error::Device(why.clone())),
-            None => Ok(()),
-        }
-    }
 }
 
 /// Which adapter to take.
@@ -196,7 +165,7 @@ impl Gpu {
         };
         let opened = adapter.request_device(&descriptor).await;
         let (device, queue) = opened.map_err(|e| Error::Device(format!("{}: {e}", title(&adapter.get_info()))))?;
-        let lost = listen(&device);
+        let lost = Lost::of(&device);
         Self::from_parts(device, queue, adapter.get_info(), settings, lost).await
     }
 
@@ -216,6 +185,7 @@ impl Gpu {
         settings: Settings,
         lost: Lost,
     ) -> Result<Self> {
+        lost.check()?;
         let mut caps = caps(&info, &device.features(), &device.limits());
         let least = [
             ("max_storage_buffers_per_shader_stage", caps.storage_buffers, 8),
@@ -252,8 +222,9 @@ impl Gpu {
         &self.shared.settings
     }
 
-    pub(super) fn check(&self) -> Result<()> {
-        self.shared.check()
+    /// Fails if the device is known to be lost.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.shared.lost.check()
     }
 
     /// What the adapter can do.
@@ -287,7 +258,7 @@ impl Gpu {
 
     /// Whether both stand for one device, as clones do. wgpu's own comparison takes devices of two instances for equal.
     pub(crate) fn shares_device(&self, other: &Gpu) -> bool {
-        Arc::ptr_eq(&self.shared.lost, &other.shared.lost)
+        self.shared.lost == other.shared.lost
     }
 
     /// The same device with the feature left out, as if the adapter did not have it.

@@ -2,6 +2,7 @@
 
 pub mod compose;
 mod device;
+mod lost;
 mod pipeline;
 pub mod probe;
 mod readback;

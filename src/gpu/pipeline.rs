@@ -92,7 +92,7 @@ impl Shared {
             cache: None,
         });
         match scope.pop().await {
-            None => self.check().map(|()| Pipeline { pipeline, storage, uniforms }),
+            None => self.lost.check().map(|()| Pipeline { pipeline, storage, uniforms }),
             Some(e) => Err(Error::Shader { shader: name.into(), detail: e.to_string() }),
         }
     }

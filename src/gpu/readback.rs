@@ -40,6 +40,8 @@ impl<T> Reading<T> {
         ranges: &[(&wgpu::Buffer, u64, u64)],
         finish: impl FnOnce(&[u8]) -> Result<T> + Send + 'static,
     ) -> Self {
+        // A device that an app has destroyed calls everything invalid, and without a scope wgpu panics at that.
+        let scope = gpu.device().push_error_scope(wgpu::ErrorFilter::Validation);
         let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some("readback"),
             size: ranges.iter().map(|r| r.2).sum(),
@@ -57,6 +59,12 @@ impl<T> Reading<T> {
             let _ = send.send(r);
         });
         gpu.queue().submit([encoder.finish()]);
+        #[cfg(not(target_arch = "wasm32"))]
+        if let Some(e) = pollster::block_on(scope.pop()) {
+            gpu.shared.lost.lose(format!("reading back: {e}"));
+        }
+        #[cfg(target_arch = "wasm32")]
+        drop(scope);
         Reading { gpu: gpu.clone(), staging, mapped, finish: Some(Box::new(finish)), polled: false }
     }
 
@@ -76,9 +84,10 @@ impl<T> Reading<T> {
         self.gpu.check()?;
         match mapped {
             Some(Ok(())) => {}
-            Some(Err(e)) => return Err(Error::Device(format!("reading back: {e}"))),
-            None => return Err(Error::Device("lost before the values were there".into())),
+            Some(Err(e)) => self.gpu.shared.lost.lose(format!("reading back: {e}")),
+            None => self.gpu.shared.lost.lose("lost before the values were there".into()),
         }
+        self.gpu.check()?;
         let view = self.staging.get_mapped_range(..).map_err(|e| Error::Device(e.to_string()))?;
         let finish = self.finish.take().expect("a reading completes once");
         finish(&view)
@@ -108,7 +117,7 @@ pub fn wait(shared: &Shared) -> Result<()> {
     // wgpu panics if the driver loses the device while we wait for it; by then it has called back with the reason.
     let poll = || shared.device.poll(wgpu::PollType::wait_indefinitely());
     let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(poll));
-    shared.check()?;
+    shared.lost.check()?;
     match polled {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(e)) => Err(Error::Device(e.to_string())),

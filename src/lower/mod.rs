@@ -245,7 +245,12 @@ fn check_limits(program: &Program, caps: &Caps) -> Result<()> {
         return memory(format!("the limit is {}B", count(limit)));
     }
     if let Some(b) = program.buffers.iter().find(|b| b.bytes > caps.buffer_bytes) {
-        return memory(format!("{:?} allows {}B a buffer and {:?} is larger", caps.adapter, count(caps.buffer_bytes), b.name));
+        return memory(format!(
+            "{:?} allows {}B a buffer and {:?} is larger",
+            caps.adapter,
+            count(caps.buffer_bytes),
+            b.name
+        ));
     }
     for d in &program.dispatches {
         if let Some((x, _)) = d.bindings.iter().find(|(x, _)| x.bytes() > caps.binding_bytes) {
@@ -256,7 +261,8 @@ fn check_limits(program: &Program, caps: &Caps) -> Result<()> {
             ));
         }
         if d.bindings.len() as u32 > caps.storage_buffers {
-            let detail = format!("{:?} binds {} storage buffers, it allows {}", d.label, d.bindings.len(), caps.storage_buffers);
+            let detail =
+                format!("{:?} binds {} storage buffers, it allows {}", d.label, d.bindings.len(), caps.storage_buffers);
             return Err(Error::Unsupported { adapter: caps.adapter.clone(), detail });
         }
     }

@@ -306,7 +306,7 @@ impl Plan {
     /// Fills an input or labels: values in row-major order, without padding.
     ///
     /// # Errors
-    /// [`Error::Port`] if it is no input of this plan or of the other kind; [`Error::Length`].
+    /// [`Error::Port`] if it is no input of this plan or of the other kind; [`Error::Length`]; [`Error::Device`].
     pub fn write<'p, T: Element>(&mut self, port: impl Into<Port<'p>>, values: &[T]) -> Result<()> {
         let (x, name) = self.find(port.into())?;
         if !self.core.lowered.inputs.contains(&x.buffer) {
@@ -319,6 +319,7 @@ impl Plan {
         if values.len() != x.shape.len() {
             return Err(Error::Length { name, shape: x.shape, expected: x.shape.len(), found: values.len() });
         }
+        self.gpu().check()?;
         // Labels are words, and so are f32: the bits are laid out alike.
         let bytes = gpu::stored(bytemuck::cast_slice(values), x.shape, if T::LABEL { Dtype::F32 } else { x.dtype });
         self.core.write(x, &bytes);
