@@ -1,9 +1,8 @@
 //! `halfgrad selftest`: every kernel on this machine's adapter, and a report to paste in an issue.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use halfgrad::{
-    Error,
     check::{Cause, Fault, Report, selftest},
     gpu::title,
     ops,
@@ -13,8 +12,8 @@ use serde::Serialize;
 use super::{progress::Count, record};
 use crate::SelftestArgs;
 
-/// Faults that the report lists in full; the others are counted.
-const LISTED: usize = 20;
+/// Faults that the report lists of each kernel; the others are counted.
+const LISTED: usize = 3;
 
 #[derive(Serialize)]
 struct Json {
@@ -49,6 +48,11 @@ struct Wrong {
     tolerance: Option<f64>,
 }
 
+/// Trials that went wrong on the device.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} of the self-test's trials failed")]
+pub struct Failed(usize);
+
 /// Runs it and prints the report.
 pub fn run(args: &SelftestArgs) -> anyhow::Result<()> {
     let gpu = args.device.open()?;
@@ -71,8 +75,8 @@ pub fn run(args: &SelftestArgs) -> anyhow::Result<()> {
         true => super::print_json(&json)?,
         false => super::print(&text(&json, &title(gpu.info()), &report))?,
     }
-    let wrong: usize = report.rows.iter().map(|row| row.faults.len()).sum();
-    if wrong == 0 { Ok(()) } else { Err(Error::Device(format!("{wrong} of the self-test's trials failed")).into()) }
+    let wrong = report.rows.iter().map(|row| row.faults.len()).sum();
+    if wrong == 0 { Ok(()) } else { Err(Failed(wrong).into()) }
 }
 
 impl Row {
@@ -125,17 +129,29 @@ fn text(json: &Json, adapter: &str, report: &Report) -> String {
         line(format!("{precision:<11}{how:<7}{:>5} trials of {:>4} pipelines: {result}", row.trials, row.pipelines));
     }
     line(String::new());
-    let faults: Vec<(&str, &Fault)> =
-        report.rows.iter().flat_map(|row| row.faults.iter().map(|fault| (row.how, fault))).collect();
-    for (how, fault) in faults.iter().take(LISTED) {
-        let files: Vec<String> = fault.files.iter().map(|file| format!("shaders/{file}.wgsl")).collect();
-        line(format!("WRONG {}", files.join(" or ")));
-        line(format!("  {} in {}, {how}", fault.case, fault.precision));
-        line(format!("  {}", fault.cause));
-    }
-    if faults.len() > LISTED {
-        line(format!("and {} more; --json lists all", faults.len() - LISTED));
-    }
+    suspects(report).into_iter().for_each(&mut line);
     line(format!("{} shader files, {:.0} s", json.shaders, json.seconds));
     text
+}
+
+/// What is wrong, by the files that it comes from.
+fn suspects(report: &Report) -> Vec<String> {
+    let mut by_files: BTreeMap<String, Vec<(&str, &Fault)>> = BTreeMap::new();
+    for (how, fault) in report.rows.iter().flat_map(|row| row.faults.iter().map(|fault| (row.how, fault))) {
+        let files: Vec<String> = fault.files.iter().map(|file| format!("shaders/{file}.wgsl")).collect();
+        by_files.entry(files.join(" or ")).or_default().push((how, fault));
+    }
+    let mut lines = vec![];
+    for (files, faults) in by_files {
+        lines.push(format!("WRONG: {files}"));
+        for (how, fault) in faults.iter().take(LISTED) {
+            lines.push(format!("  {} in {}, {how}:", fault.case, fault.precision));
+            lines.push(format!("    {}", fault.cause));
+        }
+        if faults.len() > LISTED {
+            lines.push(format!("  and {} more trials; --json lists all", faults.len() - LISTED));
+        }
+        lines.push(String::new());
+    }
+    lines
 }
