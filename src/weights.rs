@@ -138,13 +138,24 @@ impl Weights {
     /// [`Error::File`]; [`Error::Device`] if the weights cannot be read back.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.save_with(path, &[])
+    }
+
+    /// As [`save`](Self::save), with notes in the file's metadata, beside its own `format` and `precision`.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn save_with(&self, path: impl AsRef<Path>, notes: &[(&str, &str)]) -> Result<()> {
         let values = self.read_all().wait()?;
         let dtype = |i| self.kept(i).0.dtype;
         let bytes: Vec<Vec<u8>> = values.iter().enumerate().map(|(i, v)| to_bytes(v, dtype(i))).collect();
         let named = self.shared.names.iter().zip(&bytes).enumerate();
         let records: Vec<Record> =
             named.map(|(i, ((name, shape), bytes))| Record { name, shape: *shape, dtype: dtype(i), bytes }).collect();
-        checkpoint::save(path, &records, &[("format", "halfgrad"), ("precision", &self.shared.precision.to_string())])
+        let precision = self.shared.precision.to_string();
+        let own = [("format", "halfgrad"), ("precision", &precision)];
+        checkpoint::save(path, &records, &[notes, &own].concat())
     }
 
     /// Names and shapes of the weights, then of the states, in the order of the graph.

@@ -372,7 +372,7 @@ fn shaders_are_checked_and_written() {
         ("wgsl", "matmul-along-across-f16.wgsl", &b"enable f16;"[..]),
         ("spirv", "matmul-along-across-f16-packed.spv", &[3, 2, 35, 7]),
         ("msl", "softmax-f32.metal", b"// language: metal2.4"),
-        ("hlsl", "adam-mixed.hlsl", b"struct Clock {"),
+        ("hlsl", "adam-mixed.hlsl", b"struct "),
     ] {
         let out = folder.path().join(target);
         let written = run(&format!("shaders --heavy --target {target} --out {}", out.display()));
@@ -388,4 +388,145 @@ fn shaders_are_checked_and_written() {
     refuses(&format!("shaders --heavy --sources {}", folder.path().display()), "cannot be used with");
     fs::write(folder.path().join("forgotten.wgsl"), "").unwrap();
     refuses(&format!("shaders --sources {}", folder.path().display()), "forgotten.wgsl: no op, network or optimizer");
+}
+
+/// A folder of 200 PNG files of mixed sizes in two classes: bright above, or bright below.
+fn images(folder: &Path) {
+    for (k, class) in ["above", "Ünten 🌍"].into_iter().enumerate() {
+        fs::create_dir_all(folder.join(class)).unwrap();
+        for i in 0..100u32 {
+            let (width, height) = (3 + i * 7 % 40, 2 + i * 13 % 50);
+            let shade = |y: u32| if (2 * y < height) == (k == 0) { 255 - i as u8 } else { i as u8 / 2 };
+            let image = image::GrayImage::from_fn(width, height, |_, y| image::Luma([shade(y)]));
+            image.save(folder.join(class).join(format!("{i:02}.png"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_model_is_trained_on_a_folder_and_says_what_is_on_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    images(&folder.path().join("data"));
+    let broken = folder.path().join("data/above/17.png");
+    let bytes = fs::read(&broken).unwrap();
+    fs::write(&broken, &bytes[..bytes.len() / 2]).unwrap();
+
+    // One broken file of 200: all stops and names it, or it is skipped and named.
+    let data = path("data");
+    let line =
+        format!("train --data {data} --size 8x12 --grey --precision f32 --epochs 2 --batch 16 --out {}", path("m"));
+    let named = format!("{}: not a whole image: ", broken.display());
+    refuses(&line, &format!("broken image (--on-broken skip goes on without): {named}"));
+    assert!(!Path::new(&path("m")).exists());
+    let output = run(&format!("{line} --on-broken skip --augment crop=1"));
+    let (said, notes) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success() && notes.starts_with(&format!("skipped: {named}")), "{notes}");
+    assert_eq!(notes.lines().count(), 1, "{notes}");
+    assert!(
+        said.starts_with("data: 160 training and 39 test samples of [8, 12, 1], 2 classes: above, Ünten 🌍\n"),
+        "{said}"
+    );
+    assert!(said.contains("\nepoch 1: loss ") && said.contains("\nepoch 2: loss "), "{said}");
+    let accuracy = said.split("\ntest accuracy ").nth(1).unwrap().split_once(" %").unwrap().0;
+    assert!(accuracy.parse::<f64>().unwrap() > 95.0, "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "the data and the model, no leavings");
+
+    let (above, below) = (path("data/above/03.png"), path("data/Ünten 🌍/03.png"));
+    let predict = |images: &[&str], flags: &[&str]| {
+        tool().args(["predict", "--model-file", &path("m")]).args(images).args(flags).output().unwrap()
+    };
+    let found = json(&predict(&[&below, &above], &["--json"]));
+    for (i, (image, class)) in [(&below, "Ünten 🌍"), (&above, "above")].into_iter().enumerate() {
+        assert_eq!((&found[i]["image"], &found[i]["classes"][0]["class"]), (&image.as_str().into(), &class.into()));
+        let probability = |k: usize| found[i]["classes"][k]["probability"].as_f64().unwrap();
+        assert!(probability(0) > probability(1) && (probability(0) + probability(1) - 1.0).abs() < 1e-9);
+    }
+    let table = predict(&[&above], &["--top", "1", "--precision", "f16"]);
+    let table = text(&table.stdout).lines().collect::<Vec<_>>();
+    assert!(table.len() == 5 && table[3].starts_with(&above) && table[3].ends_with(" %"), "{table:#?}");
+
+    // A broken image is named, and the others are told all the same.
+    let output = predict(&[&broken.display().to_string(), &above], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stdout).contains("above"), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).starts_with(&format!("error: {named}")), "{}", text(&output.stderr));
+    let plain = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&plain, fs::read(path("m")).unwrap().split_at(50).0).unwrap();
+    refuses(
+        &format!("predict --model-file {} {broken}", plain.path().display(), broken = broken.display()),
+        "truncated",
+    );
+}
+
+#[test]
+fn the_same_seed_trains_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    images(&folder.path().join("data"));
+    let train = |name: &str, seed: u64| {
+        let out = folder.path().join(name);
+        let data = folder.path().join("data");
+        let line = format!("train --data {} --size 4 --model mlp --augment flip,crop=1 --epochs 2", data.display());
+        let output = run(&format!("{line} --seed {seed} --out {}", out.display()));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        fs::read(out).unwrap()
+    };
+    let first = train("a", 3);
+    assert!(first == train("b", 3) && first != train("c", 4));
+}
+
+#[test]
+fn what_train_and_predict_cannot_use_gets_one_line_and_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().display();
+    refuses(
+        &format!("train --data {here}"),
+        "holds no data set; --data takes digits, fashion-mnist, or a folder: of images",
+    );
+    fs::create_dir(folder.path().join("cats")).unwrap();
+    refuses(&format!("train --data {here}"), "holds one folder alone, \"cats\"");
+    refuses(&format!("study --data {here}"), "holds one folder alone, \"cats\"");
+    fs::create_dir(folder.path().join("dogs")).unwrap();
+    refuses(&format!("train --data {here}"), "cats: is a class without images");
+    refuses("train --size 32", "--on-broken are for folders of images");
+    refuses("train --data no-such-folder", "no such folder; --data takes");
+    refuses("train --size 8x", "no whole number");
+    refuses("train --on-broken no", "stop or skip");
+    refuses("train --augment flip,spin", "\"spin\" is none of flip, crop=N, erase=N");
+    refuses("train --augment crop=8", "images of 8 × 8 are too small to crop or erase 8");
+    refuses("train --model vgg16", "a window of 2 does not fit 1");
+    refuses("train --model gpt", "gpt reads sequences of tokens");
+    refuses("predict", "<IMAGE>");
+    refuses("predict --model-file no-such-file a.png", "no-such-file: no such file");
+    let weights = folder.path().join("w");
+    let output = run(&format!("study --steps 1 --seeds 1 --precision f32 --out {}", weights.display()));
+    assert!(output.status.success());
+    let weights = weights.join("weights-f32-seed1.safetensors");
+    refuses(
+        &format!("predict --model-file {} a.png", weights.display()),
+        "lack a valid \"model\": `halfgrad train` writes",
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_training_with_a_whole_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("m.safetensors");
+    let line = "train --model mlp --epochs 100000 --precision f32 --out";
+    let child = tool().args(line.split(' ')).arg(&out).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    for _ in 0..6000 {
+        if out.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = text(&output.stdout);
+    assert!(output.status.success() && said.lines().last().unwrap().contains("the model is in "), "{said}");
+    let image = folder.path().join("a.png");
+    image::GrayImage::new(5, 5).save(&image).unwrap();
+    let output = tool().arg("predict").arg(&image).arg("--model-file").arg(&out).args(["--json"]).output().unwrap();
+    assert_eq!(json(&output)[0]["classes"].as_array().unwrap().len(), 5);
 }

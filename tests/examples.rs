@@ -38,6 +38,12 @@ fn a_convolutional_network() {
     assert!(said.contains("test accuracy") || said.contains("dataset-fashion-mnist"), "{said}");
 }
 
+#[cfg(feature = "images")]
+#[test]
+fn a_folder_of_images() {
+    says("05_image_folder", &[], "480 training and 120 test images of circle, cross, square, triangle");
+}
+
 #[test]
 fn a_residual_network() {
     says("04_resnet", &["2"], " test images");

@@ -1,8 +1,11 @@
 //! The tool's commands, and what they share: output, and errors of one line.
 
+pub mod data;
 pub mod devices;
+pub mod model_file;
 pub mod order;
 pub mod plan;
+pub mod predict;
 pub mod probe;
 pub mod progress;
 pub mod record;
@@ -10,6 +13,7 @@ pub mod selftest;
 pub mod shaders;
 pub mod study;
 pub mod table;
+pub mod train;
 pub mod translate;
 pub mod values;
 

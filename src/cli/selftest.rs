@@ -57,7 +57,7 @@ pub struct Failed(usize);
 pub fn run(args: &SelftestArgs) -> anyhow::Result<()> {
     let gpu = args.device.open()?;
     let count = Count::new("self-test");
-    let report = selftest(&gpu, &ops::cases(), args.quick, &|done, all| count.at(done, all))?;
+    let report = selftest(&gpu, &ops::cases(), args.quick, &|done, all| count.position(done, all))?;
     count.finish();
     let adapter = record::Adapter::of_gpu(&gpu);
     let json = Json {

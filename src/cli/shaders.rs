@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, Row, Table};
 use halfgrad::{
-    Caps, Error, file,
+    Caps, Dtype, Error, file,
     variants::{self, Needs, Variant},
 };
 
@@ -160,7 +160,8 @@ fn write(variants: &[Variant], target: Target, out: &Path, heavy: bool) -> anyho
             text.map_err(|e| anyhow::anyhow!("{} {}, as {}: {e}", variant.shader(), variant.title(), target.name()))?;
         let number = numbers.entry(variant.shader()).or_default();
         *number += 1;
-        let how = if variant.adapter.caps.shader_f16 || variant.precision == "f32" { "" } else { " packed" };
+        let how =
+            if variant.adapter.caps.shader_f16 || variant.precision.storage == Dtype::F32 { "" } else { " packed" };
         let stem = match heavy {
             true => format!("{} {}{how}", variants::form(&variant.dispatch), variant.precision).replace(' ', "-"),
             false => format!("{}-{number:03}-{}", variant.shader(), variant.precision),

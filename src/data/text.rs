@@ -125,8 +125,8 @@ impl Text {
     /// let text = Text::new(&"abc".repeat(20), Unit::Character)?;
     /// let split = text.split("abc", 5)?;
     /// let (window, label) = split.train.get(1).unwrap();
-    /// assert_eq!((window, label), (&[1.0, 2.0, 0.0, 1.0, 2.0][..], 0)); // bcabc, then a
-    /// assert_eq!(next_tokens(window, &[label]), [2, 0, 1, 2, 0]);
+    /// assert_eq!((&window[..], label), (&[1.0, 2.0, 0.0, 1.0, 2.0][..], 0)); // bcabc, then a
+    /// assert_eq!(next_tokens(&window, &[label]), [2, 0, 1, 2, 0]);
     /// assert_eq!((split.train.len(), split.test.len()), (49, 1));
     /// # Ok::<(), halfgrad::Error>(())
     /// ```
@@ -145,7 +145,9 @@ impl Text {
         let (train, test) = self.tokens.split_at(n - tested);
         let step = length.div_ceil((TRAIN_TOKENS / n).clamp(1, PLACES));
         let (train, test) = (self.windows(train, length, step)?, self.windows(test, length, length)?);
-        Ok(Split { name: name.into(), train, test, mean: 0.0, std: 1.0 })
+        // A token's name is its text.
+        let class_names = (0..self.kinds() as u32).map(|token| self.decode(&[token])).collect();
+        Ok(Split { name: name.into(), class_names, train, test, mean: 0.0, std: 1.0 })
     }
 
     /// Tokens are kept as values, which hold whole numbers up to 2²⁴; there are fewer characters.
@@ -210,7 +212,7 @@ mod tests {
         // The last windows end one token before the end of their part, which is what follows them.
         for (part, first, step, count) in [(&split.train, 0, 2, 446), (&split.test, 900, 9, 11)] {
             assert_eq!((part.len(), part.classes()), (count, 1000));
-            let next = next_tokens(part.images(), part.labels());
+            let next = next_tokens(&part.images(), part.labels());
             for (i, (&token, &next)) in part.images().iter().zip(&next).enumerate() {
                 let expected = first + i / 9 * step + i % 9;
                 assert_eq!((token as usize, next as usize), (expected, expected + 1));

@@ -34,16 +34,19 @@ impl Plan {
         }
         let width = self.find(output)?.0.shape.len() / batch;
         let mut all = Vec::with_capacity(data.len() * width);
-        let mut values = vec![0.0; batch * sample];
-        for part in data.images().chunks(batch * sample) {
-            values[..part.len()].copy_from_slice(part);
+        let mut values = Vec::with_capacity(x.shape.len());
+        for start in (0..data.len()).step_by(batch) {
+            values.clear();
+            let count = batch.min(data.len() - start);
+            (start..start + count).filter_map(|i| data.get(i)).for_each(|(image, _)| values.extend_from_slice(&image));
+            values.resize(x.shape.len(), 0.0);
             match x.dtype {
                 Dtype::U32 => self.write(input, &values.iter().map(|&v| v as u32).collect::<Vec<_>>())?,
                 _ => self.write(input, &values)?,
             }
             self.run();
             let result = self.read(output)?.wait()?;
-            all.extend_from_slice(&result[..part.len() / sample * width]);
+            all.extend_from_slice(&result[..count * width]);
         }
         Ok(all)
     }

@@ -303,7 +303,8 @@ impl Plan {
         self.core.gpu.queue().write_buffer(buffer, offset as u64, value);
     }
 
-    /// Fills an input or labels: values in row-major order, without padding.
+    /// Fills an input or labels: values in row-major order, without padding. The values are queued and may be dropped at
+    /// once; steps that are under way neither see them nor hold this up.
     ///
     /// # Errors
     /// [`Error::Port`] if it is no input of this plan or of the other kind; [`Error::Length`]; [`Error::Device`].

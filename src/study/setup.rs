@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use super::Optimizer;
 use crate::{
     Caps, Dtype, Error, Graph, Precision, Result, Shape, Tensor,
+    data::Augment,
     nn::{self, Gpt},
     plan::{Options, lower_training},
 };
@@ -123,6 +124,8 @@ pub struct Setup {
     pub init: Option<PathBuf>,
     /// The samples in the order in which they are used, over the whole run; else each epoch is shuffled by the seed.
     pub order: Option<Vec<u32>>,
+    /// How training samples are changed, if at all; what is drawn follows from the run's seed, not from the one in here.
+    pub augment: Option<Augment>,
     /// After how many steps, each time, the caller is asked for sure.
     pub pause: Option<usize>,
 }
@@ -130,7 +133,7 @@ pub struct Setup {
 impl Setup {
     /// A study without anything unusual.
     pub fn new(model: Model, optimizer: Optimizer, batch: usize, steps: usize) -> Self {
-        Setup { model, optimizer, batch, steps, init: None, order: None, pause: None }
+        Setup { model, optimizer, batch, steps, init: None, order: None, augment: None, pause: None }
     }
 
     /// Fails, before anything is allocated, if a training step cannot be made or does not fit on the device; then it says which

@@ -3,7 +3,7 @@ use std::{ops::Range, time::Instant};
 use super::{DeviceBytes, Network, Outcome, Setup, median};
 use crate::{
     Error, Gpu, Graph, Plan, Precision, Result, Weights,
-    data::{Batch, Batches, Dataset, Split, text::next_tokens},
+    data::{Augment, Batch, Batches, Dataset, Split, text::next_tokens},
     plan::{Evaluation, Options},
 };
 
@@ -64,7 +64,7 @@ pub fn train(
     let mut infer = Plan::infer(gpu, &tested, [network.logits])?;
     let logits = infer.predict(network.x, network.logits, &data.test)?;
     let evaluation = match network.reads_tokens() {
-        true => Evaluation::of(&logits, &next_tokens(data.test.images(), data.test.labels())),
+        true => Evaluation::of(&logits, &next_tokens(&data.test.images(), data.test.labels())),
         false => Evaluation::of(&logits, data.test.labels()),
     };
     Ok(Outcome {
@@ -174,6 +174,7 @@ struct Order<'a> {
     steps: usize,
     seed: u64,
     given: Option<&'a [u32]>,
+    augment: Option<Augment>,
 }
 
 impl<'a> Order<'a> {
@@ -186,12 +187,15 @@ impl<'a> Order<'a> {
                 setup.steps
             )));
         }
-        Ok(Order { data, batch, steps, seed, given })
+        Ok(Order { data, batch, steps, seed, given, augment: setup.augment })
     }
 
     /// The batches of an epoch, of which a given order has as many as a shuffled one.
-    fn epoch(&self, epoch: usize) -> Result<Batches<'a>> {
-        let batches = self.data.batches(self.batch)?;
+    fn epoch(&self, epoch: usize) -> Result<Batches> {
+        let mut batches = self.data.batches(self.batch)?;
+        if let Some(augment) = self.augment {
+            batches = batches.augmented(augment.seeded(self.seed))?;
+        }
         match self.given {
             None => Ok(batches.shuffled(self.seed)),
             Some(order) => {

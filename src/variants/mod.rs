@@ -4,13 +4,14 @@
 //! every optimizer, in every precision, for adapters that differ in what the planner looks at.
 
 mod needs;
+mod updates;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use naga::{Module, valid::ModuleInfo};
 
 use crate::{
-    Adam, AdamW, Caps, Error, Graph, Init, Precision, Result, RmsProp, Sgd, Shape, caps, check,
+    Adam, Caps, Error, Graph, Init, Precision, Result, Sgd, Shape, caps, check,
     dispatch::{Dispatch, Program, Shader},
     gpu::{
         self,
@@ -18,9 +19,8 @@ use crate::{
     },
     lower::{Request, lower},
     ops,
-    optim::{Form, Group, Update},
+    optim::Update,
     plan::{Options, lower_training},
-    precision::Rounding,
     study::{MODELS, Model},
 };
 
@@ -33,8 +33,8 @@ pub struct Variant {
     pub dispatch: Dispatch,
     /// The adapter that it is made for; of all that it suits, the one that offers least.
     pub adapter: Adapter,
-    /// The name of the precision in which it was found first.
-    pub precision: &'static str,
+    /// The precision in which it was found first.
+    pub precision: Precision,
     /// The text.
     pub wgsl: Wgsl,
 }
@@ -78,7 +78,7 @@ pub fn adapters() -> Vec<Adapter> {
 }
 
 impl Variant {
-    fn new(dispatch: &Dispatch, adapter: &Adapter, precision: &'static str) -> Result<Self> {
+    fn new(dispatch: &Dispatch, adapter: &Adapter, precision: Precision) -> Result<Self> {
         let wgsl = compose::compose(&dispatch.shader, &adapter.caps)?;
         Ok(Variant { dispatch: dispatch.clone(), adapter: adapter.clone(), precision, wgsl })
     }
@@ -117,10 +117,10 @@ impl Variant {
 pub fn all() -> Result<Vec<Variant>> {
     let mut found = Found::default();
     for adapter in adapters() {
-        found.add(&gpu::probe::program(&adapter.caps), &adapter, "f32")?;
-        for (name, precision) in Precision::PRESETS {
-            if adapter.caps.supports(precision).is_ok() {
-                programs(&adapter.caps, precision, |p| found.add(&p, &adapter, name))?;
+        found.add(&gpu::probe::program(&adapter.caps), &adapter, Precision::F32)?;
+        for (_, preset) in Precision::PRESETS {
+            if adapter.caps.supports(preset).is_ok() {
+                programs(&adapter.caps, preset, |precision, p| found.add(&p, &adapter, precision))?;
             }
         }
     }
@@ -135,7 +135,7 @@ pub fn all() -> Result<Vec<Variant>> {
 pub fn heavy() -> Result<Vec<Variant>> {
     let mut found = Found::default();
     for adapter in adapters().into_iter().filter(|a| a.caps.kind == caps::Kind::Discrete) {
-        for (name, precision) in Precision::PRESETS {
+        for (_, precision) in Precision::PRESETS {
             if adapter.caps.supports(precision).is_err() {
                 continue;
             }
@@ -150,10 +150,10 @@ pub fn heavy() -> Result<Vec<Variant>> {
                 Ok(())
             };
             networks(&adapter.caps, precision, &["mlp", "lenet", "resnet20", "mobilenet", "vit8"], &mut keep)?;
-            keep(training("mlp", BATCH, &adapter.caps, precision, &Sgd::new(0.1).momentum(0.9), &Options::default())?)?;
+            keep(training("mlp", &adapter.caps, precision, &Sgd::new(0.1).momentum(0.9))?)?;
             keep(rows(&adapter.caps, precision)?)?;
             let dispatches = heaviest.into_values().collect();
-            found.add(&Program { dispatches, ..Program::default() }, &adapter, name)?;
+            found.add(&Program { dispatches, ..Program::default() }, &adapter, precision)?;
         }
     }
     Ok(found.variants.into_values().flatten().collect())
@@ -194,7 +194,7 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, program: &Program, adapter: &Adapter, precision: &'static str) -> Result<()> {
+    fn add(&mut self, program: &Program, adapter: &Adapter, precision: Precision) -> Result<()> {
         for d in &program.dispatches {
             let key = ((*d.shader).clone(), adapter.caps.shader_f16, adapter.caps.pack_exact);
             if !self.seen.insert(key) {
@@ -210,48 +210,13 @@ impl Found {
 }
 
 /// Every program that may hold another variant, one after another.
-fn programs(caps: &Caps, precision: Precision, mut each: impl FnMut(Program) -> Result<()>) -> Result<()> {
+fn programs(caps: &Caps, precision: Precision, mut each: impl FnMut(Precision, Program) -> Result<()>) -> Result<()> {
     for case in ops::cases() {
-        each(check::program(caps, precision, &case)?)?;
+        each(precision, check::program(caps, precision, &case)?)?;
     }
-    for optimizer in optimizers() {
-        for rounding in [Rounding::Nearest, Rounding::Stochastic, Rounding::Compensated] {
-            for options in every_option() {
-                let precision = Precision { rounding, ..precision };
-                each(training("mlp", 5, caps, precision, &*optimizer, &options)?)?;
-            }
-        }
-    }
+    updates::programs(caps, precision, &mut each)?;
     let names: Vec<&str> = MODELS.into_iter().filter(|name| !DEEPER.contains(name)).collect();
-    networks(caps, precision, &names, each)
-}
-
-/// Each optimizer in each of its forms.
-fn optimizers() -> [Box<dyn Update>; 8] {
-    [
-        Box::new(Sgd::new(0.1)),
-        Box::new(Sgd::new(0.1).momentum(0.9)),
-        Box::new(Sgd::new(0.1).momentum(0.9).nesterov().weight_decay(1e-3)),
-        Box::new(Adam::new(1e-3)),
-        Box::new(Adam::new(1e-3).form(Form::Textbook)),
-        Box::new(Adam::new(1e-3).form(Form::Floor)),
-        Box::new(AdamW::new(1e-3)),
-        Box::new(RmsProp::new(1e-3)),
-    ]
-}
-
-/// What changes the shaders of a training step: nothing, and all of it.
-fn every_option() -> [Options; 2] {
-    let groups = vec![Group::vectors().weight_decay(0.0)];
-    let all = Options {
-        record_changes: true,
-        observe: true,
-        clip_norm: Some(1.0),
-        average: Some(0.999),
-        groups,
-        ..Options::default()
-    };
-    [Options::default(), all]
+    networks(caps, precision, &names, |program| each(precision, program))
 }
 
 /// Models that repeat the blocks of others, with nothing new for a shader.
@@ -265,7 +230,7 @@ fn networks(
     mut each: impl FnMut(Program) -> Result<()>,
 ) -> Result<()> {
     for name in names {
-        each(training(name, BATCH, caps, precision, &Adam::new(1e-3), &Options::default())?)?;
+        each(training(name, caps, precision, &Adam::new(1e-3))?)?;
         for batch in [1, BATCH] {
             let graph = Graph::new(precision);
             let network = model(name).build(&graph, batch, sample(name), 10)?;
@@ -289,15 +254,8 @@ fn sample(name: &str) -> Shape {
     if name == "gpt" { Shape::from([32]) } else { Shape::from([32, 32, 3]) }
 }
 
-fn training(
-    name: &str,
-    batch: usize,
-    caps: &Caps,
-    precision: Precision,
-    optimizer: &dyn Update,
-    options: &Options,
-) -> Result<Program> {
+fn training(name: &str, caps: &Caps, precision: Precision, optimizer: &dyn Update) -> Result<Program> {
     let graph = Graph::new(precision);
-    let network = model(name).build(&graph, batch, sample(name), 10)?;
-    Ok(lower_training(network.loss, optimizer, caps, options)?.program)
+    let network = model(name).build(&graph, BATCH, sample(name), 10)?;
+    Ok(lower_training(network.loss, optimizer, caps, &Options::default())?.program)
 }
