@@ -244,7 +244,9 @@ impl Weights {
         let all = sum(of_weights, precision.storage) + masters + sum(of_states, precision.wide());
         if let Some(limit) = gpu.caps().memory.filter(|&limit| all > limit) {
             let (all, limit) = (count(all), count(limit));
-            return Err(Error::Memory(format!("the weights take {all}B, the limit is {limit}B")));
+            return Err(Error::Memory(format!(
+                "the weights take {all}B, the limit is {limit}B; 16 bit would need less"
+            )));
         }
         let weights = Store::new(gpu, "weights", of_weights, precision.storage).await?;
         let masters = match precision.master {

@@ -62,6 +62,8 @@ impl fmt::Display for Fault {
     }
 }
 
+impl std::error::Error for Fault {}
+
 /// The first of the values that is further than `tolerance` from its reference, if any is.
 pub(super) fn compare(what: String, shape: Shape, found: &[f32], expected: &[f64], tolerance: f64) -> Option<Cause> {
     let is_wrong = |(&f, &e): (&f32, &f64)| {

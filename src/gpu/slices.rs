@@ -56,11 +56,14 @@ mod tests {
         let shader = Shader::new("test", "", Dtype::F32, Precision::F32);
         let dispatches = times.map(|t| Dispatch::new(format!("d{t}"), shader.clone()).flops(ms(t))).to_vec();
         let program = Program { dispatches, ..Program::default() };
-        let parts = |slice: u64| slices(&program, Some(Duration::from_millis(slice)));
-        assert_eq!(parts(100), [0..3, 3..4, 4..6, 6..7]);
-        assert_eq!(parts(1000), [0..7]);
-        assert_eq!(slices(&program, None), [0..7]);
-        assert_eq!(slices(&Program::default(), Some(Duration::from_millis(1))), [0..0]);
+        let ends = |program: &Program, slice: Option<u64>| -> Vec<(usize, usize)> {
+            let parts = slices(program, slice.map(Duration::from_millis));
+            parts.into_iter().map(|part| (part.start, part.end)).collect()
+        };
+        assert_eq!(ends(&program, Some(100)), [(0, 3), (3, 4), (4, 6), (6, 7)]);
+        assert_eq!(ends(&program, Some(1000)), [(0, 7)]);
+        assert_eq!(ends(&program, None), [(0, 7)]);
+        assert_eq!(ends(&Program::default(), Some(1)), [(0, 0)]);
         let long = too_long(&program, Some(Duration::from_millis(100)));
         assert!(long.len() == 1 && long[0].starts_with("d200 may take 200 ms"), "{long:?}");
     }

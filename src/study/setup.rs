@@ -151,13 +151,19 @@ impl Setup {
         let Err(error) = lower(precision, self.batch) else { return Ok(()) };
         let Error::Memory(detail) = error else { return Err(error) };
         let halved = Some(Precision::F16).filter(|_| precision.storage == Dtype::F32);
-        let fitting = [Some(precision), halved].into_iter().flatten().filter_map(|p| {
-            let batch = largest(self.batch, |batch| lower(p, batch).is_ok())?;
+        let tried: Vec<Precision> = [Some(precision), halved].into_iter().flatten().collect();
+        let fitting = tried.iter().filter_map(|p| {
+            let batch = largest(self.batch, |batch| lower(*p, batch).is_ok())?;
             Some(format!("in {p} a batch of {batch} fits"))
         });
         let fitting: Vec<_> = fitting.collect();
-        let advice = if fitting.is_empty() { "but no batch fits".to_owned() } else { fitting.join(", ") };
-        Err(Error::Memory(format!("{detail}: {advice}")))
+        Err(Error::Memory(match fitting.is_empty() {
+            false => format!("{detail}: {}", fitting.join(", ")),
+            true => {
+                let tried: Vec<_> = tried.iter().map(ToString::to_string).collect();
+                format!("{detail}, but no batch fits in {}", tried.join(" or "))
+            }
+        }))
     }
 }
 
