@@ -70,6 +70,7 @@ fn a_lost_device_is_an_error_at_once_and_from_then_on() {
             let errors = [
                 plan.losses().wait().err(),
                 plan.progress().wait().err(),
+                pollster::block_on(plan.progress()).err(),
                 plan.read("x").and_then(|r| r.wait()).err(),
                 train(&gpu).err(),
                 pollster::block_on(gpu.with(Settings { f16: false, ..Settings::default() })).err(),

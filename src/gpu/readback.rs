@@ -21,7 +21,8 @@ pub struct Reading<T> {
     staging: wgpu::Buffer,
     mapped: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
     finish: Option<Finish<T>>,
-    polled: bool,
+    /// Tells how a thread's wait for the device ended, once this was polled.
+    waited: Option<oneshot::Receiver<Result<()>>>,
 }
 
 impl<T> std::fmt::Debug for Reading<T> {
@@ -65,7 +66,7 @@ impl<T> Reading<T> {
         }
         #[cfg(target_arch = "wasm32")]
         drop(scope);
-        Reading { gpu: gpu.clone(), staging, mapped, finish: Some(Box::new(finish)), polled: false }
+        Reading { gpu: gpu.clone(), staging, mapped, finish: Some(Box::new(finish)), waited: None }
     }
 
     /// Waits for the values.
@@ -100,13 +101,18 @@ impl<T> Future for Reading<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<Self::Output> {
         // On native nobody else drives the device: a thread waits for it and so wakes us. A browser does it itself.
         #[cfg(not(target_arch = "wasm32"))]
-        if !std::mem::replace(&mut self.polled, true) {
-            let gpu = self.gpu.clone();
-            std::thread::spawn(move || gpu.wait());
+        if self.waited.is_none() {
+            let (gpu, (send, waited)) = (self.gpu.clone(), oneshot::channel());
+            std::thread::spawn(move || send.send(gpu.wait()));
+            self.waited = Some(waited);
         }
-        match Pin::new(&mut self.mapped).poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(mapped) => Poll::Ready(self.complete(mapped.ok())),
+        if let Poll::Ready(mapped) = Pin::new(&mut self.mapped).poll(cx) {
+            return Poll::Ready(self.complete(mapped.ok()));
+        }
+        // A lost device may never call back.
+        match self.waited.as_mut().map(|waited| Pin::new(waited).poll(cx)) {
+            Some(Poll::Ready(Ok(Err(e)))) => Poll::Ready(Err(e)),
+            _ => Poll::Pending,
         }
     }
 }
