@@ -6,6 +6,7 @@ use halfgrad::{
     Gpu, Precision, Result, Tensor,
     check::{Cause, selftest},
     dispatch::Program,
+    gpu::Settings,
     op::{Backward, Io, Kind, Op, Type},
     ops,
     reference::{Array, Case},
@@ -14,7 +15,8 @@ use halfgrad::{
 #[test]
 fn every_op_and_every_shader_file_runs_and_nothing_is_wrong() {
     let cases = ops::cases();
-    let report = selftest(&Gpu::new().unwrap(), &cases, true, &|_, _| {}).unwrap();
+    let gpu = Gpu::new().unwrap();
+    let report = selftest(&gpu, &cases, true, &|_, _| {}).unwrap();
     assert!(report.passed(), "{report:?}");
     // The probes find out what an adapter does, and are no kernels.
     let files = fs::read_dir("shaders").unwrap().filter_map(|entry| {
@@ -26,6 +28,11 @@ fn every_op_and_every_shader_file_runs_and_nothing_is_wrong() {
     let ran: BTreeSet<String> = report.files.iter().map(|&file| file.to_owned()).collect();
     assert_eq!(ran, files);
     assert!(report.rows.iter().any(|row| row.precision == Precision::MIXED && row.trials > 0));
+    // And so with everything switched off that can be.
+    let settings = Settings::default().without(&Settings::SWITCHES.join(",")).unwrap();
+    let plain = pollster::block_on(gpu.with(settings)).unwrap();
+    let report = selftest(&plain, &cases, true, &|_, _| {}).unwrap();
+    assert!(report.passed(), "{report:?}");
 }
 
 /// An op whose shader `file` has `to` in the place of `from`.

@@ -165,10 +165,14 @@ pub fn definition(case: &Case) -> Result<(), String> {
 /// # Errors
 /// The graph's first mistake, or what the adapter cannot do.
 pub fn program(caps: &Caps, precision: Precision, case: &Case) -> Result<Program> {
+    program_with(caps, true, precision, case)
+}
+
+fn program_with(caps: &Caps, fusion: bool, precision: Precision, case: &Case) -> Result<Program> {
     let graph = Graph::new(precision);
     let bench = Bench::new(&graph, case)?;
     let wanted = bench.results.iter().chain(&bench.gradients).map(|t| t.value).collect();
-    Ok(lower(&Request { graph: &graph, caps, wanted, training: None, observe: false, fusion: true })?.program)
+    Ok(lower(&Request { graph: &graph, caps, wanted, training: None, observe: false, fusion })?.program)
 }
 
 /// Forward and gradient on a device against the reference. Every temporary holds NaN before the run, and the padding
@@ -183,7 +187,8 @@ pub fn on_device(gpu: &Gpu, precision: Precision, case: &Case) -> Result<(), Box
         Box::new(Fault { files, case: format!("{} {}", case.op.name(), shapes.join(" ")), precision, cause })
     };
     let failed = |e: Error| {
-        let files = program(gpu.caps(), precision, case).map(|p| files(&p)).unwrap_or_default();
+        let made = program_with(gpu.caps(), gpu.settings().fusion, precision, case);
+        let files = made.map(|p| files(&p)).unwrap_or_default();
         fault(blamed(&e, &files), Cause::Other(e.to_string()))
     };
     let bench = Bench::new(&graph, case).map_err(failed)?;
@@ -202,7 +207,7 @@ pub fn on_device(gpu: &Gpu, precision: Precision, case: &Case) -> Result<(), Box
             || Some(Cause::Other(format!("{what} {}: the padding is not zero", t.shape()))).filter(|_| !clean);
         let cause = compare(what.clone(), t.shape(), &found, &expected.data, allowed).or_else(padding);
         if let Some(cause) = cause {
-            return Err(fault(suspects(gpu.caps(), &graph, *t, &wanted[..i]), cause));
+            return Err(fault(suspects(gpu, &graph, *t, &wanted[..i]), cause));
         }
     }
     Ok(())
@@ -244,10 +249,11 @@ fn files(program: &Program) -> BTreeSet<&'static str> {
 }
 
 /// The files that `wrong` comes from, without those that a right value came from, unless that leaves none.
-fn suspects(caps: &Caps, graph: &Graph, wrong: Tensor, right: &[Tensor]) -> Vec<&'static str> {
+fn suspects(gpu: &Gpu, graph: &Graph, wrong: Tensor, right: &[Tensor]) -> Vec<&'static str> {
     let of = |t: &Tensor| {
         let wanted = vec![t.value];
-        let request = Request { graph, caps, wanted, training: None, observe: false, fusion: true };
+        let (caps, fusion) = (gpu.caps(), gpu.settings().fusion);
+        let request = Request { graph, caps, wanted, training: None, observe: false, fusion };
         lower(&request).map(|made| files(&made.program)).unwrap_or_default()
     };
     let (all, cleared) = (of(&wrong), right.iter().flat_map(of).collect());

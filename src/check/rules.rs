@@ -2,7 +2,8 @@
 
 use super::{Cause, Fault, blamed, compare, files, tolerance, values};
 use crate::{
-    Adam, AdamW, Caps, Dtype, Error, Gpu, Graph, Init, Plan, Precision, Result, RmsProp, Sgd, Shape, Tensor, Weights,
+    Adam, AdamW, Caps, Dtype, Error, Gpu, Graph, Init, LossScale, Plan, Precision, Result, RmsProp, Sgd, Shape, Tensor,
+    Weights,
     dispatch::Program,
     optim::{Form, Update},
     plan::{Options, Part, lower_training},
@@ -119,7 +120,7 @@ impl Rule {
         let gradients: Vec<Array> =
             (0..STEPS).map(|t| values(shape, Fill::Between(-0.5, 0.5), Dtype::F16, t)).collect();
         let first = values(shape, Fill::Between(-1.0, 1.0), Dtype::F16, STEPS).data;
-        let files = self.program(gpu.caps(), precision).map(|p| files(&p)).unwrap_or_default();
+        let files = self.program(gpu.caps(), gpu.settings().fusion, precision).map(|p| files(&p)).unwrap_or_default();
         let found = self.run(gpu, precision, &first, &gradients);
         let found = found.map_err(|e| fault(blamed(&e, &files), Cause::Other(e.to_string())))?;
         let mut expected = self.expect(&first, &gradients);
@@ -154,14 +155,22 @@ impl Rule {
     }
 
     /// What it runs.
-    pub(super) fn program(&self, caps: &Caps, precision: Precision) -> Result<Program> {
+    pub(super) fn program(&self, caps: &Caps, fusion: bool, precision: Precision) -> Result<Program> {
         let graph = Graph::new(precision);
         let (_, loss) = network(&graph);
-        Ok(lower_training(loss, &*self.optimizer, caps, &options())?.program)
+        let options = Options { fusion, ..options() };
+        Ok(lower_training(loss, &*self.optimizer, caps, &options)?.program)
     }
 
     fn run(&self, gpu: &Gpu, precision: Precision, first: &[f64], gradients: &[Array]) -> Result<End> {
-        let graph = Graph::new(precision);
+        // The first loss scale of mixed is more than f16 holds where nothing is fused; then steps are skipped, as they should.
+        let loss_scale = match precision.loss_scale {
+            LossScale::Dynamic { growth, backoff, interval, .. } => {
+                LossScale::Dynamic { initial: 1024.0, growth, backoff, interval }
+            }
+            fixed => fixed,
+        };
+        let graph = Graph::new(Precision { loss_scale, ..precision });
         let (x, loss) = network(&graph);
         let weights = Weights::init(gpu, &graph, 0)?;
         weights.set("w", &first.iter().map(|&v| v as f32).collect::<Vec<_>>())?;

@@ -10,8 +10,8 @@ use std::{
     time::Instant,
 };
 
-use super::{Fault, on_device, program, rules};
-use crate::{Caps, Gpu, Precision, Result, dispatch::Shader, gpu::Settings, reference::Case};
+use super::{Fault, on_device, program_with, rules};
+use crate::{Gpu, Precision, Result, dispatch::Shader, gpu::Settings, reference::Case};
 
 /// What the self-test found.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,7 +72,7 @@ pub fn selftest(gpu: &Gpu, cases: &[Case], quick: bool, watch: &(dyn Fn(usize, u
     let started = Instant::now();
     let mut seen = BTreeSet::new();
     let ways = ways(gpu)?.into_iter().map(|(gpu, precision)| {
-        let (trials, pipelines) = choose(gpu.caps(), precision, cases, quick, &mut seen);
+        let (trials, pipelines) = choose(&gpu, precision, cases, quick, &mut seen);
         Way { gpu, precision, trials, pipelines }
     });
     let ways: Vec<Way> = ways.collect();
@@ -130,21 +130,22 @@ fn ways(gpu: &Gpu) -> Result<Vec<(Gpu, Precision)>> {
 
 /// What to try in a precision, and how many pipelines that takes; `seen` gets the files.
 fn choose(
-    caps: &Caps,
+    gpu: &Gpu,
     precision: Precision,
     cases: &[Case],
     quick: bool,
     seen: &mut BTreeSet<&'static str>,
 ) -> (Vec<Trial>, usize) {
+    let (caps, fusion) = (gpu.caps(), gpu.settings().fusion);
     // Ops do not ask who keeps master weights: they run in `mixed` as they do in `f16`.
     let cases = if precision.master { &[] } else { cases };
     let rules = rules();
     let of_cases = cases.iter().enumerate().map(|(i, case)| {
-        let program = program(caps, precision, case);
+        let program = program_with(caps, fusion, precision, case);
         (Trial::Case(i), case.op.name(), program)
     });
     let of_rules = rules.iter().enumerate().map(|(i, rule)| {
-        let program = rule.program(caps, precision);
+        let program = rule.program(caps, fusion, precision);
         (Trial::Rule(i), rule.name, program)
     });
     let all = of_cases.chain(of_rules).map(|(trial, name, program)| {
