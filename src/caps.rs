@@ -46,6 +46,8 @@ pub struct Caps {
     pub storage_alignment: u64,
     /// Alignment of a uniform binding's offset, in bytes.
     pub uniform_alignment: u64,
+    /// Bytes that a plan may take with its weights, if somebody set a limit: `gpu::Settings`.
+    pub memory: Option<u64>,
 }
 
 impl Caps {
@@ -66,6 +68,7 @@ impl Caps {
             workgroups: 65535,
             storage_alignment: 256,
             uniform_alignment: 256,
+            memory: None,
         }
     }
 

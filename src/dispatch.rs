@@ -338,6 +338,14 @@ impl Program {
         self.buffers.iter().map(|b| b.bytes).sum()
     }
 
+    /// What the plan takes, in words.
+    pub(crate) fn memory(&self) -> String {
+        let largest = self.buffers.iter().max_by_key(|b| b.bytes);
+        let largest =
+            largest.map(|b| format!(", its largest buffer {:?} {}B", b.name, count(b.bytes))).unwrap_or_default();
+        format!("the plan takes {}B{largest}", count(self.total_bytes()))
+    }
+
     /// Floating-point operations of one step.
     pub fn flops(&self) -> u64 {
         self.dispatches.iter().map(|d| d.flops).sum()

@@ -38,8 +38,10 @@
 //! * [`graph`] is an arena of nodes, built without `?`: the first mistake is kept and returned when a plan is made.
 //! * `grad` writes the backward pass as further nodes.
 //! * [`lower`] makes a [`dispatch::Program`]: plain data, printable, made and tested without a GPU.
-//! * [`gpu`] is the only folder that compiles and runs: one encoder, one pass, bind groups made once.
+//! * [`gpu`] is the only folder that compiles and runs: one encoder, one pass, bind groups made once. [`gpu::Settings`] is what
+//!   can be switched off, and what a plan may take of memory and time.
 //! * [`plan::Plan`] is what a user holds: a Program on a device, with the ports to write and read.
+//! * `check`, with the feature `reference`, holds an op or an optimizer against f64 on a device, and all of them: the self-test.
 //! * `variants`, with the feature `reference`, is the list of every shader that can be made of all this.
 //! * [`ops`]: an elementwise op is a row of a table; an op with a kernel is a Rust and a WGSL file and one line.
 //!
@@ -48,6 +50,13 @@
 //! Weights, gradients and moments lie in arenas whose tensors start at multiples of 32 groups, which is WebGPU's alignment
 //! of bindings: a kernel binds the range of a tensor and knows nothing of arenas ([`arena`]). The optimizers are the only
 //! kernels that bind whole arenas ([`optim`]), one dispatch for all weights that lie side by side.
+//!
+//! # Errors
+//!
+//! Everything that can fail gives an [`Error`] that says what was wrong, where, and what to do. A plan is held against the
+//! device's limits and [`gpu::Settings::memory`] before anything is allocated. [`Plan::run`] returns at once and cannot fail: a
+//! device that is lost, or that refuses a command, is an [`Error::Device`] of whatever is read or made next, and of all that
+//! comes after it.
 //!
 //! # Numbers
 //!

@@ -31,7 +31,23 @@ enum Command {
     Study(StudyArgs),
     Doctor(DoctorArgs),
     Plan(PlanArgs),
+    Selftest(SelftestArgs),
     Shaders(ShadersArgs),
+}
+
+/// The device to run on.
+#[derive(Debug, Args)]
+struct DeviceArgs {
+    /// The adapter: its index in `halfgrad devices`, or a part of its backend, name or driver.
+    #[arg(long, value_name = "A")]
+    adapter: Option<String>,
+    /// Switches off f16 (halves are then packed in words), fusion (of elementwise ops) or trust (in our shaders' loops, which
+    /// then get a guard): to find what is at fault. As $HALFGRAD_WITHOUT.
+    #[arg(long, value_name = "f16,fusion,trust")]
+    without: Option<String>,
+    /// The most that a plan may take on the device, weights included: 512M, 2G. As $HALFGRAD_MEMORY [default: no limit].
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<String>,
 }
 
 /// Lists every adapter: what it can do, and how it runs each precision.
@@ -74,9 +90,8 @@ struct TrainArgs {
     /// The seed of weights, of the order of the samples, and of --augment.
     #[arg(long, default_value_t = 1, value_name = "S", value_parser = values::seed)]
     seed: u64,
-    /// The adapter: its index in `halfgrad devices`, or a part of its backend, name or driver.
-    #[arg(long, value_name = "A")]
-    adapter: Option<String>,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Where to write the model.
     #[arg(long, default_value = "model.safetensors", value_name = "FILE")]
     out: PathBuf,
@@ -98,9 +113,8 @@ struct PredictArgs {
     /// One of f32, f16, f16-strict, mixed [default: the one that the model was trained in].
     #[arg(long, value_name = "P")]
     precision: Option<Precision>,
-    /// The adapter: its index in `halfgrad devices`, or a part of its backend, name or driver.
-    #[arg(long, value_name = "A")]
-    adapter: Option<String>,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -132,9 +146,8 @@ struct StudyArgs {
     steps: Option<usize>,
     #[command(flatten)]
     optimizer: OptimizerArgs,
-    /// The adapter: its index in `halfgrad devices`, or a part of its backend, name or driver.
-    #[arg(long, value_name = "A")]
-    adapter: Option<String>,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// The first weights, instead of seeded ones: fc1.weight [in, out], fc1.bias [out], fc2.weight …
     #[arg(long, value_name = "FILE.safetensors")]
     init: Option<PathBuf>,
@@ -198,6 +211,22 @@ struct PlanArgs {
     /// Lists every dispatch of a deep network, and not its blocks.
     #[arg(long)]
     all: bool,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Holds every kernel, forward and gradient, in every precision, against f64 on this machine's adapter.
+///
+/// The report is made to be pasted in an issue. The exit code is 1 if a kernel is wrong.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+struct SelftestArgs {
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Compiles each kernel once in each precision, and tries what that can run.
+    #[arg(long)]
+    quick: bool,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -319,6 +348,7 @@ fn main() -> ExitCode {
             Command::Study(args) => cli::study::run(&args),
             Command::Doctor(args) => cli::doctor::run(&args),
             Command::Plan(args) => cli::plan::run(&args),
+            Command::Selftest(args) => cli::selftest::run(&args),
             Command::Shaders(args) => cli::shaders::run(&args),
         },
         Err(e) => cli::usage(&e),

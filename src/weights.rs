@@ -6,7 +6,7 @@ use crate::{
     Dtype, Error, Graph, Precision, Result, Shape,
     arena::{self, Arena},
     checkpoint::{self, Record},
-    dispatch::{Source, bytes},
+    dispatch::{Source, bytes, count},
     gpu::{self, Gpu, Reading},
     graph::Origin,
 };
@@ -239,6 +239,15 @@ impl Weights {
         let names: Vec<_> = tensors.iter().map(|t| (name(t.value.node), t.shape())).collect();
         let trained = graph.weights().len();
         let (of_weights, of_states) = names.split_at(trained);
+        let sum = |names: &[(String, Shape)], dtype| names.iter().map(|(_, shape)| bytes(*shape, dtype)).sum::<u64>();
+        let masters = if precision.master { sum(of_weights, Dtype::F32) } else { 0 };
+        let all = sum(of_weights, precision.storage) + masters + sum(of_states, precision.wide());
+        if let Some(limit) = gpu.caps().memory.filter(|&limit| all > limit) {
+            let (all, limit) = (count(all), count(limit));
+            return Err(Error::Memory(format!(
+                "the weights take {all}B, the limit is {limit}B; 16 bit would need less"
+            )));
+        }
         let weights = Store::new(gpu, "weights", of_weights, precision.storage).await?;
         let masters = match precision.master {
             true => Some(Store::new(gpu, "master weights", of_weights, Dtype::F32).await?),

@@ -320,6 +320,40 @@ fn a_run_that_breaks_is_reported_and_the_others_go_on() {
 }
 
 #[test]
+fn the_selftest_passes_and_its_report_can_be_pasted() {
+    let output = run("selftest --quick --without f16 --json");
+    let report = json(&output);
+    assert_eq!((&report["passed"], &report["without"]), (&true.into(), &"f16".into()));
+    let rows = report["precisions"].as_array().unwrap();
+    assert_eq!(rows.iter().map(|r| r["precision"].as_str().unwrap()).collect::<Vec<_>>(), ["f32", "f16", "mixed"]);
+    assert!(rows.iter().all(|r| r["trials"].as_u64().unwrap() > 0 && r["faults"].as_array().unwrap().is_empty()));
+    let notes = text(&output.stderr);
+    assert!(notes.lines().count() >= 9 && notes.lines().all(|l| l.starts_with("self-test: ")), "{notes}");
+}
+
+#[test]
+fn switches_and_limits_come_from_flags_and_from_the_environment() {
+    refuses("study --without f16,tuning", "\"tuning\": no such switch; there are f16, fusion, trust");
+    refuses("study --memory 12X", "\"12X\": no number of bytes; write 512M or 2G");
+    refuses("study --without f16 --precision f16-strict", "shader-f16");
+    for (name, value, expected) in [
+        ("HALFGRAD_WITHOUT", "f61", "\"HALFGRAD_WITHOUT\": "),
+        ("HALFGRAD_MEMORY", "much", "\"HALFGRAD_MEMORY\": "),
+        ("HALFGRAD_SLICE", "1.5", "no whole number of milliseconds"),
+        ("HALFGRAD_MEMORY", "100K", "out of memory: the plan takes "),
+    ] {
+        refused(&tool().arg("study").env(name, value).output().unwrap(), name, expected);
+    }
+    // The batch that the tool names fits.
+    let line = "study --hidden 64 --batch 700 --precision f32 --seeds 1 --steps 2 --memory 300K";
+    let output = run(line);
+    refused(&output, line, "in f32 a batch of ");
+    let batch = text(&output.stderr).split_once("in f32 a batch of ").unwrap().1.split(' ').next().unwrap();
+    let output = run(&line.replace("700", batch));
+    assert!(output.status.success() && text(&output.stdout).contains("memory limit 307.20 kB"), "{output:?}");
+}
+
+#[test]
 fn a_reader_that_leaves_is_no_panic() {
     let mut child = tool().args(["plan"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
@@ -481,7 +515,6 @@ fn what_train_and_predict_cannot_use_gets_one_line_and_code_2() {
     refuses("train --augment flip,spin", "\"spin\" is none of flip, crop=N, erase=N");
     refuses("train --augment crop=8", "images of 8 × 8 are too small to crop or erase 8");
     refuses("train --model vgg16", "a window of 2 does not fit 1");
-    refuses("train --model gpt", "gpt reads sequences of tokens");
     refuses("predict", "<IMAGE>");
     refuses("predict --model-file no-such-file a.png", "no-such-file: no such file");
     let weights = folder.path().join("w");

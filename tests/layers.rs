@@ -34,7 +34,10 @@ const RULES: &[(&str, &[&str])] = &[
     // What a user holds.
     ("weights", &[PLAIN, "graph", "gpu", "arena", "checkpoint"]),
     ("plan", &[PLAIN, "op", "graph", "tensor", "lower", "gpu", "weights", "data", "optim"]),
-    ("check", &[PLAIN, "op", "graph", "tensor", "reference", "random", "lower", "gpu", "weights", "plan"]),
+    (
+        "check",
+        &[PLAIN, "op", "graph", "tensor", "reference", "random", "lower", "gpu", "weights", "plan", "optim", "init"],
+    ),
     ("variants", &[PLAIN, "op", "graph", "init", "ops", "optim", "lower", "gpu", "plan", "check", "study"]),
 ];
 

@@ -29,5 +29,15 @@ fn main() {
             }
         }
     }
+    for (how, gpu, precisions) in &devices {
+        for p in precisions.iter().chain(&["mixed"]) {
+            for (i, rule) in check::rules().iter().enumerate() {
+                let (gpu, precision): (_, Precision) = (gpu.clone(), p.parse().expect("a preset"));
+                trials.push(Trial::test(format!("optimizer {} {how} {p}", rule.name), move || {
+                    check::rules()[i].on_device(&gpu, precision).map_err(Failed::from)
+                }));
+            }
+        }
+    }
     libtest_mimic::run(&arguments, trials).exit();
 }

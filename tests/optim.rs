@@ -1,4 +1,4 @@
-//! Optimizers: against plain f64 code, what 16 bit does to them and what cures it, schedules, clipping, groups, averages.
+//! Optimizers: what 16 bit does to them and what cures it, schedules, clipping, groups, averages.
 
 use halfgrad::{
     Adam, AdamW, Error, Gpu, Graph, Init, Plan, Precision, RmsProp, Sgd, Weights, data, nn,
@@ -283,67 +283,6 @@ fn an_epsilon_of_zero_leaves_the_padding_alone() {
             (0..5).for_each(|_| plan.run());
             let losses = plan.losses().wait();
             assert!(losses.is_ok_and(|l| l.iter().all(|v| v.is_finite())), "{precision} {optimizer:?}");
-        }
-    }
-}
-
-/// One step of an optimizer in f64: weight, gradient, two moments, step number from 1.
-type Rule = fn(w: &mut f64, g: f64, m: &mut f64, v: &mut f64, t: i32);
-
-#[test]
-fn optimizers_agree_with_plain_code() {
-    let rules: [(&str, Box<dyn Update>, Rule); 8] = [
-        ("sgd", Box::new(Sgd::new(0.05)), |w, g, _, _, _| *w -= 0.05 * g),
-        ("decay", Box::new(Sgd::new(0.05).weight_decay(0.1)), |w, g, _, _, _| *w -= 0.05 * (g + 0.1 * *w)),
-        ("momentum", Box::new(Sgd::new(0.05).momentum(0.9).weight_decay(0.01)), |w, g, m, _, _| {
-            *m = 0.9 * *m + g + 0.01 * *w;
-            *w -= 0.05 * *m;
-        }),
-        ("nesterov", Box::new(Sgd::new(0.05).momentum(0.9).nesterov()), |w, g, m, _, _| {
-            *m = 0.9 * *m + g;
-            *w -= 0.05 * (g + 0.9 * *m);
-        }),
-        ("adam", Box::new(Adam::new(0.01)), |w, g, m, v, t| *w -= adam(g, m, v, t)),
-        ("adam decay", Box::new(Adam::new(0.01).weight_decay(0.1)), |w, g, m, v, t| *w -= adam(g + 0.1 * *w, m, v, t)),
-        ("adamw", Box::new(AdamW::new(0.01).weight_decay(0.1)), |w, g, m, v, t| {
-            *w -= 0.01 * 0.1 * *w;
-            *w -= adam(g, m, v, t);
-        }),
-        ("rmsprop", Box::new(RmsProp::new(0.01).weight_decay(0.01)), |w, g, _, v, _| {
-            let g = g + 0.01 * *w;
-            *v = 0.99 * *v + 0.01 * g * g;
-            *w -= 0.01 * g / (v.sqrt() + 1e-8);
-        }),
-    ];
-    fn adam(g: f64, m: &mut f64, v: &mut f64, t: i32) -> f64 {
-        *m = 0.9 * *m + 0.1 * g;
-        *v = 0.999 * *v + 0.001 * g * g;
-        let (m_hat, v_hat) = (*m / (1.0 - 0.9f64.powi(t)), *v / (1.0 - 0.999f64.powi(t)));
-        0.01 * m_hat / (v_hat.sqrt() + 1e-8)
-    }
-    let gpu = Gpu::new().unwrap();
-    let (curve, goal): (Vec<f32>, Vec<f32>) = (0..7).map(|i| (0.25 + i as f32 / 8.0, i as f32 / 2.0 - 1.7)).unzip();
-    for (name, optimizer, rule) in rules {
-        let graph = Graph::new(Precision::F32);
-        let w = graph.weight("w", [7], Init::Uniform { bound: 1.0 });
-        let (c, t) = (graph.input("c", [7]), graph.input("t", [7]));
-        let weights = Weights::init(&gpu, &graph, 4).unwrap();
-        let mut host: Vec<f64> = weights.get("w").unwrap().wait().unwrap().into_iter().map(f64::from).collect();
-        let loss = (c * (w - t).square()).sum_all();
-        let mut plan = Plan::train_with(&gpu, &weights, loss, &*optimizer, Options::default()).unwrap();
-        plan.write(c, &curve).unwrap();
-        plan.write(t, &goal).unwrap();
-        let (mut m, mut v) = ([0.0; 7], [0.0; 7]);
-        for step in 1..=50 {
-            plan.run();
-            for i in 0..7 {
-                let g = 2.0 * f64::from(curve[i]) * (host[i] - f64::from(goal[i]));
-                rule(&mut host[i], g, &mut m[i], &mut v[i], step);
-            }
-        }
-        let size = host.iter().fold(0.0, |s: f64, v| s.max(v.abs()));
-        for (found, expected) in weights.get("w").unwrap().wait().unwrap().into_iter().zip(host) {
-            assert!((f64::from(found) - expected).abs() <= 1e-5 * size, "{name}: {found} {expected}");
         }
     }
 }

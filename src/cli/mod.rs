@@ -10,6 +10,7 @@ pub mod predict;
 pub mod probe;
 pub mod progress;
 pub mod record;
+pub mod selftest;
 pub mod shaders;
 pub mod study;
 pub mod table;
@@ -24,12 +25,13 @@ use std::{
 
 use comfy_table::{LineStyle, TableStyle};
 use halfgrad::{
-    Error, Shape,
+    Error, Gpu, Shape,
+    gpu::{Choice, Settings},
     optim::Form,
     study::{FORMS, Model, Optimizer, SCHEDULES},
 };
 
-use crate::{NetworkArgs, OptimizerArgs};
+use crate::{DeviceArgs, NetworkArgs, OptimizerArgs};
 
 const LINE: LineStyle = LineStyle::none().fill('─').junction('─');
 /// Tables have a line above, below and under the header.
@@ -65,6 +67,7 @@ pub fn end(done: anyhow::Result<()>) -> ExitCode {
     }
     match e.downcast_ref() {
         Some(Error::Device(_) | Error::Shader { .. } | Error::NotFinite { .. }) => ExitCode::from(1),
+        None if e.is::<selftest::Failed>() => ExitCode::from(1),
         _ => ExitCode::from(2),
     }
 }
@@ -82,6 +85,29 @@ pub fn usage(e: &clap::Error) -> anyhow::Result<()> {
     let said = text.split("\n\n").take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
     let said = said.map(str::trim).collect::<Vec<_>>().join("; ");
     anyhow::bail!("{}", said.trim_start_matches("error: "))
+}
+
+impl DeviceArgs {
+    /// The device, with what the environment says and then the flags.
+    pub fn open(&self) -> anyhow::Result<Gpu> {
+        let mut settings = Settings::from_env()?;
+        if let Some(list) = &self.without {
+            settings = settings.without(list)?;
+        }
+        if let Some(bytes) = &self.memory {
+            settings = settings.memory(bytes)?;
+        }
+        let choice = self.adapter.as_deref().map_or(Choice::Best, Choice::from);
+        let gpu = pollster::block_on(Gpu::request(choice))?;
+        if settings == *gpu.settings() { Ok(gpu) } else { Ok(pollster::block_on(gpu.with(settings))?) }
+    }
+}
+
+/// What a device is used without and how much of its memory, if that is unusual: `, without f16`.
+pub fn describe_settings(gpu: &Gpu) -> String {
+    let (without, memory) = (gpu.settings().to_string(), gpu.settings().memory);
+    let without = if without.is_empty() { without } else { format!(", without {without}") };
+    without + &memory.map(|bytes| format!(", memory limit {}B", halfgrad::dispatch::count(bytes))).unwrap_or_default()
 }
 
 impl NetworkArgs {

@@ -4,9 +4,8 @@ use std::path::Path;
 
 use comfy_table::{CellAlignment, Table};
 use halfgrad::{
-    Error, Gpu, Graph, Plan, Shape, Weights,
+    Error, Graph, Plan, Shape, Weights,
     data::{Dataset, folder::Form},
-    gpu::Choice,
 };
 use serde::Serialize;
 
@@ -84,7 +83,7 @@ fn logits(args: &PredictArgs, card: &Card, images: &[&[u8]]) -> anyhow::Result<V
     data.standardize(mean, std);
     let graph = Graph::new(args.precision.unwrap_or(card.precision));
     let network = card.model.build(&graph, images.len().min(BATCH), card.input, classes)?;
-    let gpu = pollster::block_on(Gpu::request(args.adapter.as_deref().map_or(Choice::Best, Choice::from)))?;
+    let gpu = args.device.open()?;
     let weights = Weights::load(&gpu, &graph, &args.model_file)?;
     let mut plan = Plan::infer(&gpu, &weights, [network.logits])?;
     let logits = plan.predict(network.x, network.logits, &data)?;

@@ -1,4 +1,4 @@
-//! What a command shows while it works: a bar where there is a terminal, and of a study a line for each run anywhere.
+//! What a command shows while it works: a bar where there is a terminal, a line now and then where there is none.
 
 use std::{io::IsTerminal, time::Duration};
 
@@ -41,6 +41,35 @@ impl Bar {
     /// The bar goes away.
     pub fn finish(&self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// The progress of many small things that are alike.
+pub struct Count {
+    bar: Bar,
+    what: &'static str,
+}
+
+impl Count {
+    /// Of what.
+    pub fn new(what: &'static str) -> Self {
+        let bar = Bar::new(0);
+        bar.title(what);
+        Count { bar, what }
+    }
+
+    /// So many of so many are done: the bar moves, and where nobody sees one there is a line for each tenth.
+    pub fn position(&self, done: usize, all: usize) {
+        self.bar.0.set_length(all as u64);
+        self.bar.position(done, &format!("{done} of {all}"));
+        if self.bar.0.is_hidden() && done * 10 / all > (done - 1) * 10 / all {
+            super::note(&format!("{}: {done} of {all}", self.what));
+        }
+    }
+
+    /// All are done.
+    pub fn finish(&self) {
+        self.bar.finish();
     }
 }
 

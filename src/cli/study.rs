@@ -7,7 +7,7 @@ use halfgrad::{
     Error, Gpu, Graph, Precision, Weights,
     data::Split,
     file,
-    gpu::{Choice, title},
+    gpu::title,
     study::{self, Comparison, Setup},
 };
 
@@ -29,16 +29,16 @@ pub fn run(args: &StudyArgs) -> anyhow::Result<()> {
     if let Some(folder) = &args.out {
         prepare(folder)?;
     }
-    let choice = args.adapter.as_deref().map_or(Choice::Best, Choice::from);
-    let gpu = pollster::block_on(Gpu::request(choice))?;
+    let gpu = args.device.open()?;
     let precisions = precisions(args, &gpu)?;
     let seeds = args.seeds.unwrap_or(if args.init.is_some() && args.order.is_some() { 1 } else { 3 });
     let last = args.seed.checked_add(seeds as u64 - 1).context("--seed and --seeds go beyond 64 bits")?;
 
     // What cannot be is said before anything runs.
+    let (sample, classes) = (data.train.shape(), data.train.classes());
+    precisions.iter().try_for_each(|p| setup.check(gpu.caps(), *p, sample, classes))?;
     let graph = Graph::new(precisions[0]);
-    setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
-    graph.check()?;
+    setup.model.build(&graph, setup.batch, sample, classes)?;
     if let Some(path) = &setup.init {
         Weights::load(&gpu, &graph, path)?;
     }
@@ -112,7 +112,7 @@ fn introduction(data: &Split, setup: &Setup, gpu: &Gpu) -> String {
     let steps = if setup.steps == 1 { "1 step".into() } else { format!("{} steps", setup.steps) };
     format!(
         "{}: {} training and {} test samples of {sample}, {classes} classes\n\
-         {}; batch {}, {steps} in {epochs} epoch{}; {}\n{}, {}\n",
+         {}; batch {}, {steps} in {epochs} epoch{}; {}\n{}, {}{}\n",
         data.name,
         train.len(),
         test.len(),
@@ -122,6 +122,7 @@ fn introduction(data: &Split, setup: &Setup, gpu: &Gpu) -> String {
         super::describe_optimizer(&setup.optimizer),
         title(gpu.info()),
         record::Adapter::of_gpu(gpu).driver_line(),
+        super::describe_settings(gpu),
     )
 }
 

@@ -14,9 +14,9 @@ use anyhow::{Context, ensure};
 use halfgrad::{
     Gpu, Graph, Plan, Weights,
     data::{Batch, Batches, Split},
-    gpu::{Choice, title},
+    gpu::title,
     plan::{Evaluation, Options},
-    study::{Network, Optimizer},
+    study::{Network, Optimizer, Setup},
 };
 
 use super::{describe, describe_optimizer, model_file::Card, print, progress::Bar, study::prepare};
@@ -41,7 +41,9 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let network = model.build(&graph, batch, sample, classes)?;
     graph.check()?;
     prepare(args.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
-    let gpu = pollster::block_on(Gpu::request(args.adapter.as_deref().map_or(Choice::Best, Choice::from)))?;
+    let gpu = args.device.open()?;
+    let steps = args.epochs.saturating_mul(batches.len());
+    Setup::new(model.clone(), optimizer.clone(), batch, steps).check(gpu.caps(), args.precision, sample, classes)?;
 
     // The digits' pixels are counts up to 16.
     let white = if args.data.data == "digits" { 16.0 } else { 255.0 };
@@ -49,7 +51,6 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     print(&introduction(&data, &card, &optimizer, batch, &gpu))?;
     let weights = Weights::init(&gpu, &graph, args.seed)?;
     let options = optimizer.options(Options { seed: args.seed as u32, ..Options::default() });
-    let steps = args.epochs.saturating_mul(batches.len());
     let plan = Plan::train_with(&gpu, &weights, network.loss, &*optimizer.update(steps), options)?;
     plan.warnings().iter().for_each(|warning| super::note(&format!("warning: {warning}")));
     // What is tested and written: the average of the weights, if one is kept.
@@ -72,7 +73,7 @@ fn introduction(data: &Split, card: &Card, optimizer: &Optimizer, batch: usize, 
         names += ", …";
     }
     format!(
-        "{}: {} training and {} test samples of {}, {} classes: {names}\n{}; {}; batch {batch}; {}; {}\n",
+        "{}: {} training and {} test samples of {}, {} classes: {names}\n{}; {}; batch {batch}; {}; {}{}\n",
         data.name,
         train.len(),
         test.len(),
@@ -82,6 +83,7 @@ fn introduction(data: &Split, card: &Card, optimizer: &Optimizer, batch: usize, 
         card.precision,
         describe_optimizer(optimizer),
         title(gpu.info()),
+        super::describe_settings(gpu),
     )
 }
 

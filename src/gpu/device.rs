@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{pipeline::Pipeline, probe};
+use super::{lost::Lost, pipeline::Pipeline, probe, settings::Settings};
 use crate::{
     Error, Result,
     caps::{Caps, Kind},
@@ -23,11 +23,11 @@ pub(super) struct Shared {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
     pub caps: Caps,
+    pub settings: Settings,
     pub info: wgpu::AdapterInfo,
     /// By the composed text: equal shaders are one pipeline.
     pub pipelines: Mutex<BTreeMap<String, Arc<Pipeline>>>,
-    /// Why the device was lost, once it is.
-    pub lost: Arc<Mutex<Option<String>>>,
+    pub lost: Lost,
 }
 
 /// Which adapter to take.
@@ -151,8 +151,10 @@ impl Gpu {
     /// Opens a device on the chosen adapter, with all limits and the features that this crate uses.
     ///
     /// # Errors
-    /// [`Error::Adapter`] if none fits, with a list of those there are; [`Error::Device`] if it does not open.
+    /// [`Error::Adapter`] if none fits, with a list of those there are; [`Error::Device`] if it does not open;
+    /// [`Error::Name`] if the environment has settings that cannot be read.
     pub async fn request(choice: Choice) -> Result<Self> {
+        let settings = Settings::from_env()?;
         let mut found = adapters().await;
         let adapter = found.swap_remove(choose(&choice, &found)?);
         let descriptor = wgpu::DeviceDescriptor {
@@ -163,7 +165,8 @@ impl Gpu {
         };
         let opened = adapter.request_device(&descriptor).await;
         let (device, queue) = opened.map_err(|e| Error::Device(format!("{}: {e}", title(&adapter.get_info()))))?;
-        Self::from_parts(device, queue, adapter.get_info()).await
+        let lost = Lost::of(&device);
+        Self::from_parts(device, queue, adapter.get_info(), settings, lost).await
     }
 
     /// Uses a device and queue that an app owns already; only features enabled on the device are used.
@@ -172,11 +175,18 @@ impl Gpu {
     /// [`Error::Unsupported`] naming the limit that is too low.
     pub async fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         let info = device.adapter_info();
-        Self::from_parts(device, queue, info).await
+        Self::from_parts(device, queue, info, Settings::from_env()?, Lost::default()).await
     }
 
-    async fn from_parts(device: wgpu::Device, queue: wgpu::Queue, info: wgpu::AdapterInfo) -> Result<Self> {
-        let caps = caps(&info, &device.features(), &device.limits());
+    async fn from_parts(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        info: wgpu::AdapterInfo,
+        settings: Settings,
+        lost: Lost,
+    ) -> Result<Self> {
+        lost.check()?;
+        let mut caps = caps(&info, &device.features(), &device.limits());
         let least = [
             ("max_storage_buffers_per_shader_stage", caps.storage_buffers, 8),
             ("max_compute_invocations_per_workgroup", caps.invocations, 64),
@@ -190,12 +200,31 @@ impl Gpu {
                 format!("{limit} is {has} and must be {needs}; ask for wgpu::Limits::default() or adapter.limits()");
             return Err(Error::Unsupported { adapter: caps.adapter, detail });
         }
-        let lost = Arc::new(Mutex::new(None));
-        let mut shared = Shared { device, queue, caps, info, pipelines: Mutex::default(), lost };
+        (caps.shader_f16, caps.memory) = (caps.shader_f16 && settings.f16, settings.memory);
+        let mut shared = Shared { device, queue, caps, settings, info, pipelines: Mutex::default(), lost };
         if !shared.caps.shader_f16 {
             shared.caps.pack_exact = probe::pack::pack_is_exact(&shared).await?;
         }
         Ok(Gpu { shared: Arc::new(shared) })
+    }
+
+    /// The same device under other settings; plans made with either may share weights.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub async fn with(&self, settings: Settings) -> Result<Self> {
+        let Shared { device, queue, info, lost, .. } = &*self.shared;
+        Self::from_parts(device.clone(), queue.clone(), info.clone(), settings, lost.clone()).await
+    }
+
+    /// What the device is used with.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// Fails if the device is known to be lost.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.shared.lost.check()
     }
 
     /// What the adapter can do.
@@ -224,12 +253,12 @@ impl Gpu {
     /// [`Error::Device`] if the device was lost.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn wait(&self) -> Result<()> {
-        super::readback::wait(&self.shared.device)
+        super::readback::wait(&self.shared)
     }
 
     /// Whether both stand for one device, as clones do. wgpu's own comparison takes devices of two instances for equal.
     pub(crate) fn shares_device(&self, other: &Gpu) -> bool {
-        Arc::ptr_eq(&self.shared.lost, &other.shared.lost)
+        self.shared.lost == other.shared.lost
     }
 
     /// The same device with the feature left out, as if the adapter did not have it.
@@ -237,18 +266,7 @@ impl Gpu {
     /// # Errors
     /// As [`request`](Self::request).
     pub async fn without_f16(&self) -> Result<Self> {
-        let mut caps = self.shared.caps.clone();
-        caps.shader_f16 = false;
-        let mut shared = Shared {
-            device: self.shared.device.clone(),
-            queue: self.shared.queue.clone(),
-            caps,
-            info: self.shared.info.clone(),
-            pipelines: Mutex::default(),
-            lost: self.shared.lost.clone(),
-        };
-        shared.caps.pack_exact = probe::pack::pack_is_exact(&shared).await?;
-        Ok(Gpu { shared: Arc::new(shared) })
+        self.with(Settings { f16: false, ..self.settings().clone() }).await
     }
 }
 
@@ -272,5 +290,6 @@ pub fn caps(info: &wgpu::AdapterInfo, features: &wgpu::Features, limits: &wgpu::
         workgroups: limits.max_compute_workgroups_per_dimension,
         storage_alignment: limits.min_storage_buffer_offset_alignment.into(),
         uniform_alignment: limits.min_uniform_buffer_offset_alignment.into(),
+        memory: None,
     }
 }

@@ -2,12 +2,17 @@
 
 pub mod compose;
 mod device;
+mod lost;
 mod pipeline;
 pub mod probe;
 mod readback;
 mod run;
+mod settings;
+mod slices;
 
 pub use device::{Choice, Gpu, adapters, caps, choose, title};
 pub use pipeline::Pipeline;
 pub use readback::Reading;
 pub use run::{Executable, buffer, loaded, stored};
+pub use settings::Settings;
+pub use slices::too_long;

@@ -65,6 +65,10 @@ impl Shared {
         let (storage, uniforms) = (layout(&storage), layout(&uniforms));
         // Loops in our files count to a uniform or a constant, so they end; the guard that naga would add costs a
         // third of the matmul's speed and keeps drivers from unrolling. Bounds checks stay.
+        let checks = match self.settings.trust {
+            true => wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() },
+            false => wgpu::ShaderRuntimeChecks::checked(),
+        };
         // SAFETY: no loop is infinite, which is all that leaving out the guard asks.
         let module = unsafe {
             device.create_shader_module_trusted(
@@ -72,7 +76,7 @@ impl Shared {
                     label: Some(name),
                     source: wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(module)),
                 },
-                wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() },
+                checks,
             )
         };
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
@@ -88,7 +92,7 @@ impl Shared {
             cache: None,
         });
         match scope.pop().await {
-            None => Ok(Pipeline { pipeline, storage, uniforms }),
+            None => self.lost.check().map(|()| Pipeline { pipeline, storage, uniforms }),
             Some(e) => Err(Error::Shader { shader: name.into(), detail: e.to_string() }),
         }
     }

@@ -8,6 +8,8 @@ use std::{
 use futures::channel::oneshot;
 
 use super::device::Gpu;
+#[cfg(not(target_arch = "wasm32"))]
+use super::device::Shared;
 use crate::{Error, Result};
 
 type Finish<T> = Box<dyn FnOnce(&[u8]) -> Result<T> + Send>;
@@ -19,7 +21,8 @@ pub struct Reading<T> {
     staging: wgpu::Buffer,
     mapped: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
     finish: Option<Finish<T>>,
-    polled: bool,
+    /// Tells how a thread's wait for the device ended, once this was polled.
+    waited: Option<oneshot::Receiver<Result<()>>>,
 }
 
 impl<T> std::fmt::Debug for Reading<T> {
@@ -38,6 +41,8 @@ impl<T> Reading<T> {
         ranges: &[(&wgpu::Buffer, u64, u64)],
         finish: impl FnOnce(&[u8]) -> Result<T> + Send + 'static,
     ) -> Self {
+        // A device that an app has destroyed calls everything invalid, and without a scope wgpu panics at that.
+        let scope = gpu.device().push_error_scope(wgpu::ErrorFilter::Validation);
         let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some("readback"),
             size: ranges.iter().map(|r| r.2).sum(),
@@ -55,7 +60,13 @@ impl<T> Reading<T> {
             let _ = send.send(r);
         });
         gpu.queue().submit([encoder.finish()]);
-        Reading { gpu: gpu.clone(), staging, mapped, finish: Some(Box::new(finish)), polled: false }
+        #[cfg(not(target_arch = "wasm32"))]
+        if let Some(e) = pollster::block_on(scope.pop()) {
+            gpu.shared.lost.lose(format!("reading back: {e}"));
+        }
+        #[cfg(target_arch = "wasm32")]
+        drop(scope);
+        Reading { gpu: gpu.clone(), staging, mapped, finish: Some(Box::new(finish)), waited: None }
     }
 
     /// Waits for the values.
@@ -64,18 +75,20 @@ impl<T> Reading<T> {
     /// [`Error::Device`] if the device was lost, or what the values show to be wrong.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn wait(mut self) -> Result<T> {
-        wait(self.gpu.device())?;
+        self.gpu.wait()?;
         // Another thread's wait may be about to run our callback; a lost device drops it.
         let mapped = pollster::block_on(&mut self.mapped).ok();
         self.complete(mapped)
     }
 
     fn complete(&mut self, mapped: Option<Result<(), wgpu::BufferAsyncError>>) -> Result<T> {
+        self.gpu.check()?;
         match mapped {
             Some(Ok(())) => {}
-            Some(Err(e)) => return Err(Error::Device(format!("reading back: {e}"))),
-            None => return Err(Error::Device("lost before the values were there".into())),
+            Some(Err(e)) => self.gpu.shared.lost.lose(format!("reading back: {e}")),
+            None => self.gpu.shared.lost.lose("lost before the values were there".into()),
         }
+        self.gpu.check()?;
         let view = self.staging.get_mapped_range(..).map_err(|e| Error::Device(e.to_string()))?;
         let finish = self.finish.take().expect("a reading completes once");
         finish(&view)
@@ -88,22 +101,32 @@ impl<T> Future for Reading<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<Self::Output> {
         // On native nobody else drives the device: a thread waits for it and so wakes us. A browser does it itself.
         #[cfg(not(target_arch = "wasm32"))]
-        if !std::mem::replace(&mut self.polled, true) {
-            let device = self.gpu.device().clone();
-            std::thread::spawn(move || wait(&device));
+        if self.waited.is_none() {
+            let (gpu, (send, waited)) = (self.gpu.clone(), oneshot::channel());
+            std::thread::spawn(move || send.send(gpu.wait()));
+            self.waited = Some(waited);
         }
-        match Pin::new(&mut self.mapped).poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(mapped) => Poll::Ready(self.complete(mapped.ok())),
+        if let Poll::Ready(mapped) = Pin::new(&mut self.mapped).poll(cx) {
+            return Poll::Ready(self.complete(mapped.ok()));
+        }
+        // A lost device may never call back.
+        match self.waited.as_mut().map(|waited| Pin::new(waited).poll(cx)) {
+            Some(Poll::Ready(Ok(Err(e)))) => Poll::Ready(Err(e)),
+            _ => Poll::Pending,
         }
     }
 }
 
 /// Waits until the device has done everything submitted so far.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn wait(device: &wgpu::Device) -> Result<()> {
-    match device.poll(wgpu::PollType::wait_indefinitely()) {
-        Ok(_) => Ok(()),
-        Err(e) => Err(Error::Device(e.to_string())),
+pub fn wait(shared: &Shared) -> Result<()> {
+    // wgpu panics if the driver loses the device while we wait for it; by then it has called back with the reason.
+    let poll = || shared.device.poll(wgpu::PollType::wait_indefinitely());
+    let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(poll));
+    shared.lost.check()?;
+    match polled {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(e)) => Err(Error::Device(e.to_string())),
+        Err(_) => Err(Error::Device("lost while it worked".into())),
     }
 }

@@ -1,8 +1,8 @@
 //! Replay: buffers, bind groups and uniforms are made once; a step is one encoder and one compute pass.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use super::{device::Gpu, pipeline::Pipeline};
+use super::{device::Gpu, pipeline::Pipeline, slices::slices};
 use crate::{
     Dtype, Error, Result,
     dispatch::{Program, Source},
@@ -12,6 +12,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Executable {
     calls: Vec<Call>,
+    parts: Vec<Range<usize>>,
     buffers: Vec<wgpu::Buffer>,
 }
 
@@ -31,6 +32,7 @@ struct Call {
 /// # Errors
 /// [`Error::Memory`] if the device has no room for it.
 pub async fn buffer(gpu: &Gpu, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
+    gpu.check()?;
     let scope = gpu.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
     let made = gpu.device().create_buffer(&wgpu::BufferDescriptor {
         label: Some(label),
@@ -51,9 +53,13 @@ impl Executable {
     /// [`Error::Shader`] and [`Error::Memory`]; nothing was run then.
     pub async fn new(gpu: &Gpu, program: &Program, shared: impl Fn(Source) -> wgpu::Buffer) -> Result<Self> {
         let mut buffers = vec![];
+        let of_plan = |e| match e {
+            Error::Memory(detail) => Error::Memory(format!("{detail}; {}", program.memory())),
+            other => other,
+        };
         for b in &program.buffers {
             let made = match b.source {
-                Source::Plan => buffer(gpu, &b.name, b.bytes).await?,
+                Source::Plan => buffer(gpu, &b.name, b.bytes).await.map_err(of_plan)?,
                 source => shared(source),
             };
             if !b.contents.is_empty() {
@@ -110,7 +116,13 @@ impl Executable {
             }
             calls.push(Call { pipeline, storage, uniforms, offsets, grid: d.grid, observes: d.observes });
         }
-        Ok(Executable { calls, buffers })
+        let parts = slices(program, gpu.settings().slice_on(gpu.caps().kind));
+        Ok(Executable { calls, parts, buffers })
+    }
+
+    /// The dispatches of a step, in parts that are submitted one by one.
+    pub fn parts(&self) -> &[Range<usize>] {
+        &self.parts
     }
 
     /// The buffer of this index in [`Program::buffers`].
@@ -119,7 +131,7 @@ impl Executable {
     }
 
     /// Records the dispatches `range` into one compute pass, and those that observe only if that is wanted.
-    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, range: std::ops::Range<usize>, observe: bool) {
+    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, range: Range<usize>, observe: bool) {
         let mut pass = encoder.begin_compute_pass(&Default::default());
         for call in self.calls[range].iter().filter(|call| observe || !call.observes) {
             pass.set_pipeline(&call.pipeline.pipeline);

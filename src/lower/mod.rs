@@ -235,38 +235,35 @@ fn place_inputs(reached: &Reached, program: &mut Program, places: &mut Places, c
     }
 }
 
-/// Fails, before anything is allocated, if a buffer or a binding is larger than the device allows.
+/// Fails, before anything is allocated, if the plan, a buffer or a binding is larger than the device allows.
 fn check_limits(program: &Program, caps: &Caps) -> Result<()> {
-    let total = program.total_bytes();
-    let advice = "a smaller batch or 16 bit would need less";
+    let memory = |detail: String| {
+        let advice = "a smaller batch or 16 bit would need less";
+        Err(Error::Memory(format!("{}, {detail}; {advice}", program.memory())))
+    };
+    if let Some(limit) = caps.memory.filter(|&limit| program.total_bytes() > limit) {
+        return memory(format!("the limit is {}B", count(limit)));
+    }
     if let Some(b) = program.buffers.iter().find(|b| b.bytes > caps.buffer_bytes) {
-        return Err(Error::Memory(format!(
-            "buffer {:?} takes {} bytes of the plan's {total}, {:?} allows {} a buffer; {advice}",
-            b.name, b.bytes, caps.adapter, caps.buffer_bytes
-        )));
+        return memory(format!(
+            "{:?} allows {}B a buffer and {:?} is larger",
+            caps.adapter,
+            count(caps.buffer_bytes),
+            b.name
+        ));
     }
     for d in &program.dispatches {
         if let Some((x, _)) = d.bindings.iter().find(|(x, _)| x.bytes() > caps.binding_bytes) {
-            return Err(Error::Memory(format!(
-                "{:?} binds {} {} of {} bytes, {:?} allows {} a binding; {advice}",
-                d.label,
-                x.dtype,
-                x.shape,
-                x.bytes(),
-                caps.adapter,
-                caps.binding_bytes
-            )));
+            let (bytes, limit) = (count(x.bytes()), count(caps.binding_bytes));
+            return memory(format!(
+                "{:?} binds a tensor {} {} of {bytes}B, {:?} allows {limit}B a binding",
+                d.label, x.dtype, x.shape, caps.adapter
+            ));
         }
         if d.bindings.len() as u32 > caps.storage_buffers {
-            return Err(Error::Unsupported {
-                adapter: caps.adapter.clone(),
-                detail: format!(
-                    "{:?} binds {} storage buffers, it allows {}",
-                    d.label,
-                    d.bindings.len(),
-                    caps.storage_buffers
-                ),
-            });
+            let detail =
+                format!("{:?} binds {} storage buffers, it allows {}", d.label, d.bindings.len(), caps.storage_buffers);
+            return Err(Error::Unsupported { adapter: caps.adapter.clone(), detail });
         }
     }
     Ok(())

@@ -210,6 +210,7 @@ impl Plan {
         optimizer: &dyn Update,
         options: Options,
     ) -> Result<Self> {
+        let options = Options { fusion: options.fusion && gpu.settings().fusion, ..options };
         let lowered = lower_training(loss, optimizer, gpu.caps(), &options)?;
         let follower = match options.average {
             Some(_) => Some(weights.follower().await?),
@@ -239,7 +240,7 @@ impl Plan {
             wanted,
             training: None,
             observe: options.observe,
-            fusion: options.fusion,
+            fusion: options.fusion && gpu.settings().fusion,
         })?;
         Self::new(gpu, weights, None, graph, lowered).await
     }
@@ -249,9 +250,10 @@ impl Plan {
         weights: &Weights,
         averaged: Option<Weights>,
         graph: &Graph,
-        lowered: Lowered,
+        mut lowered: Lowered,
     ) -> Result<Self> {
         weights.belong_to(graph, gpu)?;
+        lowered.program.warnings.extend(gpu::too_long(&lowered.program, gpu.settings().slice_on(gpu.caps().kind)));
         let shared = |source| match (source, &averaged) {
             (Source::Average(c), Some(f)) => f.buffer(Source::Master(c)),
             (Source::AverageCopy(c), Some(f)) => f.buffer(Source::Weights(c)),
@@ -305,7 +307,7 @@ impl Plan {
     /// once; steps that are under way neither see them nor hold this up.
     ///
     /// # Errors
-    /// [`Error::Port`] if it is no input of this plan or of the other kind; [`Error::Length`].
+    /// [`Error::Port`] if it is no input of this plan or of the other kind; [`Error::Length`]; [`Error::Device`].
     pub fn write<'p, T: Element>(&mut self, port: impl Into<Port<'p>>, values: &[T]) -> Result<()> {
         let (x, name) = self.find(port.into())?;
         if !self.core.lowered.inputs.contains(&x.buffer) {
@@ -318,26 +320,31 @@ impl Plan {
         if values.len() != x.shape.len() {
             return Err(Error::Length { name, shape: x.shape, expected: x.shape.len(), found: values.len() });
         }
+        self.gpu().check()?;
         // Labels are words, and so are f32: the bits are laid out alike.
         let bytes = gpu::stored(bytemuck::cast_slice(values), x.shape, if T::LABEL { Dtype::F32 } else { x.dtype });
         self.core.write(x, &bytes);
         Ok(())
     }
 
-    /// One step: everything once, in one submission; returns at once.
+    /// One step: everything once; returns at once. It is one submission, or several where a long one may end in a reset of the
+    /// GPU: [`Settings::slice`](crate::gpu::Settings::slice). What goes wrong is told by whatever is read next.
     pub fn run(&mut self) {
-        let mut encoder = self.gpu().device().create_command_encoder(&Default::default());
-        self.encode(&mut encoder);
-        self.gpu().queue().submit([encoder.finish()]);
+        self.submit(false);
     }
 
-    /// Records one step into an encoder that the app submits.
+    fn submit(&mut self, observe: bool) {
+        for part in self.core.executable.parts() {
+            let mut encoder = self.gpu().device().create_command_encoder(&Default::default());
+            self.core.executable.encode(&mut encoder, part.clone(), observe);
+            self.gpu().queue().submit([encoder.finish()]);
+        }
+        self.steps += 1;
+    }
+
+    /// Records one whole step into an encoder that the app submits.
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder) {
-        self.encode_step(encoder, false);
-    }
-
-    fn encode_step(&mut self, encoder: &mut wgpu::CommandEncoder, observe: bool) {
-        self.core.executable.encode(encoder, 0..self.program().dispatches.len(), observe);
+        self.core.executable.encode(encoder, 0..self.program().dispatches.len(), false);
         self.steps += 1;
     }
 

@@ -64,12 +64,12 @@ impl Plan {
     /// One step as [`run`](Self::run) does it, in which every tensor is looked at behind the dispatch that makes it. The plan
     /// must have been made with [`Options::observe`](super::Options); a step like this takes longer than others.
     pub fn observe(&mut self) {
-        let mut encoder = self.gpu().device().create_command_encoder(&Default::default());
         if let Some(counts) = self.core.lowered.observer.counts {
+            let mut encoder = self.gpu().device().create_command_encoder(&Default::default());
             encoder.clear_buffer(self.core.buffer(counts), 0, None);
+            self.gpu().queue().submit([encoder.finish()]);
         }
-        self.encode_step(&mut encoder, true);
-        self.gpu().queue().submit([encoder.finish()]);
+        self.submit(true);
     }
 
     /// What the tensors held in the last step that was observed, in the order of the program, then weights and their

@@ -2,9 +2,10 @@ use std::path::PathBuf;
 
 use super::Optimizer;
 use crate::{
-    Dtype, Error, Graph, Result, Shape, Tensor,
+    Caps, Dtype, Error, Graph, Precision, Result, Shape, Tensor,
     data::Augment,
     nn::{self, Gpt},
+    plan::{Options, lower_training},
 };
 
 /// What makes logits of a batch of images.
@@ -136,12 +137,51 @@ impl Setup {
     pub fn new(model: Model, optimizer: Optimizer, batch: usize, steps: usize) -> Self {
         Setup { model, optimizer, batch, steps, init: None, order: None, augment: None, pause: None, observe: None }
     }
+
+    /// Fails, before anything is allocated, if a training step cannot be made or does not fit on the device; then it says which
+    /// batch does.
+    ///
+    /// # Errors
+    /// The graph's first mistake; [`Error::Memory`] with the plan's bytes, the limit, and what would fit.
+    pub fn check(&self, caps: &Caps, precision: Precision, sample: Shape, classes: usize) -> Result<()> {
+        let lower = |precision, batch| {
+            let graph = Graph::new(precision);
+            let network = self.model.build(&graph, batch, sample, classes)?;
+            let options = self.optimizer.options(Options { record_changes: true, ..Options::default() });
+            lower_training(network.loss, &*self.optimizer.update(self.steps), caps, &options).map(drop)
+        };
+        let Err(error) = lower(precision, self.batch) else { return Ok(()) };
+        let Error::Memory(detail) = error else { return Err(error) };
+        let halved = Some(Precision::F16).filter(|_| precision.storage == Dtype::F32);
+        let tried: Vec<Precision> = [Some(precision), halved].into_iter().flatten().collect();
+        let fitting = tried.iter().filter_map(|p| {
+            let batch = largest(self.batch, |batch| lower(*p, batch).is_ok())?;
+            Some(format!("in {p} a batch of {batch} fits"))
+        });
+        let fitting: Vec<_> = fitting.collect();
+        Err(Error::Memory(match fitting.is_empty() {
+            false => format!("{detail}: {}", fitting.join(", ")),
+            true => {
+                let tried: Vec<_> = tried.iter().map(ToString::to_string).collect();
+                format!("{detail}, but no batch fits in {}", tried.join(" or "))
+            }
+        }))
+    }
+}
+
+/// The largest number from 1 to `most` for which `fits` holds, if what fits a number fits each smaller one.
+fn largest(most: usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
+    let (mut good, mut bad) = (0, most + 1);
+    while good + 1 < bad {
+        let middle = good + (bad - good) / 2;
+        if fits(middle) { good = middle } else { bad = middle }
+    }
+    (good > 0).then_some(good)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Precision;
 
     /// The models that take images: all but gpt, which takes tokens.
     fn classifiers() -> impl Iterator<Item = &'static str> {

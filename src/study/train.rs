@@ -46,6 +46,7 @@ pub fn train(
     seed: u64,
     watch: &mut dyn FnMut(Stand) -> Result<()>,
 ) -> Result<Outcome> {
+    setup.check(gpu.caps(), precision, data.train.shape(), data.train.classes())?;
     let graph = Graph::new(precision);
     let network = setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
     let weights = match &setup.init {

@@ -1,6 +1,13 @@
 //! The harness: one case of one op, held against its f64 reference. For the tests, the self-test and an app's own ops.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod fault;
+mod rules;
+mod selftest;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     Caps, Dtype, Error, Gpu, Graph, Plan, Precision, Result, Shape, Tensor, Weights,
@@ -12,6 +19,11 @@ use crate::{
     random::Random,
     reference::{Array, Case, Fill, evaluate},
 };
+
+use fault::compare;
+pub use fault::{Cause, Fault};
+pub use rules::{Rule, rules};
+pub use selftest::{Report, Row, selftest};
 
 /// An op behind a pointer is an op, so that cases can be put into graphs.
 #[derive(Debug, Clone)]
@@ -153,55 +165,98 @@ pub fn definition(case: &Case) -> Result<(), String> {
 /// # Errors
 /// The graph's first mistake, or what the adapter cannot do.
 pub fn program(caps: &Caps, precision: Precision, case: &Case) -> Result<Program> {
+    program_with(caps, true, precision, case)
+}
+
+fn program_with(caps: &Caps, fusion: bool, precision: Precision, case: &Case) -> Result<Program> {
     let graph = Graph::new(precision);
     let bench = Bench::new(&graph, case)?;
     let wanted = bench.results.iter().chain(&bench.gradients).map(|t| t.value).collect();
-    Ok(lower(&Request { graph: &graph, caps, wanted, training: None, observe: false, fusion: true })?.program)
+    Ok(lower(&Request { graph: &graph, caps, wanted, training: None, observe: false, fusion })?.program)
 }
 
 /// Forward and gradient on a device against the reference. Every temporary holds NaN before the run, and the padding
 /// of every result is looked at afterwards.
 ///
 /// # Errors
-/// The first wrong value: where, expected and found.
-pub fn on_device(gpu: &Gpu, precision: Precision, case: &Case) -> Result<(), String> {
-    let text = |e: Error| e.to_string();
+/// The first tensor with a wrong value, and the shaders that it comes from.
+pub fn on_device(gpu: &Gpu, precision: Precision, case: &Case) -> Result<(), Box<Fault>> {
     let graph = Graph::new(precision);
-    let bench = Bench::new(&graph, case).map_err(text)?;
-    let weights = Weights::init(gpu, &graph, 0).map_err(text)?;
+    let shapes: Vec<String> = case.inputs.iter().map(|(shape, _)| shape.to_string()).collect();
+    let fault = |files, cause| {
+        Box::new(Fault { files, case: format!("{} {}", case.op.name(), shapes.join(" ")), precision, cause })
+    };
+    let failed = |e: Error| {
+        let made = program_with(gpu.caps(), gpu.settings().fusion, precision, case);
+        let files = made.map(|p| files(&p)).unwrap_or_default();
+        fault(blamed(&e, &files), Cause::Other(e.to_string()))
+    };
+    let bench = Bench::new(&graph, case).map_err(failed)?;
     let wanted: Vec<Tensor> = bench.results.iter().chain(&bench.gradients).copied().collect();
-    let plan = Plan::infer_async(gpu, &weights, &wanted, Options::default());
-    let mut plan = pollster::block_on(plan).map_err(text)?;
-    plan.fill_with_nan();
-    for (value, array) in &bench.given {
-        let port = Tensor { graph: &graph, value: *value };
-        // A gradient that does not depend on an operand leaves it out of the plan.
-        if !plan.has(port) {
-            continue;
-        }
-        match port.dtype() {
-            Dtype::U32 => plan.write(port, &array.data.iter().map(|&v| v as u32).collect::<Vec<_>>()),
-            _ => plan.write(port, &array.data.iter().map(|&v| v as f32).collect::<Vec<_>>()),
-        }
-        .map_err(text)?;
-    }
-    plan.run();
+    let plan = bench.run(gpu, &graph, &wanted).map_err(failed)?;
     for (i, (t, expected)) in wanted.iter().zip(evaluate(&graph, &bench.given, &wanted)).enumerate() {
-        let found = plan.read(*t).and_then(|r| r.wait()).map_err(text)?;
+        let what = match i.checked_sub(bench.results.len()) {
+            None => format!("result {i}"),
+            Some(i) => format!("gradient {i}"),
+        };
+        let found = plan.read(*t).and_then(|r| r.wait()).map_err(failed)?;
         let size = expected.data.iter().fold(0f64, |m, v| m.max(v.abs()));
         let allowed = tolerance(precision, case.terms, size);
-        let what = if i < bench.results.len() { "result" } else { "gradient" };
-        for (k, (&f, &e)) in found.iter().zip(&expected.data).enumerate() {
-            let off = (f64::from(f) - e).abs();
-            let both_nan = f.is_nan() && e.is_nan();
-            if (off.is_nan() || off > allowed) && !both_nan {
-                let shape = t.shape();
-                return Err(format!("{what} {i} {shape} at {k}: {f} instead of {e}, off by more than {allowed:.2e}"));
-            }
-        }
-        if !plan.padding_is_zero(*t).map_err(text)? {
-            return Err(format!("{what} {i} {}: the padding is not zero", t.shape()));
+        let clean = plan.padding_is_zero(*t).map_err(failed)?;
+        let padding =
+            || Some(Cause::Other(format!("{what} {}: the padding is not zero", t.shape()))).filter(|_| !clean);
+        let cause = compare(what.clone(), t.shape(), &found, &expected.data, allowed).or_else(padding);
+        if let Some(cause) = cause {
+            return Err(fault(suspects(gpu, &graph, *t, &wanted[..i]), cause));
         }
     }
     Ok(())
+}
+
+impl Bench<'_> {
+    /// A plan of `wanted` that has run once.
+    fn run(&self, gpu: &Gpu, graph: &Graph, wanted: &[Tensor]) -> Result<Plan> {
+        let weights = Weights::init(gpu, graph, 0)?;
+        let mut plan = pollster::block_on(Plan::infer_async(gpu, &weights, wanted, Options::default()))?;
+        plan.fill_with_nan();
+        for (value, array) in &self.given {
+            let port = Tensor { graph, value: *value };
+            // A gradient that does not depend on an operand leaves it out of the plan.
+            if !plan.has(port) {
+                continue;
+            }
+            match port.dtype() {
+                Dtype::U32 => plan.write(port, &array.data.iter().map(|&v| v as u32).collect::<Vec<_>>()),
+                _ => plan.write(port, &array.data.iter().map(|&v| v as f32).collect::<Vec<_>>()),
+            }?;
+        }
+        plan.run();
+        Ok(plan)
+    }
+}
+
+/// The files that an error speaks of, of those that ran.
+fn blamed(e: &Error, files: &BTreeSet<&'static str>) -> Vec<&'static str> {
+    match e {
+        Error::Shader { shader, .. } => files.iter().copied().filter(|file| file == shader).collect(),
+        _ => files.iter().copied().collect(),
+    }
+}
+
+/// The shader files of a program.
+fn files(program: &Program) -> BTreeSet<&'static str> {
+    program.dispatches.iter().map(|d| d.shader.name).collect()
+}
+
+/// The files that `wrong` comes from, without those that a right value came from, unless that leaves none.
+fn suspects(gpu: &Gpu, graph: &Graph, wrong: Tensor, right: &[Tensor]) -> Vec<&'static str> {
+    let of = |t: &Tensor| {
+        let wanted = vec![t.value];
+        let (caps, fusion) = (gpu.caps(), gpu.settings().fusion);
+        let request = Request { graph, caps, wanted, training: None, observe: false, fusion };
+        lower(&request).map(|made| files(&made.program)).unwrap_or_default()
+    };
+    let (all, cleared) = (of(&wrong), right.iter().flat_map(of).collect());
+    let left: Vec<_> = all.difference(&cleared).copied().collect();
+    if left.is_empty() { all.into_iter().collect() } else { left }
 }

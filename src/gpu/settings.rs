@@ -1,0 +1,119 @@
+//! How a device is used: what can be switched off to find what is at fault, and bounds to stay within.
+
+use std::{env, fmt, time::Duration};
+
+use crate::{Error, Result, caps::Kind};
+
+/// What a device is used with. [`Gpu::with`](super::Gpu::with) gives the same device under other settings.
+///
+/// Every device starts from the environment, so that the user of an app can change it without a new build:
+/// `HALFGRAD_WITHOUT=f16,fusion,trust`, `HALFGRAD_MEMORY=512M`, `HALFGRAD_SLICE=100` (milliseconds; 0 for none).
+///
+/// ```
+/// use halfgrad::gpu::Settings;
+/// let settings = Settings::default().without("fusion, trust")?.memory("512M")?;
+/// assert!(settings.f16 && !settings.fusion && !settings.trust);
+/// assert_eq!(settings.memory, Some(512 << 20));
+/// # Ok::<(), halfgrad::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether the feature `shader-f16` is used where it is there; else halves are packed two in a word.
+    pub f16: bool,
+    /// Whether elementwise ops are fused with each other and into kernels.
+    pub fusion: bool,
+    /// Whether shaders are trusted to end their loops; else each loop is compiled with a guard. Bounds are always checked.
+    pub trust: bool,
+    /// Bytes that a plan may take on the device, its weights included. wgpu does not tell how much memory there is, so that
+    /// there is no limit unless somebody sets one. Each plan is held against it alone.
+    pub memory: Option<u64>,
+    /// What one submission may take by the planner's pessimistic estimate: longer steps are submitted in parts, since drivers
+    /// reset a GPU that does not answer. A quarter of a second on integrated GPUs if nothing is set, and no limit on others.
+    pub slice: Option<Duration>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { f16: true, fusion: true, trust: true, memory: None, slice: None }
+    }
+}
+
+impl Settings {
+    /// What can be switched off.
+    pub const SWITCHES: [&str; 3] = ["f16", "fusion", "trust"];
+
+    fn switch(&mut self, name: &str) -> Option<&mut bool> {
+        match name {
+            "f16" => Some(&mut self.f16),
+            "fusion" => Some(&mut self.fusion),
+            "trust" => Some(&mut self.trust),
+            _ => None,
+        }
+    }
+
+    /// What the environment says.
+    ///
+    /// # Errors
+    /// [`Error::Name`] with the variable that cannot be read.
+    pub fn from_env() -> Result<Self> {
+        let get = |name: &'static str| env::var(name).ok().filter(|text| !text.is_empty()).map(|text| (name, text));
+        let named = |name: &str, e: Error| Error::name(name, e.to_string());
+        let mut settings = Self::default();
+        if let Some((name, list)) = get("HALFGRAD_WITHOUT") {
+            settings = settings.without(&list).map_err(|e| named(name, e))?;
+        }
+        if let Some((name, bytes)) = get("HALFGRAD_MEMORY") {
+            settings = settings.memory(&bytes).map_err(|e| named(name, e))?;
+        }
+        if let Some((name, ms)) = get("HALFGRAD_SLICE") {
+            let ms = ms.parse().map_err(|_| Error::name(name, format!("{ms:?} is no whole number of milliseconds")))?;
+            settings.slice = Some(Duration::from_millis(ms));
+        }
+        Ok(settings)
+    }
+
+    /// Switches off what a list names: `f16,fusion`.
+    ///
+    /// # Errors
+    /// [`Error::Name`] with the word that is no switch.
+    pub fn without(mut self, list: &str) -> Result<Self> {
+        for name in list.split(',').map(str::trim) {
+            let unknown = || Error::name(name, format!("no such switch; there are {}", Self::SWITCHES.join(", ")));
+            *self.switch(name).ok_or_else(unknown)? = false;
+        }
+        Ok(self)
+    }
+
+    /// Sets the memory limit from text: a number of bytes, or of `K`, `M` or `G`, which are powers of 1024.
+    ///
+    /// # Errors
+    /// [`Error::Name`] if it cannot be read.
+    pub fn memory(self, text: &str) -> Result<Self> {
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let unit = match &text[end..] {
+            "" => Some(1),
+            "K" => Some(1 << 10),
+            "M" => Some(1 << 20),
+            "G" => Some(1u64 << 30),
+            _ => None,
+        };
+        let bytes = unit.and_then(|unit| text[..end].parse::<u64>().ok()?.checked_mul(unit));
+        let wrong = || Error::name(text, "no number of bytes; write 512M or 2G");
+        Ok(Settings { memory: Some(bytes.ok_or_else(wrong)?), ..self })
+    }
+
+    /// What one submission may take on a device of this kind.
+    pub fn slice_on(&self, kind: Kind) -> Option<Duration> {
+        let usual = (kind == Kind::Integrated).then_some(Duration::from_millis(250));
+        self.slice.or(usual).filter(|slice| !slice.is_zero())
+    }
+}
+
+/// What is switched off, as [`Settings::without`] takes it; nothing if everything is on.
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let mut all = self.clone();
+        let off = Self::SWITCHES.into_iter().filter(|name| all.switch(name).is_some_and(|on| !*on));
+        f.write_str(&off.collect::<Vec<_>>().join(","))
+    }
+}

@@ -1,0 +1,70 @@
+//! Long steps in parts: drivers reset a GPU that works longer on one submission than their watchdog allows.
+
+use std::{ops::Range, time::Duration};
+
+use crate::dispatch::{Dispatch, Program};
+
+/// Rates that the slowest integrated GPUs reach with our kernels: operations and bytes a second.
+const SLOWEST: (f64, f64) = (20e9, 4e9);
+
+/// What a dispatch takes on a slow integrated GPU.
+fn estimate(d: &Dispatch) -> Duration {
+    let bytes = d.bytes_read() + d.bytes_written();
+    Duration::from_secs_f64((d.flops as f64 / SLOWEST.0).max(bytes as f64 / SLOWEST.1))
+}
+
+/// The dispatches of a step in parts, none of which takes longer than `slice` unless it is a single dispatch.
+pub(super) fn slices(program: &Program, slice: Option<Duration>) -> Vec<Range<usize>> {
+    let all = 0..program.dispatches.len();
+    let Some(slice) = slice else { return vec![all] };
+    let (mut parts, mut start, mut sum) = (vec![], 0, Duration::ZERO);
+    for (i, time) in program.dispatches.iter().map(estimate).enumerate() {
+        if i > start && sum + time > slice {
+            parts.push(start..i);
+            (start, sum) = (i, Duration::ZERO);
+        }
+        sum += time;
+    }
+    parts.push(start..all.end);
+    parts
+}
+
+/// The dispatches that alone take longer than `slice`, in words.
+pub fn too_long(program: &Program, slice: Option<Duration>) -> Vec<String> {
+    let Some(slice) = slice else { return vec![] };
+    let long = program.dispatches.iter().filter(|d| estimate(d) > slice);
+    long.map(|d| {
+        let (time, slice) = (estimate(d).as_millis(), slice.as_millis());
+        format!(
+            "{} may take {time} ms on a slow GPU, the time slice is {slice} ms: a driver's watchdog may end it; a smaller batch \
+             makes it shorter",
+            d.label
+        )
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Dtype, Precision, dispatch::Shader};
+
+    #[test]
+    fn parts_hold_all_dispatches_in_order_and_none_is_too_long() {
+        let ms = |ms: u64| (SLOWEST.0 as u64 / 1000 * ms) as usize;
+        let times = [30, 30, 30, 200, 10, 50, 41];
+        let shader = Shader::new("test", "", Dtype::F32, Precision::F32);
+        let dispatches = times.map(|t| Dispatch::new(format!("d{t}"), shader.clone()).flops(ms(t))).to_vec();
+        let program = Program { dispatches, ..Program::default() };
+        let ends = |program: &Program, slice: Option<u64>| -> Vec<(usize, usize)> {
+            let parts = slices(program, slice.map(Duration::from_millis));
+            parts.into_iter().map(|part| (part.start, part.end)).collect()
+        };
+        assert_eq!(ends(&program, Some(100)), [(0, 3), (3, 4), (4, 6), (6, 7)]);
+        assert_eq!(ends(&program, Some(1000)), [(0, 7)]);
+        assert_eq!(ends(&program, None), [(0, 7)]);
+        assert_eq!(ends(&Program::default(), Some(1)), [(0, 0)]);
+        let long = too_long(&program, Some(Duration::from_millis(100)));
+        assert!(long.len() == 1 && long[0].starts_with("d200 may take 200 ms"), "{long:?}");
+    }
+}

@@ -1,0 +1,113 @@
+//! The self-test runs every kernel, finds nothing here, and names the kernel in which a fault was planted.
+
+use std::{collections::BTreeSet, fs, sync::Arc};
+
+use halfgrad::{
+    Gpu, Precision, Result, Tensor,
+    check::{Cause, selftest},
+    dispatch::Program,
+    gpu::Settings,
+    op::{Backward, Io, Kind, Op, Type},
+    ops,
+    reference::{Array, Case},
+};
+
+#[test]
+fn every_op_and_every_shader_file_runs_and_nothing_is_wrong() {
+    let cases = ops::cases();
+    let gpu = Gpu::new().unwrap();
+    let report = selftest(&gpu, &cases, true, &|_, _| {}).unwrap();
+    assert!(report.passed(), "{report:?}");
+    // The probes find out what an adapter does, and are no kernels.
+    let files = fs::read_dir("shaders").unwrap().filter_map(|entry| {
+        let path = entry.unwrap().path();
+        let stem = path.file_stem()?.to_str()?.to_owned();
+        (path.extension()? == "wgsl" && !stem.starts_with("probe")).then_some(stem)
+    });
+    let files: BTreeSet<String> = files.collect();
+    let ran: BTreeSet<String> = report.files.iter().map(|&file| file.to_owned()).collect();
+    assert_eq!(ran, files);
+    assert!(report.rows.iter().any(|row| row.precision == Precision::MIXED && row.trials > 0));
+    // And so with everything switched off that can be.
+    let settings = Settings::default().without(&Settings::SWITCHES.join(",")).unwrap();
+    let plain = pollster::block_on(gpu.with(settings)).unwrap();
+    let report = selftest(&plain, &cases, true, &|_, _| {}).unwrap();
+    assert!(report.passed(), "{report:?}");
+}
+
+/// An op whose shader `file` has `to` in the place of `from`.
+#[derive(Debug)]
+struct Broken {
+    op: Arc<dyn Op>,
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+}
+
+impl Op for Broken {
+    fn name(&self) -> &'static str {
+        self.op.name()
+    }
+    fn infer(&self, x: &[Type], precision: Precision) -> Result<Vec<Type>, String> {
+        self.op.infer(x, precision)
+    }
+    fn kind(&self) -> Kind {
+        self.op.kind()
+    }
+    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
+        self.op.grad(at)
+    }
+    fn lower(&self, io: &Io, program: &mut Program) {
+        let before = program.dispatches.len();
+        self.op.lower(io, program);
+        for d in program.dispatches[before..].iter_mut().filter(|d| d.shader.name == self.file) {
+            let shader = Arc::make_mut(&mut d.shader);
+            assert!(shader.source.contains(self.from), "{}", shader.source);
+            shader.source = shader.source.replace(self.from, self.to).into();
+        }
+    }
+    fn loads_wide(&self) -> bool {
+        self.op.loads_wide()
+    }
+    fn hands_on(&self, inference: bool) -> Option<usize> {
+        self.op.hands_on(inference)
+    }
+    fn reference(&self, x: &[Array]) -> Vec<Array> {
+        self.op.reference(x)
+    }
+}
+
+#[test]
+fn a_planted_fault_is_named() {
+    let gpu = Gpu::new().unwrap();
+    for (op, file, from, to) in [
+        ("softmax", "softmax", "/ e.sum", "/ (1.25 * e.sum)"),
+        ("softmax_backward", "softmax_backward", "u * (v - sum)", "u * (v + sum)"),
+        // Not WGSL any more: the driver's compiler never sees it.
+        ("cumsum", "cumsum", "fn main(", "fn main(("),
+    ] {
+        // Among ops that are right.
+        let chosen = ["softmax", "softmax_backward", "cumsum", "relu"];
+        let cases = ops::cases().into_iter().filter(|case| chosen.contains(&case.op.name()));
+        let cases = cases.map(|case| match case.op.name() == op {
+            true => Case { op: Arc::new(Broken { op: case.op, file, from, to }), ..case },
+            false => case,
+        });
+        let report = selftest(&gpu, &cases.collect::<Vec<_>>(), true, &|_, _| {}).unwrap();
+        assert!(!report.passed());
+        for row in &report.rows {
+            // Ops do not ask who keeps master weights.
+            assert_eq!(row.faults.is_empty(), row.precision.master, "{op} in {}: {:?}", row.precision, row.faults);
+            for fault in &row.faults {
+                assert_eq!(fault.files, [file], "{fault}");
+                assert!(fault.case.starts_with(op) && fault.precision == row.precision, "{fault}");
+                let Cause::Value { index, shape, found, expected, tolerance, wrong, .. } = &fault.cause else {
+                    assert!(op == "cumsum" && fault.to_string().contains("cumsum.wgsl:"), "{fault}");
+                    continue;
+                };
+                assert!(index.len() == shape.rank() && (1..=shape.len()).contains(wrong), "{fault}");
+                assert!((f64::from(*found) - expected).abs() > *tolerance, "{fault}");
+            }
+        }
+    }
+}
