@@ -66,6 +66,8 @@
 //! are ordered, and no float is added atomically.
 
 pub mod arena;
+#[cfg(all(feature = "reference", not(target_arch = "wasm32")))]
+pub mod bench;
 pub mod caps;
 #[cfg(feature = "reference")]
 pub mod check;

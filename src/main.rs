@@ -22,6 +22,8 @@ enum Command {
     Devices(DevicesArgs),
     Study(StudyArgs),
     Plan(PlanArgs),
+    Bench(BenchArgs),
+    Compare(CompareArgs),
 }
 
 /// Lists every adapter: what it can do, and how it runs each precision.
@@ -104,6 +106,34 @@ struct PlanArgs {
     json: bool,
 }
 
+/// Measures what an adapter can do, and how much of it kernels and training steps use.
+#[derive(Debug, Args)]
+struct BenchArgs {
+    /// The adapter: its index in `halfgrad devices`, or a part of its backend, name or driver.
+    #[arg(long, value_name = "A")]
+    adapter: Option<String>,
+    /// Which of f32, f16, f16-strict, mixed [default: all of them, or with --quick f32 and f16].
+    #[arg(long, value_name = "LIST")]
+    precision: Option<List<Precision>>,
+    /// Two shapes of each kernel and two small networks, in less than two minutes.
+    #[arg(long)]
+    quick: bool,
+    /// Where to write every number, for `halfgrad compare`.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Compares what `halfgrad bench` wrote on several adapters.
+#[derive(Debug, Args)]
+struct CompareArgs {
+    /// The files that `halfgrad bench --json` wrote.
+    #[arg(required = true, value_name = "FILE.json")]
+    files: Vec<PathBuf>,
+    /// Also writes a page with plots; it needs neither a network nor scripts.
+    #[arg(long, value_name = "FILE.html")]
+    out: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 struct NetworkArgs {
     /// The network.
@@ -162,6 +192,8 @@ fn main() -> ExitCode {
             Command::Devices(args) => cli::devices::run(&args),
             Command::Study(args) => cli::study::run(&args),
             Command::Plan(args) => cli::plan::run(&args),
+            Command::Bench(args) => cli::bench::run(&args),
+            Command::Compare(args) => cli::compare::run(&args),
         },
         Err(e) => cli::usage(&e),
     };

@@ -1,7 +1,11 @@
 //! The tool's commands, and what they share: output, and errors of one line.
 
+pub mod bench;
+pub mod compare;
 pub mod devices;
+pub mod numbers;
 pub mod order;
+pub mod page;
 pub mod plan;
 pub mod progress;
 pub mod record;

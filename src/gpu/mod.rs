@@ -6,8 +6,10 @@ mod pipeline;
 mod probe;
 mod readback;
 mod run;
+mod stamps;
 
 pub use device::{Choice, Gpu, adapters, caps, choose, title};
 pub use pipeline::Pipeline;
 pub use readback::Reading;
 pub use run::{Executable, buffer, loaded, stored};
+pub use stamps::Stamps;
