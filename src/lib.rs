@@ -41,6 +41,7 @@
 //! * [`gpu`] is the only folder that compiles and runs: one encoder, one pass, bind groups made once.
 //! * [`plan::Plan`] is what a user holds: a Program on a device, with the ports to write and read.
 //! * [`ops`]: an elementwise op is a row of a table; an op with a kernel is a Rust and a WGSL file and one line.
+//! * `bench` measures an adapter and how much of it each kernel uses; needs the feature `reference`.
 //!
 //! A test (`tests/layers.rs`) holds who may import whom.
 //!

@@ -19,7 +19,10 @@ use crate::{
 pub(super) const REFERENCE_FLOPS: u64 = 1 << 28;
 
 /// Measures a kernel in a precision.
-pub(super) fn measure(gpu: &Gpu, kernel: &Kernel, precision: Precision, effort: Effort) -> Result<Measured> {
+///
+/// # Errors
+/// What the adapter cannot run, compile or hold.
+pub fn measure(gpu: &Gpu, kernel: &Kernel, precision: Precision, effort: Effort) -> Result<Measured> {
     let graph = Graph::new(precision);
     match kernel.family.make {
         Make::Tensor(build) => {

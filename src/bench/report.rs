@@ -235,18 +235,24 @@ pub struct NotRun {
 }
 
 /// What is known of an entry before it is held against the limits.
-#[derive(Debug)]
-pub(super) struct Measured {
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// How long it took.
     pub timing: Timing,
+    /// Dispatches in one run.
     pub dispatches: usize,
+    /// See [`Entry::flops`].
     pub flops: u64,
+    /// See [`Entry::bytes`].
     pub bytes: u64,
+    /// See [`Entry::device_bytes`].
     pub device_bytes: u64,
+    /// See [`Entry::error`].
     pub error: Option<f64>,
 }
 
 impl Measured {
-    pub fn entry(self, id: String, precision: Precision, gpu: &Gpu, limits: &Limits) -> Entry {
+    pub(super) fn entry(self, id: String, precision: Precision, gpu: &Gpu, limits: &Limits) -> Entry {
         let (flops, bytes) = (self.flops as f64, self.bytes as f64);
         let seconds = self.timing.device().median;
         let least = (flops / limits.flops(precision)).max(bytes / limits.bandwidth());

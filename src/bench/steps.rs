@@ -16,7 +16,10 @@ use crate::{
 const CLASSES: usize = 10;
 
 /// Measures a step in a precision, with sgd and momentum; the error is that of the first loss.
-pub(super) fn measure(gpu: &Gpu, step: &Step, precision: Precision, effort: Effort) -> Result<Measured> {
+///
+/// # Errors
+/// What the adapter cannot run, compile or hold.
+pub fn measure(gpu: &Gpu, step: &Step, precision: Precision, effort: Effort) -> Result<Measured> {
     let (graph, sample) = (Graph::new(precision), Shape::from(step.sample));
     let model = Model::named(step.model, &Model::usual_hidden(sample)).expect("the suite names models");
     let Network { loss, .. } = model.build(&graph, step.batch, sample, CLASSES)?;

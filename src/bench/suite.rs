@@ -68,8 +68,16 @@ impl Step {
     }
 }
 
-const SQUARES: &[&[usize]] =
-    &[&[64, 64, 64], &[256, 256, 256], &[128, 128, 128], &[512, 512, 512], &[1024, 1024, 1024], &[2048, 2048, 2048]];
+/// Squares, and those of a perceptron's layers.
+const PRODUCTS: &[&[usize]] = &[
+    &[64, 64, 64],
+    &[256, 256, 256],
+    &[128, 784, 128],
+    &[128, 512, 512],
+    &[512, 512, 512],
+    &[1024, 1024, 1024],
+    &[2048, 2048, 2048],
+];
 const BATCHES: &[&[usize]] = &[&[8, 32, 32, 32], &[64, 64, 48, 64], &[64, 128, 128, 128], &[8, 512, 512, 512]];
 const TALL: &[&[usize]] = &[&[4096, 16, 16], &[16384, 64, 10], &[16, 784, 512], &[65536, 32, 32], &[128, 16384, 128]];
 /// Those of lenet's second layer and of resnet's first stage; then resnet's others, a stride, a shortcut, a first layer.
@@ -99,10 +107,10 @@ macro_rules! families {
 /// Every family.
 #[rustfmt::skip]
 pub const FAMILIES: &[Family] = families! {
-    "matmul" "m×k×n" SQUARES Make::Tensor(|g, s| g.input("a", [s[0], s[1]]).matmul(g.input("b", [s[1], s[2]])));
-    "matmul aᵀ·b" "m×k×n" SQUARES
+    "matmul" "m×k×n" PRODUCTS Make::Tensor(|g, s| g.input("a", [s[0], s[1]]).matmul(g.input("b", [s[1], s[2]])));
+    "matmul aᵀ·b" "m×k×n" PRODUCTS
         Make::Tensor(|g, s| g.input("a", [s[1], s[0]]).matmul_with(g.input("b", [s[1], s[2]]), true, false));
-    "matmul a·bᵀ" "m×k×n" SQUARES
+    "matmul a·bᵀ" "m×k×n" PRODUCTS
         Make::Tensor(|g, s| g.input("a", [s[0], s[1]]).matmul_with(g.input("b", [s[2], s[1]]), false, true));
     "matmul batched" "batch×m×k×n" BATCHES
         Make::Tensor(|g, s| g.input("a", [s[0], s[1], s[2]]).matmul(g.input("b", [s[0], s[2], s[3]])));

@@ -24,7 +24,8 @@ pub fn three(x: f64) -> String {
         0.0 => "0".into(),
         x if !(1e-3..1e6).contains(&x) => format!("{x:.2e}"),
         x => {
-            let digits = (2 - x.log10().floor() as i32).max(0) as usize;
+            // 9.996 has the digits of 10.0, which it is rounded to.
+            let digits = (2 - (x * 1.0005).log10().floor() as i32).max(0) as usize;
             format!("{x:.digits$}")
         }
     }
@@ -67,8 +68,8 @@ mod tests {
 
     #[test]
     fn numbers_have_three_digits() {
-        let numbers = [0.0, 0.000_12, 0.012_34, 0.5, 4.567, 45.67, 456.7, 12_345.0, 2e6].map(three);
-        assert_eq!(numbers, ["0", "1.20e-4", "0.0123", "0.500", "4.57", "45.7", "457", "12345", "2.00e6"]);
+        let numbers = [0.0, 0.000_12, 0.012_34, 0.5, 9.9961, 4.567, 45.67, 456.7, 12_345.0, 2e6].map(three);
+        assert_eq!(numbers, ["0", "1.20e-4", "0.0123", "0.500", "10.0", "4.57", "45.7", "457", "12345", "2.00e6"]);
         assert_eq!([Some(0.000_24), Some(0.0), None].map(error), ["2.4e-4", "0", "–"]);
         assert_eq!(spread(&Sample { median: 2.0, low: 1.9, high: 2.5, runs: 9 }), "± 25 %");
     }

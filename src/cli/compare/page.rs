@@ -2,7 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use halfgrad::bench::report::{Entry, Limits, Rate, Report, Sample};
+use halfgrad::{
+    Precision,
+    bench::{
+        report::{Clock, Entry, Limits, Rate, Report, Sample},
+        suite::FAMILIES,
+    },
+};
 use maud::{Markup, html};
 use plotters::style::RGBColor;
 
@@ -38,6 +44,7 @@ pub fn render(machines: &[Machine]) -> anyhow::Result<String> {
         losses(machines, &all),
         errors(machines, &all),
         times("Kernels", machines, &kernels),
+        sizes(),
         missing(machines),
     ];
     Ok(page::render(&title, lead, &sections))
@@ -66,7 +73,7 @@ fn adapters(machines: &[Machine]) -> Section {
     fact("16 bit", &|r| if r.adapter.shader_f16 { "native f16" } else { "packed in words" }.into());
     fact("time by", &|r| if r.adapter.timestamps { "device clock" } else { "host clock" }.into());
     fact("clocks", &|r| {
-        let clock = |c: &halfgrad::bench::report::Clock| format!("{} {:.0} → {:.0} MHz", c.of, c.start_mhz, c.end_mhz);
+        let clock = |c: &Clock| format!("{} {:.0} → {:.0} MHz", c.of, c.start_mhz, c.end_mhz);
         let clocks: Vec<String> = r.clocks.iter().map(clock).collect();
         if clocks.is_empty() { "not told" } else { return clocks.join(", ").into() }.into()
     });
@@ -154,11 +161,8 @@ fn families(rows: &[&Row]) -> Vec<String> {
 }
 
 fn rooflines(machines: &[Machine]) -> anyhow::Result<Section> {
-    let present: BTreeSet<&str> = machines
-        .iter()
-        .flat_map(|m| m.report.kernels.iter().chain(&m.report.steps))
-        .map(|e| e.precision.as_str())
-        .collect();
+    let entries = || machines.iter().flat_map(|m| m.report.kernels.iter().chain(&m.report.steps));
+    let present = Precision::PRESETS.iter().map(|(name, _)| *name).filter(|p| entries().any(|e| e.precision == *p));
     let mut content = vec![];
     for machine in machines {
         let skipped = machine.report.kernels.iter().filter(|e| e.flops == 0).count();
@@ -174,7 +178,7 @@ fn rooflines(machines: &[Machine]) -> anyhow::Result<Section> {
             "How many FLOPs a second each workload does, by how many it does for each byte that it moves. The slope is \
                the fastest copy, the flat lines are multiply-adds in registers, both as measured."
                 .into(),
-        content: html! { (key(present.into_iter().map(|p| (p, plots::colour(p))))) @for c in content { (c) } },
+        content: html! { (key(present.map(|p| (p, plots::colour(p))))) @for c in content { (c) } },
     })
 }
 
@@ -262,8 +266,10 @@ fn losses(machines: &[Machine], all: &[&Row]) -> Section {
             .into(),
         content: html! { @for (m, machine) in machines.iter().enumerate() {
             h3 { (machine.label) }
-            @if machines.len() > 1 { (table(2, &head("time over the fastest"), &behind(m))) }
-            (table(2, &head("of its own roofline"), &unused(m)))
+            div.pair {
+                @if machines.len() > 1 { (table(2, &head("time over the fastest"), &behind(m))) }
+                (table(2, &head("of its own roofline"), &unused(m)))
+            }
         } },
     }
 }
@@ -280,6 +286,16 @@ fn errors(machines: &[Machine], all: &[&Row]) -> Section {
                of its first loss. Workloads that f64 would take too long for are left out."
             .into(),
         content: table(2, &header(&["", "precision"], machines), &known.map(line).collect::<Vec<_>>()),
+    }
+}
+
+fn sizes() -> Section {
+    let rows: Vec<Vec<Cell>> = FAMILIES.iter().map(|f| vec![f.name.into(), f.axes.into()]).collect();
+    Section {
+        title: "Sizes",
+        note: "What the numbers behind a kernel’s name are. A training step is forward, backward and update by sgd with momentum."
+            .into(),
+        content: table(2, &["kernel", "sizes"].map(String::from), &rows),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The plots of a comparison, as SVG.
 
-use std::error::Error;
+use std::{error::Error, ops::Range};
 
 use anyhow::anyhow;
 use halfgrad::{
@@ -8,10 +8,7 @@ use halfgrad::{
     bench::report::{Entry, Sample},
 };
 use plotters::{
-    coord::{
-        Shift,
-        ranged1d::{SegmentValue, ValueFormatter},
-    },
+    coord::{Shift, ranged1d::SegmentValue},
     prelude::*,
     style::text_anchor::{HPos, Pos, VPos},
 };
@@ -38,6 +35,21 @@ pub struct Dot {
     pub value: Sample,
 }
 
+/// A chart's axes and grid, as every plot has them; a macro, since the type of a mesh has no name that is short.
+macro_rules! mesh {
+    ($chart:ident, $x:expr) => {
+        $chart
+            .configure_mesh()
+            .x_desc($x)
+            .x_label_formatter(&|v| tick(*v))
+            .axis_style(INK)
+            .bold_line_style(GRID)
+            .light_line_style(TRANSPARENT)
+            .label_style(FONT.into_font().color(&INK))
+            .axis_desc_style(FONT.into_font().color(&INK))
+    };
+}
+
 fn svg(height: u32, draw: impl FnOnce(&Area) -> Drawn) -> anyhow::Result<String> {
     let mut text = String::new();
     {
@@ -53,127 +65,107 @@ pub fn colour(precision: &str) -> RGBColor {
     SERIES[at.unwrap_or(Precision::PRESETS.len()) % SERIES.len()]
 }
 
-/// A range in powers of ten around values.
-fn decades(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let (low, high) = values.filter(|v| *v > 0.0).fold((f64::MAX, f64::MIN_POSITIVE), |(l, h), v| (l.min(v), h.max(v)));
-    (10f64.powf((low / 1.3).log10().floor()), 10f64.powf((high * 1.3).log10().ceil()))
+/// What stands at the ticks of a logarithmic axis: 1, 2 and 5 in each decade, or decades if the axis is long.
+fn ticks(range: &Range<f64>) -> Vec<f64> {
+    let steps: &[f64] = if range.end / range.start > 200.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+    let all = (-9..9).flat_map(|decade| steps.iter().map(move |step| step * 10f64.powi(decade)));
+    all.filter(|v| range.contains(v)).collect()
+}
+
+/// The range of positive values, and some room.
+fn range(values: impl Iterator<Item = f64>, room: f64) -> Range<f64> {
+    let widen = |(l, h): (f64, f64), v: f64| (l.min(v), h.max(v));
+    let (low, high) = values.filter(|v| *v > 0.0).fold((f64::MAX, f64::MIN_POSITIVE), widen);
+    low / room..high * room
 }
 
 /// Each entry of a machine by its FLOPs a byte and FLOPs a second, under the lines that the measured limits draw.
 pub fn roofline(machine: &Machine) -> anyhow::Result<String> {
     let report = &machine.report;
     let entries = || report.kernels.iter().chain(&report.steps).filter(|e| e.flops > 0);
-    let peak = report.limits.fma.iter().map(|r| r.rate.median).fold(0.0, f64::max);
-    let (x0, x1) = decades(entries().map(Entry::intensity));
-    let (y0, y1) = decades(entries().map(|e| e.gflops).chain([peak]));
+    let roofs = || report.limits.fma.iter().filter(|r| r.name != "f16 packed");
+    let x = range(entries().map(Entry::intensity), 2.0);
+    let y = range(entries().map(|e| e.gflops).chain(roofs().map(|r| r.rate.median)), 2.0);
     svg(440, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(12)
             .margin_right(24)
             .x_label_area_size(44)
             .y_label_area_size(64)
-            .build_cartesian_2d((x0..x1).log_scale(), (y0..y1).log_scale())?;
-        mesh(chart.configure_mesh(), "FLOP per byte", "GFLOP/s")?;
+            .build_cartesian_2d(
+                x.clone().log_scale().with_key_points(ticks(&x)),
+                y.clone().log_scale().with_key_points(ticks(&y)),
+            )?;
+        mesh!(chart, "FLOP per byte").y_desc("GFLOP/s").y_label_formatter(&|v| tick(*v)).draw()?;
         let bandwidth = report.limits.bandwidth() / 1e9;
-        for rate in report.limits.fma.iter().filter(|r| r.name != "f16 packed") {
-            let (roof, colour) = (rate.rate.median, if rate.name == "f32" { SERIES[0] } else { SERIES[2] });
-            let ridge = (roof / bandwidth).clamp(x0, x1);
-            let line = [(x0, x0 * bandwidth), (ridge, (ridge * bandwidth).min(roof)), (x1, roof.min(x1 * bandwidth))];
-            let line = line.map(|(x, y)| (x.max(y0 / bandwidth), y.max(y0)));
-            chart.draw_series(LineSeries::new(line, colour.stroke_width(2)))?;
-            let text = format!("{} {} GFLOP/s", rate.name, three(roof));
-            let style = FONT.into_font().color(&colour).pos(Pos::new(HPos::Right, VPos::Bottom));
-            chart.draw_series([Text::new(text, (x1, roof * 1.06), style)])?;
+        // Narrow registers first: where lines meet, that of f32 stays to be seen.
+        for rate in roofs().collect::<Vec<_>>().into_iter().rev() {
+            let (roof, paint) = (rate.rate.median, colour(if rate.name == "f32" { "f32" } else { "f16-strict" }));
+            let (foot, ridge) = (x.start.max(y.start / bandwidth), (roof / bandwidth).clamp(x.start, x.end));
+            let line =
+                [(foot, foot * bandwidth), (ridge, roof.min(ridge * bandwidth)), (x.end, roof.min(x.end * bandwidth))];
+            chart.draw_series(LineSeries::new(line, paint.stroke_width(2)))?;
+            let style = FONT.into_font().color(&paint).pos(Pos::new(HPos::Right, VPos::Bottom));
+            let text = format!("multiply-adds in {}: {} GFLOP/s", rate.name, three(roof));
+            chart.draw_series([Text::new(text, (x.end / 1.02, roof * 1.05), style)])?;
         }
-        let foot = (y0 / bandwidth).max(x0) * 1.1;
-        let style = FONT.into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Top));
-        chart.draw_series([Text::new(
-            format!("{} GB/s", three(bandwidth)),
-            (foot * 1.25, foot * bandwidth * 1.1),
-            style,
-        )])?;
-        for e in entries() {
-            let at = (e.intensity(), e.gflops.max(y0));
-            let paint = colour(&e.precision);
-            if report.steps.iter().any(|s| std::ptr::eq(s, e)) {
-                chart.draw_series([TriangleMarker::new(at, 7, paint.filled())])?;
-            } else {
-                chart.draw_series([Circle::new(at, 4, paint.mix(0.75).filled())])?;
-            }
+        // Far enough from the axis for what it says.
+        let low = x.start.max(y.start / bandwidth) * (x.end / x.start).powf(0.15);
+        let style = FONT.into_font().color(&INK).pos(Pos::new(HPos::Right, VPos::Bottom));
+        chart.draw_series([Text::new(format!("copy: {} GB/s ", three(bandwidth)), (low, low * bandwidth), style)])?;
+        for e in &report.kernels {
+            let dot = entries().any(|shown| std::ptr::eq(shown, e));
+            let at = (e.intensity(), e.gflops);
+            chart.draw_series(dot.then(|| Circle::new(at, 4, colour(&e.precision).mix(0.75).filled())))?;
+        }
+        for e in &report.steps {
+            let at = (e.intensity(), e.gflops);
+            chart.draw_series([TriangleMarker::new(at, 8, colour(&e.precision).filled())])?;
         }
         Ok(())
     })
 }
 
-fn mesh<X, Y>(mut mesh: plotters::chart::MeshStyle<X, Y, SVGBackend>, x: &str, y: &str) -> Drawn
-where
-    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
-    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
-{
-    mesh.x_desc(x)
-        .y_desc(y)
-        .x_label_formatter(&|v| label(*v))
-        .y_label_formatter(&|v| label(*v))
-        .axis_style(INK)
-        .bold_line_style(GRID)
-        .light_line_style(TRANSPARENT)
-        .label_style(FONT.into_font().color(&INK))
-        .axis_desc_style(FONT.into_font().color(&INK))
-        .draw()?;
-    Ok(())
-}
-
-/// A tick of a logarithmic axis: `0.1`, `10`, `1000`.
-fn label(v: f64) -> String {
-    if v >= 1.0 { format!("{v:.0}") } else { format!("{v:.0$}", (-v.log10()).ceil() as usize) }
+/// A tick of a logarithmic axis: `0.05`, `10`, `2000`.
+fn tick(v: f64) -> String {
+    let digits = (-v.log10() - 1e-9).ceil().max(0.0) as usize;
+    format!("{v:.digits$}")
 }
 
 /// Values in rows, on a logarithmic axis with a line at 1: a dot and its interval for each, the series in their colours.
 pub fn dots(rows: &[String], series: usize, dots: &[Dot], axis: &str) -> anyhow::Result<String> {
-    let values = dots.iter().flat_map(|d| [d.value.low, d.value.high]).chain([0.8, 1.25]);
-    let (low, high) = values.filter(|v| *v > 0.0).fold((f64::MAX, 0.0), |(l, h): (f64, f64), v| (l.min(v), h.max(v)));
-    let range = (low / 1.1, high * 1.1);
-    let count = rows.len() as i32;
-    svg(LINE * rows.len() as u32 + 80, |area| {
+    let x = range(dots.iter().flat_map(|d| [d.value.low, d.value.high]).chain([0.8, 1.25]), 1.1);
+    let last = rows.len() as i32 - 1;
+    svg(LINE * rows.len() as u32 + 70, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(8)
             .margin_right(24)
             .x_label_area_size(44)
-            .y_label_area_size(290)
-            .build_cartesian_2d((range.0..range.1).log_scale(), (0..count).into_segmented())?;
-        let row = |v: &SegmentValue<i32>| match v {
-            // The first row stands on top.
-            SegmentValue::CenterOf(i) if *i < count => rows[(count - 1 - i) as usize].clone(),
+            .y_label_area_size(300)
+            .build_cartesian_2d(x.clone().log_scale().with_key_points(ticks(&x)), (0..last).into_segmented())?;
+        // The first row stands on top.
+        let name = |v: &SegmentValue<i32>| match v {
+            SegmentValue::CenterOf(i) => rows[(last - i).clamp(0, last) as usize].clone(),
             _ => String::new(),
         };
-        chart
-            .configure_mesh()
-            .disable_y_mesh()
-            .x_desc(axis)
-            .y_labels(rows.len() + 1)
-            .x_label_formatter(&|v| three(*v).trim_end_matches('0').trim_end_matches('.').to_owned())
-            .y_label_formatter(&row)
-            .axis_style(INK)
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .label_style(FONT.into_font().color(&INK))
-            .axis_desc_style(FONT.into_font().color(&INK))
-            .draw()?;
-        let one = [(1.0, SegmentValue::Exact(0)), (1.0, SegmentValue::Exact(count))];
+        mesh!(chart, axis).disable_y_mesh().y_labels(rows.len()).y_label_formatter(&name).draw()?;
+        for row in 0..=last {
+            let ends = [x.start, x.end].map(|end| (end, SegmentValue::CenterOf(row)));
+            chart.draw_series(LineSeries::new(ends, GRID.stroke_width(1)))?;
+        }
+        let one = [SegmentValue::Exact(0), SegmentValue::Last].map(|end| (1.0, end));
         chart.draw_series(LineSeries::new(one, INK.stroke_width(1)))?;
         for dot in dots {
-            let y = || SegmentValue::CenterOf(count - 1 - dot.row as i32);
+            let place = |value: f64| chart.backend_coord(&(value, SegmentValue::CenterOf(last - dot.row as i32)));
             let paint = SERIES[dot.series % SERIES.len()];
             // Side by side within the row, so that none hides another.
             let shift = (dot.series as i32 * 2 - series as i32 + 1) * 2;
-            let Sample { median, low, high, .. } = dot.value;
-            chart.draw_series([EmptyElement::at((median, y())) + Circle::new((0, shift), 4, paint.filled())])?;
-            let left = chart.backend_coord(&(low, y()));
-            let right = chart.backend_coord(&(high, y()));
-            area.draw(&PathElement::new(
-                vec![(left.0, left.1 + shift), (right.0, right.1 + shift)],
-                paint.stroke_width(2),
-            ))?;
+            let [median, low, high] = [dot.value.median, dot.value.low, dot.value.high].map(|value| {
+                let (x, y) = place(value);
+                (x, y + shift)
+            });
+            area.draw(&PathElement::new(vec![low, high], paint.stroke_width(2)))?;
+            area.draw(&Circle::new(median, 4, paint.filled()))?;
         }
         Ok(())
     })
