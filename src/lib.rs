@@ -40,6 +40,7 @@
 //! * [`lower`] makes a [`dispatch::Program`]: plain data, printable, made and tested without a GPU.
 //! * [`gpu`] is the only folder that compiles and runs: one encoder, one pass, bind groups made once.
 //! * [`plan::Plan`] is what a user holds: a Program on a device, with the ports to write and read.
+//! * `variants`, with the feature `reference`, is the list of every shader that can be made of all this.
 //! * [`ops`]: an elementwise op is a row of a table; an op with a kernel is a Rust and a WGSL file and one line.
 //! * `bench` measures an adapter and how much of it each kernel uses; needs the feature `reference`.
 //!
@@ -63,11 +64,14 @@
 //! when stored, by integer code where a probe finds the driver's `pack2x16float` inexact. So results differ from native
 //! f16 only where a driver's own conversions or fused multiply-adds do.
 //!
+//! What an adapter's arithmetic really does, [`Gpu::probe`] finds out ([`gpu::probe`]). What fewer bits than 16 would do,
+//! [`Tensor::rounded_to`] simulates, for any [`format`](mod@format).
+//!
 //! The same seed on the same adapter gives the same bits: random numbers are functions of seed, step and place, sums
 //! are ordered, and no float is added atomically.
 
 pub mod arena;
-#[cfg(all(feature = "reference", not(target_arch = "wasm32")))]
+#[cfg(feature = "reference")]
 pub mod bench;
 pub mod caps;
 #[cfg(feature = "reference")]
@@ -77,6 +81,7 @@ pub mod data;
 pub mod dispatch;
 pub mod error;
 pub mod file;
+pub mod format;
 pub mod gpu;
 mod grad;
 pub mod graph;
@@ -94,6 +99,8 @@ pub mod reference;
 pub mod shape;
 pub mod study;
 pub mod tensor;
+#[cfg(feature = "reference")]
+pub mod variants;
 pub mod weights;
 
 pub use caps::Caps;

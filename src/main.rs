@@ -1,13 +1,19 @@
-//! The tool: what is there, what a step does, and the same network in several precisions side by side.
+//! The tool: what is there, what a step does, the same network in several precisions side by side, and simply a model.
 
 mod cli;
 
 use std::{env, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
-use halfgrad::{Precision, Shape};
+use halfgrad::{
+    Precision, Shape,
+    data::{Augment, folder::OnBroken, text::Unit},
+};
 
-use cli::values::{self, List};
+use cli::{
+    translate::Target,
+    values::{self, List},
+};
 
 /// Train neural networks on any GPU in f32, f16, strict f16 and mixed precision.
 #[derive(Debug, Parser)]
@@ -20,15 +26,82 @@ struct Tool {
 #[derive(Debug, Subcommand)]
 enum Command {
     Devices(DevicesArgs),
+    Train(TrainArgs),
+    Predict(PredictArgs),
     Study(StudyArgs),
     Plan(PlanArgs),
     Bench(BenchArgs),
     Compare(CompareArgs),
+    Shaders(ShadersArgs),
 }
 
 /// Lists every adapter: what it can do, and how it runs each precision.
 #[derive(Debug, Args)]
 struct DevicesArgs {
+    /// Finds out instead what one adapter's 16-bit arithmetic really does: rounding, subnormals, overflow, functions.
+    #[arg(long)]
+    probe: bool,
+    /// The adapter to probe: its index in the list, or a part of its backend, name or driver.
+    #[arg(long, value_name = "A", requires = "probe")]
+    adapter: Option<String>,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Trains a network on images, tells loss and test accuracy after each epoch, and writes a file for `predict`.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+#[command(
+    after_help = "The file is written whole after each epoch. Ctrl-C ends training after the steps at hand, writes and \
+                        tests; a second one ends the program at once."
+)]
+#[command(mut_arg("model", |arg| arg.default_value("lenet")))]
+#[command(mut_arg("optimizer", |arg| arg.default_value("adam")))]
+#[command(mut_arg("batch", |arg| arg.default_value("32")))]
+struct TrainArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// One of f32, f16, f16-strict, mixed.
+    #[arg(long, default_value = "mixed", value_name = "P")]
+    precision: Precision,
+    /// How often each training sample is used.
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = values::count)]
+    epochs: usize,
+    #[command(flatten)]
+    optimizer: OptimizerArgs,
+    /// The seed of weights, of the order of the samples, and of --augment.
+    #[arg(long, default_value_t = 1, value_name = "S", value_parser = values::seed)]
+    seed: u64,
+    /// The adapter: its index in `halfgrad devices`, or a part of its backend, name or driver.
+    #[arg(long, value_name = "A")]
+    adapter: Option<String>,
+    /// Where to write the model.
+    #[arg(long, default_value = "model.safetensors", value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Says what is on images, with the probability of each class, by a model that `train` has written.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+struct PredictArgs {
+    /// PNG, JPEG, GIF, BMP or WebP, of any size.
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    /// What `train` has written.
+    #[arg(long, default_value = "model.safetensors", value_name = "FILE")]
+    model_file: PathBuf,
+    /// How many classes to list for each image, the most probable first.
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = values::count)]
+    top: usize,
+    /// One of f32, f16, f16-strict, mixed [default: the one that the model was trained in].
+    #[arg(long, value_name = "P")]
+    precision: Option<Precision>,
+    /// The adapter: its index in `halfgrad devices`, or a part of its backend, name or driver.
+    #[arg(long, value_name = "A")]
+    adapter: Option<String>,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -38,9 +111,8 @@ struct DevicesArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 struct StudyArgs {
-    /// digits (in the program), fashion-mnist (as Debian's package or $HALFGRAD_DATA has it), or a folder of IDX files.
-    #[arg(long, default_value = "digits", value_name = "digits|fashion-mnist|DIR")]
-    data: String,
+    #[command(flatten)]
+    data: DataArgs,
     #[command(flatten)]
     network: NetworkArgs,
     /// Which of f32, f16, f16-strict, mixed, or variants as f16+nearest, f16+compensated, f16+scale=1024
@@ -134,6 +206,61 @@ struct CompareArgs {
     out: Option<PathBuf>,
 }
 
+/// Checks every shader for every vendor's compiler, or writes them out; needs no GPU.
+///
+/// The shaders are those of every op, network and optimizer in every precision, for adapters with and without f16 and
+/// with small and large limits. Each must be valid WGSL, translate to SPIR-V, MSL and HLSL, and need no more than the
+/// adapter that it is made for offers.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+struct ShadersArgs {
+    /// Writes them in this language, and checks nothing else.
+    #[arg(long, value_name = "T", requires = "out")]
+    target: Option<Target>,
+    /// The directory to write them to.
+    #[arg(long, value_name = "DIR", requires = "target")]
+    out: Option<PathBuf>,
+    /// Only, of each kernel that takes time in networks, the variant that does most work, for a GPU with large limits.
+    #[arg(long)]
+    heavy: bool,
+    /// Fails if a .wgsl file in this directory is part of no shader.
+    #[arg(long, value_name = "DIR", conflicts_with = "heavy")]
+    sources: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct DataArgs {
+    /// digits (in the program), fashion-mnist (as Debian's package or $HALFGRAD_DATA has it), or a folder: of images, with
+    /// a sub-folder for each class; of CIFAR-10 or CIFAR-100, binary version, also as .tar.gz; of the four IDX files of
+    /// an MNIST. For gpt a text in UTF-8.
+    #[arg(long, default_value = "digits", value_name = "digits|fashion-mnist|DIR|FILE.txt")]
+    data: String,
+    /// Of a text: what gpt reads it by, characters or bytes.
+    #[arg(long, default_value = "characters", value_name = "U", value_parser = values::unit)]
+    tokens: Unit,
+    /// Of a text: the length of a sequence of tokens.
+    #[arg(long, default_value_t = 128, value_name = "N", value_parser = values::count)]
+    seq: usize,
+    /// Of a folder of images: the size to which each is stretched [default: 32].
+    #[arg(long, value_name = "N|HxW", value_parser = values::size)]
+    size: Option<[usize; 2]>,
+    /// Of a folder of images: one channel and not three.
+    #[arg(long)]
+    grey: bool,
+    /// Of a folder of images: the share of each class that is for testing [default: 0.2].
+    #[arg(long, value_name = "X", value_parser = values::fraction, allow_negative_numbers = true)]
+    test_share: Option<f32>,
+    /// Of a folder of images: the seed that chooses those for testing [default: 0].
+    #[arg(long, value_name = "S", value_parser = values::seed)]
+    split_seed: Option<u64>,
+    /// Of a folder of images: whether a broken file stops all or is named and skipped [default: stop].
+    #[arg(long, value_name = "stop|skip", value_parser = values::on_broken)]
+    on_broken: Option<OnBroken>,
+    /// Changes training samples at random: flip mirrors, crop=N moves by up to N pixels, erase=N clears N×N pixels.
+    #[arg(long, value_name = "flip,crop=N,erase=N", value_parser = values::augment)]
+    augment: Option<Augment>,
+}
+
 #[derive(Debug, Args)]
 struct NetworkArgs {
     /// The network.
@@ -190,10 +317,13 @@ fn main() -> ExitCode {
     let done = match Tool::try_parse() {
         Ok(tool) => match tool.command {
             Command::Devices(args) => cli::devices::run(&args),
+            Command::Train(args) => cli::train::run(&args),
+            Command::Predict(args) => cli::predict::run(&args),
             Command::Study(args) => cli::study::run(&args),
             Command::Plan(args) => cli::plan::run(&args),
             Command::Bench(args) => cli::bench::run(&args),
             Command::Compare(args) => cli::compare::run(&args),
+            Command::Shaders(args) => cli::shaders::run(&args),
         },
         Err(e) => cli::usage(&e),
     };

@@ -1,7 +1,7 @@
 //! The contract of an operator. The crate's own ops and an app's are written against the same trait.
 //!
 //! An op says four things: the shape of what it makes, the gradient as further graph nodes, the dispatches that
-//! compute it, and, for the tests, the slow definition in f64. `tests/custom_op.rs` brings one from outside.
+//! compute it, and, for the tests, the slow definition in f64. `examples/08_custom_op.rs` brings one from outside.
 
 use std::{borrow::Cow, fmt::Debug};
 

@@ -36,7 +36,7 @@ impl Random {
     }
 
     /// A whole number in `0..n`, every one as likely (Lemire, arXiv 1805.10941).
-    fn below(&mut self, n: u32) -> u32 {
+    pub fn below(&mut self, n: u32) -> u32 {
         loop {
             let wide = u64::from(self.0.next_u32()) * u64::from(n);
             if wide as u32 >= n.wrapping_neg() % n {

@@ -84,34 +84,8 @@ impl Weights {
         Ok(weights)
     }
 
-    /// A second set of weights, with the values that these have now, for [`Options::average`](crate::plan::Options): a plan
-    /// that trains makes it follow these, and plans made with it infer with the average. It is kept in f32 in every
-    /// precision; the states are those of `self`.
-    ///
-    /// ```
-    /// use halfgrad::{Gpu, Graph, Plan, Precision, Sgd, Weights, nn, plan::{Average, Options}};
-    /// let (gpu, graph) = (Gpu::new()?, Graph::new(Precision::F16));
-    /// let y = nn::linear("fc", graph.input("x", [4, 8]), 3);
-    /// let weights = Weights::init(&gpu, &graph, 1)?;
-    /// let averaged = weights.follower()?;
-    /// let options = Options { average: Some(Average { weights: averaged.clone(), decay: 0.999 }), ..Options::default() };
-    /// let train = Plan::train_with(&gpu, &weights, y.square().mean_all(), &Sgd::new(0.1), options)?;
-    /// let infer = Plan::infer(&gpu, &averaged, [y])?; // with the average, at any time
-    /// # Ok::<(), halfgrad::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Memory`] if the device has no room; [`Error::Device`].
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn follower(&self) -> Result<Self> {
-        pollster::block_on(self.follower_async())
-    }
-
-    /// [`follower`](Self::follower), without blocking.
-    ///
-    /// # Errors
-    /// As [`follower`](Self::follower).
-    pub async fn follower_async(&self) -> Result<Self> {
+    /// Weights to follow these as their average: the values that these have now, in f32 too; the states are shared.
+    pub(crate) async fn follower(&self) -> Result<Self> {
         let of = &*self.shared;
         let values = self.read_all().await?;
         let names = &of.names[..of.trained];
@@ -164,13 +138,24 @@ impl Weights {
     /// [`Error::File`]; [`Error::Device`] if the weights cannot be read back.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.save_with(path, &[])
+    }
+
+    /// As [`save`](Self::save), with notes in the file's metadata, beside its own `format` and `precision`.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn save_with(&self, path: impl AsRef<Path>, notes: &[(&str, &str)]) -> Result<()> {
         let values = self.read_all().wait()?;
         let dtype = |i| self.kept(i).0.dtype;
         let bytes: Vec<Vec<u8>> = values.iter().enumerate().map(|(i, v)| to_bytes(v, dtype(i))).collect();
         let named = self.shared.names.iter().zip(&bytes).enumerate();
         let records: Vec<Record> =
             named.map(|(i, ((name, shape), bytes))| Record { name, shape: *shape, dtype: dtype(i), bytes }).collect();
-        checkpoint::save(path, &records, &[("format", "halfgrad"), ("precision", &self.shared.precision.to_string())])
+        let precision = self.shared.precision.to_string();
+        let own = [("format", "halfgrad"), ("precision", &precision)];
+        checkpoint::save(path, &records, &[notes, &own].concat())
     }
 
     /// Names and shapes of the weights, then of the states, in the order of the graph.
@@ -230,15 +215,6 @@ impl Weights {
             return Err(Error::Port("the graph has weights or states that were added after Weights::init".into()));
         }
         Ok(())
-    }
-
-    /// Fails if these cannot be the average of `weights`.
-    pub(crate) fn follow(&self, weights: &Weights, graph: &Graph, gpu: &Gpu) -> Result<()> {
-        self.belong_to(graph, gpu)?;
-        match self.shared.masters.is_none() || Arc::ptr_eq(&self.shared, &weights.shared) {
-            true => Err(Error::Port("the average needs weights of its own: take Weights::follower".into())),
-            false => Ok(()),
-        }
     }
 
     /// The buffer that a plan shares.

@@ -63,6 +63,24 @@ fn devices_are_listed_and_one_is_the_default() {
 }
 
 #[test]
+fn a_probe_is_printed_for_people_and_as_json() {
+    let probed = json(&run("devices --probe --json"));
+    let conclusions = probed["conclusions"].as_array().unwrap();
+    let table = run("devices --probe");
+    let table = text(&table.stdout);
+    assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
+    assert!(table.contains(probed["adapter"]["name"].as_str().unwrap()), "{table}");
+    let words = |s: &str| s.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(conclusions.iter().all(|c| words(table).contains(&words(c.as_str().unwrap()))), "{table}");
+    let functions = probed["probe"]["functions"].as_array().unwrap();
+    assert!(functions.iter().all(|f| table.contains(f["name"].as_str().unwrap())), "{table}");
+    assert_eq!(probed["probe"]["conversions"]["integers"]["rounding"], "nearest-even");
+
+    refuses("devices --probe --adapter 99", "no adapter has the number 99");
+    refuses("devices --adapter 0", "--probe");
+}
+
+#[test]
 fn plans_of_deep_networks_fit_on_a_screen_unless_all_is_asked_for() {
     let lines = |line: &str| text(&run(line).stdout).lines().map(str::to_owned).collect::<Vec<_>>();
     for model in ["vgg19", "resnet20", "resnet110", "mobilenet", "densenet169", "xception"] {
@@ -213,6 +231,7 @@ fn a_study_writes_its_weights_and_its_numbers() {
         assert_eq!((&run["precision"], &run["seed"]), (&precision.into(), &7.into()));
         assert!((0.0..=1.0).contains(&run["test_accuracy"].as_f64().unwrap()));
         assert_eq!((run["train_loss"].as_array().unwrap().len(), &run["steps"]), (1, &15.into()));
+        assert_eq!(run["step_loss"].as_array().unwrap().len(), 15);
         assert!(run["step_ms_median"].as_f64().unwrap() > 0.0);
         let bytes = |kind: &str| run["device_bytes"][kind].as_u64().unwrap();
         let parts = ["weights", "optimizer", "gradients", "activations"].map(bytes);
@@ -226,6 +245,29 @@ fn a_study_writes_its_weights_and_its_numbers() {
     assert!(!out.join("weights-f16-seed7-step20.safetensors").exists(), "only 15 steps were done");
     let left = fs::read_dir(&out).unwrap().count();
     assert_eq!(left, 3, "nothing but study.json and two files of weights");
+}
+
+#[test]
+fn a_text_is_read_by_gpt_which_reports_its_perplexity() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fox.txt");
+    fs::write(&path, "the quick brown fox jumps over the lazy dog. ".repeat(8)).unwrap();
+    let out = folder.path().join("out");
+    let line = format!("study --data {} --seq 9 --steps 3 --batch 4 --seeds 1 --precision f32,f16", path.display());
+    let output = run(&format!("{line} --model gpt --out {}", out.display()));
+    let (table, notes) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success() && notes.contains("perplexity"), "{notes}");
+    assert!(table.contains("gpt on [9], 28 kinds of tokens") && !table.contains("accuracy"), "{table}");
+    let study: Value = serde_json::from_slice(&fs::read(out.join("study.json")).unwrap()).unwrap();
+    let run = &study["runs"][0];
+    let (loss, perplexity) = (run["test_loss"].as_f64().unwrap(), run["test_perplexity"].as_f64().unwrap());
+    assert!((perplexity / loss.exp() - 1.0).abs() < 1e-9 && perplexity < 40.0, "{loss} {perplexity}");
+
+    refuses(&line, "which --model gpt reads, and not mlp");
+    refuses(&format!("{line} --model gpt --tokens words"), "neither characters nor bytes");
+    refuses(&format!("{line} --model gpt --seq 300"), "too short for windows of 300");
+    fs::write(&path, b"caf\xe9").unwrap();
+    refuses(&format!("{line} --model gpt"), "is not UTF-8: byte 3, 0xe9,");
 }
 
 /// A `.npy` file of 64-bit integers.
@@ -283,4 +325,174 @@ fn a_reader_that_leaves_is_no_panic() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+}
+
+#[test]
+fn shaders_are_checked_and_written() {
+    let checked = run("shaders --heavy");
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    assert!(text(&checked.stdout).contains(" matmul "), "{}", text(&checked.stdout));
+
+    let folder = tempfile::tempdir().unwrap();
+    for (target, file, begins) in [
+        ("wgsl", "matmul-along-across-f16.wgsl", &b"enable f16;"[..]),
+        ("spirv", "matmul-along-across-f16-packed.spv", &[3, 2, 35, 7]),
+        ("msl", "softmax-f32.metal", b"// language: metal2.4"),
+        ("hlsl", "adam-mixed.hlsl", b"struct "),
+    ] {
+        let out = folder.path().join(target);
+        let written = run(&format!("shaders --heavy --target {target} --out {}", out.display()));
+        assert!(written.status.success(), "{}", text(&written.stderr));
+        let found = fs::read(out.join(file)).unwrap();
+        assert!(found.starts_with(begins), "{target}: {:?}", String::from_utf8_lossy(&found[..80]));
+    }
+    let strict = fs::read_to_string(folder.path().join("hlsl/map-f16.hlsl"));
+    let packed = fs::read_to_string(folder.path().join("wgsl/softmax-f16-packed.wgsl")).unwrap();
+    assert!(strict.unwrap().contains("half4") && !packed.contains("enable f16"), "packed halves need no feature");
+
+    refuses("shaders --target spirv", "--out <DIR>");
+    refuses(&format!("shaders --heavy --sources {}", folder.path().display()), "cannot be used with");
+    fs::write(folder.path().join("forgotten.wgsl"), "").unwrap();
+    refuses(&format!("shaders --sources {}", folder.path().display()), "forgotten.wgsl: no op, network or optimizer");
+}
+
+/// A folder of 200 PNG files of mixed sizes in two classes: bright above, or bright below.
+fn images(folder: &Path) {
+    for (k, class) in ["above", "Ünten 🌍"].into_iter().enumerate() {
+        fs::create_dir_all(folder.join(class)).unwrap();
+        for i in 0..100u32 {
+            let (width, height) = (3 + i * 7 % 40, 2 + i * 13 % 50);
+            let shade = |y: u32| if (2 * y < height) == (k == 0) { 255 - i as u8 } else { i as u8 / 2 };
+            let image = image::GrayImage::from_fn(width, height, |_, y| image::Luma([shade(y)]));
+            image.save(folder.join(class).join(format!("{i:02}.png"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_model_is_trained_on_a_folder_and_says_what_is_on_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    images(&folder.path().join("data"));
+    let broken = folder.path().join("data/above/17.png");
+    let bytes = fs::read(&broken).unwrap();
+    fs::write(&broken, &bytes[..bytes.len() / 2]).unwrap();
+
+    // One broken file of 200: all stops and names it, or it is skipped and named.
+    let data = path("data");
+    let line =
+        format!("train --data {data} --size 8x12 --grey --precision f32 --epochs 2 --batch 16 --out {}", path("m"));
+    let named = format!("{}: not a whole image: ", broken.display());
+    refuses(&line, &format!("broken image (--on-broken skip goes on without): {named}"));
+    assert!(!Path::new(&path("m")).exists());
+    let output = run(&format!("{line} --on-broken skip --augment crop=1"));
+    let (said, notes) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success() && notes.starts_with(&format!("skipped: {named}")), "{notes}");
+    assert_eq!(notes.lines().count(), 1, "{notes}");
+    assert!(
+        said.starts_with("data: 160 training and 39 test samples of [8, 12, 1], 2 classes: above, Ünten 🌍\n"),
+        "{said}"
+    );
+    assert!(said.contains("\nepoch 1: loss ") && said.contains("\nepoch 2: loss "), "{said}");
+    let accuracy = said.split("\ntest accuracy ").nth(1).unwrap().split_once(" %").unwrap().0;
+    assert!(accuracy.parse::<f64>().unwrap() > 95.0, "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "the data and the model, no leavings");
+
+    let (above, below) = (path("data/above/03.png"), path("data/Ünten 🌍/03.png"));
+    let predict = |images: &[&str], flags: &[&str]| {
+        tool().args(["predict", "--model-file", &path("m")]).args(images).args(flags).output().unwrap()
+    };
+    let found = json(&predict(&[&below, &above], &["--json"]));
+    for (i, (image, class)) in [(&below, "Ünten 🌍"), (&above, "above")].into_iter().enumerate() {
+        assert_eq!((&found[i]["image"], &found[i]["classes"][0]["class"]), (&image.as_str().into(), &class.into()));
+        let probability = |k: usize| found[i]["classes"][k]["probability"].as_f64().unwrap();
+        assert!(probability(0) > probability(1) && (probability(0) + probability(1) - 1.0).abs() < 1e-9);
+    }
+    let table = predict(&[&above], &["--top", "1", "--precision", "f16"]);
+    let table = text(&table.stdout).lines().collect::<Vec<_>>();
+    assert!(table.len() == 5 && table[3].starts_with(&above) && table[3].ends_with(" %"), "{table:#?}");
+
+    // A broken image is named, and the others are told all the same.
+    let output = predict(&[&broken.display().to_string(), &above], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stdout).contains("above"), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).starts_with(&format!("error: {named}")), "{}", text(&output.stderr));
+    let plain = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&plain, fs::read(path("m")).unwrap().split_at(50).0).unwrap();
+    refuses(
+        &format!("predict --model-file {} {broken}", plain.path().display(), broken = broken.display()),
+        "truncated",
+    );
+}
+
+#[test]
+fn the_same_seed_trains_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    images(&folder.path().join("data"));
+    let train = |name: &str, seed: u64| {
+        let out = folder.path().join(name);
+        let data = folder.path().join("data");
+        let line = format!("train --data {} --size 4 --model mlp --augment flip,crop=1 --epochs 2", data.display());
+        let output = run(&format!("{line} --seed {seed} --out {}", out.display()));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        fs::read(out).unwrap()
+    };
+    let first = train("a", 3);
+    assert!(first == train("b", 3) && first != train("c", 4));
+}
+
+#[test]
+fn what_train_and_predict_cannot_use_gets_one_line_and_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().display();
+    refuses(
+        &format!("train --data {here}"),
+        "holds no data set; --data takes digits, fashion-mnist, or a folder: of images",
+    );
+    fs::create_dir(folder.path().join("cats")).unwrap();
+    refuses(&format!("train --data {here}"), "holds one folder alone, \"cats\"");
+    refuses(&format!("study --data {here}"), "holds one folder alone, \"cats\"");
+    fs::create_dir(folder.path().join("dogs")).unwrap();
+    refuses(&format!("train --data {here}"), "cats: is a class without images");
+    refuses("train --size 32", "--on-broken are for folders of images");
+    refuses("train --data no-such-folder", "no such folder; --data takes");
+    refuses("train --size 8x", "no whole number");
+    refuses("train --on-broken no", "stop or skip");
+    refuses("train --augment flip,spin", "\"spin\" is none of flip, crop=N, erase=N");
+    refuses("train --augment crop=8", "images of 8 × 8 are too small to crop or erase 8");
+    refuses("train --model vgg16", "a window of 2 does not fit 1");
+    refuses("train --model gpt", "gpt reads sequences of tokens");
+    refuses("predict", "<IMAGE>");
+    refuses("predict --model-file no-such-file a.png", "no-such-file: no such file");
+    let weights = folder.path().join("w");
+    let output = run(&format!("study --steps 1 --seeds 1 --precision f32 --out {}", weights.display()));
+    assert!(output.status.success());
+    let weights = weights.join("weights-f32-seed1.safetensors");
+    refuses(
+        &format!("predict --model-file {} a.png", weights.display()),
+        "lack a valid \"model\": `halfgrad train` writes",
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_training_with_a_whole_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("m.safetensors");
+    let line = "train --model mlp --epochs 100000 --precision f32 --out";
+    let child = tool().args(line.split(' ')).arg(&out).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    for _ in 0..6000 {
+        if out.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = text(&output.stdout);
+    assert!(output.status.success() && said.lines().last().unwrap().contains("the model is in "), "{said}");
+    let image = folder.path().join("a.png");
+    image::GrayImage::new(5, 5).save(&image).unwrap();
+    let output = tool().arg("predict").arg(&image).arg("--model-file").arg(&out).args(["--json"]).output().unwrap();
+    assert_eq!(json(&output)[0]["classes"].as_array().unwrap().len(), 5);
 }

@@ -54,6 +54,15 @@ const COMPOSED: &[Composed] = &[
         let upwards = Conv2d { stride: [2, 2], groups: 5, padding: Padding::Explicit([1; 4]), ..Conv2d::default() };
         x[0].conv_transpose2d(x[1], upwards, [1, 1])
     }),
+    ("transposed, as many times larger as the stride", &[&[2, 3, 4, 5], &[3, 4, 3, 5]], (&[], 1), |x| {
+        let upwards = Conv2d { stride: [2, 3], padding: Padding::Same, ..Conv2d::default() };
+        x[0].conv_transpose2d(x[1], upwards, [0, 0])
+    }),
+    ("transposed, with windows that leave gaps", &[&[1, 3, 2, 4], &[2, 1, 2, 4]], (&[], 1), |x| {
+        let upwards = Conv2d { stride: [3, 2], groups: 2, padding: Padding::Same, ..Conv2d::default() };
+        x[0].conv_transpose2d(x[1], upwards, [0, 0])
+    }),
+    ("clamp between bounds that cross", &[&[5, 7]], (&[], 1), |x| x[0].clamp(0.5, -0.25) * x[0]),
     ("conv1d", &[&[2, 9, 3], &[3, 3, 5]], (&[], 1), |x| {
         let padding = Padding::Explicit([9, 9, 2, 0]);
         x[0].conv1d(x[1], Conv2d { stride: [1, 2], padding, ..Conv2d::default() })
@@ -211,8 +220,8 @@ fn what_cannot_be_is_an_error_in_words() {
             "conv2d(f16 [1, 5, 3, 4], f16 [5, 1, 4, 3]): the result [1, 268435457, 3, 3] has more values than",
         ),
         (
-            mistake(|x, _| x.conv_transpose2d(x, Conv2d { padding: Padding::Same, ..Conv2d::default() }, [0; 2])),
-            "conv_transpose2d(f16 [1, 5, 3, 4], f16 [1, 5, 3, 4]): the padding of a transposed convolution is what",
+            mistake(|x, _| x.conv_transpose2d(x, Conv2d { padding: Padding::Same, ..Conv2d::default() }, [1; 2])),
+            "conv_transpose2d(f16 [1, 5, 3, 4], f16 [1, 5, 3, 4]): padding `same` makes the result as many times",
         ),
         (mistake(|x, _| x.conv1d(x, Conv2d::default())), "conv1d(f16 [1, 5, 3, 4], f16 [1, 5, 3, 4]): the signal is"),
     ] {

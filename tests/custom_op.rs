@@ -1,10 +1,14 @@
-//! An app's own ops from outside the crate: one elementwise, one with its own WGSL; checked like ours and trained.
+//! An app's own ops from outside the crate: one elementwise, and the example's with its own WGSL; checked like ours and
+//! trained.
 
+#[path = "../examples/08_custom_op.rs"]
+#[allow(dead_code, reason = "the op is wanted, and not what the example does with it")]
+mod example;
+
+use example::RowNorm;
 use halfgrad::{
-    Gpu, Graph, Plan, Precision, Sgd, Tensor, Weights, check,
-    dispatch::{Dispatch, Program},
-    nn,
-    op::{Backward, Expression, Io, Kind, Op, Type},
+    Gpu, Graph, Plan, Precision, Sgd, Tensor, Weights, check, nn,
+    op::{Backward, Expression, Kind, Op, Type},
     reference::{Array, Case},
 };
 
@@ -58,56 +62,6 @@ impl Op for BendSlope {
     }
     fn reference(&self, x: &[Array]) -> Vec<Array> {
         vec![x[0].map(|v| 2.0 - (f64::from(self.0) * v).tanh().powi(2))]
-    }
-}
-
-/// Rows of mean 0 and variance 1, by a kernel of its own.
-#[derive(Debug, Clone)]
-struct RowNorm;
-
-const EPSILON: f32 = 0.01;
-
-impl Op for RowNorm {
-    fn name(&self) -> &'static str {
-        "row_norm"
-    }
-    fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
-        match x[0].shape.last() {
-            0 | 1 => Err("a row of one value has no variance".into()),
-            _ => Ok(vec![x[0]]),
-        }
-    }
-    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
-        let (x, y, dy) = (at.x[0], at.y[0], at.dy());
-        let last = x.shape().rank() - 1;
-        let kept = x.shape().keep(&[last]);
-        let mean = |t: Tensor<'g>| t.mean([last]).reshape(kept);
-        let variance = mean((x - mean(x)).square());
-        vec![Some((variance + EPSILON).rsqrt() * (dy - mean(dy) - y * mean(dy * y)))]
-    }
-    fn lower(&self, io: &Io, program: &mut Program) {
-        let (x, y) = (io.inputs[0], io.outputs[0]);
-        let last = x.shape.last();
-        let rows = x.shape.len() / last;
-        program.push(
-            Dispatch::new(io.label, io.shader("row_norm", include_str!("custom_op.wgsl")))
-                .read(x)
-                .write(y)
-                .param("rows", rows)
-                .param("last", last)
-                .param_f32("epsilon", EPSILON)
-                .flops(8 * x.shape.len())
-                .workgroups(rows.div_ceil(64)),
-        );
-    }
-    fn reference(&self, x: &[Array]) -> Vec<Array> {
-        let n = x[0].shape.last();
-        let rows = x[0].data.chunks(n).flat_map(|row| {
-            let mean = row.iter().sum::<f64>() / n as f64;
-            let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64;
-            row.iter().map(move |v| (v - mean) / (variance + f64::from(EPSILON)).sqrt())
-        });
-        vec![Array::new(x[0].shape, rows.collect())]
     }
 }
 

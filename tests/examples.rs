@@ -38,7 +38,29 @@ fn a_convolutional_network() {
     assert!(said.contains("test accuracy") || said.contains("dataset-fashion-mnist"), "{said}");
 }
 
+#[cfg(feature = "images")]
+#[test]
+fn a_folder_of_images() {
+    says("05_image_folder", &[], "480 training and 120 test images of circle, cross, square, triangle");
+}
+
+#[test]
+fn a_residual_network() {
+    says("04_resnet", &["2"], " test images");
+}
+
+#[test]
+fn a_language_model() {
+    says("06_char_gpt", &["3"], "step    3: loss");
+}
+
 #[test]
 fn embedding() {
     says("07_embed", &[], "says the shader");
+}
+
+#[cfg(feature = "reference")]
+#[test]
+fn an_op_of_ones_own() {
+    says("08_custom_op", &["5"], "f16: the kernel agrees with the definition");
 }

@@ -8,6 +8,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("error", &["shape"]),
     ("shape", &[]),
     ("precision", &[]),
+    ("format", &[]),
     ("random", &[]),
     ("file", &["error"]),
     ("init", &["shape", "random"]),
@@ -34,10 +35,11 @@ const RULES: &[(&str, &[&str])] = &[
     ("weights", &[PLAIN, "graph", "gpu", "arena", "checkpoint"]),
     ("plan", &[PLAIN, "op", "graph", "tensor", "lower", "gpu", "weights", "data", "optim"]),
     ("check", &[PLAIN, "op", "graph", "tensor", "reference", "random", "lower", "gpu", "weights", "plan"]),
+    ("variants", &[PLAIN, "op", "graph", "init", "ops", "optim", "lower", "gpu", "plan", "check", "study", "bench"]),
 ];
 
 /// The plain data that every module above the ground may use.
-const PLAIN: &str = "error shape precision caps dispatch";
+const PLAIN: &str = "error shape precision format caps dispatch";
 
 /// Modules that may say `wgpu`.
 const WGPU: &[&str] = &["gpu", "plan", "weights", "check"];

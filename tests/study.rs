@@ -1,7 +1,11 @@
 //! Runs of a study on the device: what they count and what they start from.
 
 use halfgrad::{
-    Gpu, Precision, data,
+    Gpu, Precision,
+    data::{
+        self,
+        text::{Text, Unit},
+    },
     study::{self, Comparison, Model, Optimizer, Outcome, Setup},
 };
 
@@ -31,12 +35,36 @@ fn an_epochs_loss_is_the_mean_over_the_samples() {
     }
 }
 
+/// The same of a language model, whose loss is over all places of all windows, also of the short last batch.
+#[test]
+fn a_language_model_is_asked_for_each_token() {
+    let text = Text::new(&"the quick brown fox jumps over the lazy dog. ".repeat(8), Unit::Character).unwrap();
+    let mut split = text.split("fox", 9).unwrap();
+    split.test = split.train.clone();
+    let samples = split.train.len();
+    let model = Model::named("gpt", &[]).unwrap();
+    let setup = Setup::new(model, Optimizer::named("sgd", 1e-20).unwrap(), 16, samples.div_ceil(16));
+    assert_ne!(samples % 16, 0);
+    let outcome = run(&split, &setup, Precision::F32, 5);
+    let (loss, expected) = (outcome.train_loss[0], outcome.evaluation.loss);
+    assert!((loss / expected - 1.0).abs() < 1e-5, "{loss}, {expected} at once");
+    assert_eq!(outcome.perplexity, Some(expected.exp()));
+    // It knows nothing yet: each token is as likely as any other, nearly.
+    assert!((expected / (text.kinds() as f64).ln() - 1.0).abs() < 0.05, "{expected} of {} kinds", text.kinds());
+    assert_eq!(outcome.logits.len(), samples * 9 * text.kinds());
+}
+
 #[test]
 fn a_run_can_be_had_again_and_each_seed_is_another() {
     let split = data::digits();
     let setup = setup(0.05, 64, 40);
     let [a, b, c] = [3, 3, 4].map(|seed| run(&split, &setup, Precision::MIXED, seed));
     assert_eq!((&a.logits, &a.train_loss, a.progress), (&b.logits, &b.train_loss, b.progress));
+    assert_eq!((a.step_loss.len(), &a.step_loss), (40, &b.step_loss));
+    // 23 steps in the first epoch, the last of them on the 29 samples that remain.
+    let sum: f64 =
+        a.step_loss[..23].iter().zip([64.0; 22].into_iter().chain([29.0])).map(|(&l, n)| f64::from(l) * n).sum();
+    assert!((sum / 1437.0 / a.train_loss[0] - 1.0).abs() < 1e-12, "{sum} over 1437, {:?}", a.train_loss);
     assert_ne!(a.logits, c.logits);
     assert_eq!(a.train_loss.len(), 2);
     let same = Comparison::of(&a.logits, &b.logits, 10);

@@ -11,7 +11,7 @@ use super::{
     timing::{Work, sample},
 };
 use crate::{
-    Dtype, Gpu, Precision, Result,
+    Caps, Dtype, Gpu, Precision, Result,
     dispatch::{Dispatch, Operand, Program, Role, Shader, Source},
     gpu::{Executable, Reading},
 };
@@ -34,6 +34,24 @@ const ELEMENTS: [(&str, &str, usize, bool); 5] = [
     ("vec4 f16", "vec4<f16>", 8, true),
 ];
 
+/// The loops of multiply-adds: name, precision, and whether each result is rounded as memory holds it.
+const LOOPS: [(&str, Precision, u32); 3] =
+    [("f32", Precision::F32, 0), ("f16", Precision::F16_STRICT, 0), (PACKED, Precision::F16, 1)];
+/// The loop on halves in words, whatever the adapter can do.
+const PACKED: &str = "f16 packed";
+
+/// What is run on an adapter, and in which precision: for checks of shaders.
+pub fn programs(caps: &Caps) -> Vec<(Program, Precision)> {
+    let loops = LOOPS.into_iter().filter(|(_, precision, _)| caps.supports(*precision).is_ok());
+    let loops = loops.map(|(_, precision, stored)| (loops_of(precision, stored, 0, INVOCATIONS, 1), precision));
+    let copies = elements(caps).map(|(_, element, size, _)| (copy_of(element, size, 1 << 20), Precision::F32));
+    loops.chain(copies).collect()
+}
+
+fn elements(caps: &Caps) -> impl Iterator<Item = (&'static str, &'static str, usize, bool)> {
+    ELEMENTS.into_iter().filter(|(.., f16)| caps.shader_f16 || !f16)
+}
+
 /// Measures an adapter's limits.
 ///
 /// # Errors
@@ -42,18 +60,15 @@ pub fn measure(gpu: &Gpu, scope: &Scope) -> Result<Limits> {
     let effort = scope.effort();
     let packed = pollster::block_on(gpu.without_f16())?;
     let mut fma = vec![];
-    for (name, gpu, precision, stored) in [
-        ("f32", gpu, Precision::F32, 0),
-        ("f16", gpu, Precision::F16_STRICT, 0),
-        ("f16 packed", &packed, Precision::F16, 1),
-    ] {
+    for (name, precision, stored) in LOOPS {
+        let gpu = if name == PACKED { &packed } else { gpu };
         if gpu.caps().supports(precision).is_ok() {
             fma.push(Rate { name: name.into(), rate: multiply_adds(gpu, precision, stored, effort)? });
         }
     }
     let bytes = gpu.caps().binding_bytes.min(if scope.quick { 32 << 20 } else { 128 << 20 }) as usize;
     let mut copy = vec![];
-    for (name, element, size, _) in ELEMENTS.into_iter().filter(|e| gpu.caps().shader_f16 || !e.3) {
+    for (name, element, size, _) in elements(gpu.caps()) {
         copy.push(Rate { name: name.into(), rate: copies(gpu, element, size, bytes, effort)? });
     }
     let (upload, readback) = transfers(gpu, bytes / 2, effort)?;
@@ -73,26 +88,44 @@ fn operand(program: &mut Program, bytes: usize, dtype: Dtype) -> Operand {
 }
 
 /// The loop, for so many invocations and rounds.
-fn loops(precision: Precision, stored: u32, salt: u32, invocations: usize, rounds: usize) -> (Program, Dispatch) {
+fn loops_of(precision: Precision, stored: u32, salt: u32, invocations: usize, rounds: usize) -> Program {
     let source = include_str!("../../shaders/bench_fma.wgsl");
     let shader = Shader::new("bench_fma", source, precision.storage, precision);
     let mut program = Program::default();
     let y = operand(&mut program, invocations * 4 * precision.storage.bytes(), precision.storage);
-    let dispatch = Dispatch::new("bench_fma", shader.constant("STORED", stored).constant("SALT", salt))
-        .write(y)
-        .param("rounds", rounds)
-        .param_f32("factor", 0.5)
-        .workgroups(invocations / 64);
-    (program, dispatch)
+    program.push(
+        Dispatch::new("bench_fma", shader.constant("STORED", stored).constant("SALT", salt))
+            .write(y)
+            .param("rounds", rounds)
+            .param_f32("factor", 0.5)
+            .workgroups(invocations / 64),
+    );
+    program
+}
+
+/// A copy of so many bytes, element by element.
+fn copy_of(element: &str, size: usize, bytes: usize) -> Program {
+    // Types are those of f16 where the element is, so that the composition enables it.
+    let dtype = if element.contains("f16") { Dtype::F16 } else { Dtype::F32 };
+    let shader = Shader::new("bench_copy", include_str!("../../shaders/bench_copy.wgsl"), dtype, Precision::F32);
+    let mut program = Program::default();
+    let [x, y] = [(); 2].map(|()| operand(&mut program, bytes, dtype));
+    program.push(
+        Dispatch::new("bench_copy", shader)
+            .splice("element", format!("alias element = {element};"))
+            .read(x)
+            .write(y)
+            .param("elements", bytes / size)
+            .workgroups((bytes / size).div_ceil(64)),
+    );
+    program
 }
 
 /// FLOPs a second, in billions.
 fn multiply_adds(gpu: &Gpu, precision: Precision, stored: u32, effort: Effort) -> Result<Sample> {
     let mut rounds = 16;
     loop {
-        let (mut program, dispatch) = loops(precision, stored, 0, INVOCATIONS, rounds);
-        program.push(dispatch);
-        let executable = executable(gpu, &program)?;
+        let executable = executable(gpu, &loops_of(precision, stored, 0, INVOCATIONS, rounds))?;
         let work = Work { gpu, executable: &executable, range: 0..1 };
         let seconds = work.once()?.min(work.once()?);
         if seconds >= LONG {
@@ -105,19 +138,7 @@ fn multiply_adds(gpu: &Gpu, precision: Precision, stored: u32, effort: Effort) -
 
 /// Bytes read and written a second, in billions.
 fn copies(gpu: &Gpu, element: &str, size: usize, bytes: usize, effort: Effort) -> Result<Sample> {
-    // Types are those of f16 where the element is, so that the composition enables it.
-    let dtype = if element.contains("f16") { Dtype::F16 } else { Dtype::F32 };
-    let shader = Shader::new("bench_copy", include_str!("../../shaders/bench_copy.wgsl"), dtype, Precision::F32);
-    let mut program = Program::default();
-    let [x, y] = [(); 2].map(|()| operand(&mut program, bytes, dtype));
-    let copy = Dispatch::new("bench_copy", shader)
-        .splice("element", format!("alias element = {element};"))
-        .read(x)
-        .write(y)
-        .param("elements", bytes / size)
-        .workgroups((bytes / size).div_ceil(64));
-    program.push(copy);
-    let executable = executable(gpu, &program)?;
+    let executable = executable(gpu, &copy_of(element, size, bytes))?;
     let timing = Work { gpu, executable: &executable, range: 0..1 }.measure(effort)?;
     Ok(timing.device().map(|t| 2.0 * bytes as f64 / t / 1e9))
 }
@@ -146,8 +167,8 @@ fn transfers(gpu: &Gpu, bytes: usize, effort: Effort) -> Result<(Sample, Sample)
 
 /// Microseconds of one dispatch more, and of a submission with the wait for it.
 fn overheads(gpu: &Gpu, effort: Effort) -> Result<(Sample, Sample)> {
-    let (mut program, dispatch) = loops(Precision::F32, 0, 0, 64, 0);
-    program.dispatches = vec![dispatch; MANY];
+    let mut program = loops_of(Precision::F32, 0, 0, 64, 0);
+    program.dispatches = vec![program.dispatches[0].clone(); MANY];
     let executable = executable(gpu, &program)?;
     let one = Work { gpu, executable: &executable, range: 0..1 };
     let many = Work { range: 0..MANY, ..one.clone() };
@@ -164,8 +185,8 @@ fn compile(gpu: &Gpu) -> Result<f64> {
     // Drivers keep pipelines on the disk, from run to run: only the time is always new.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| t.as_micros() as u32);
     let salt = now.wrapping_mul(2654435761).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-    let (_, dispatch) = loops(Precision::F32, 0, salt, 64, 1);
+    let program = loops_of(Precision::F32, 0, salt, 64, 1);
     let start = Instant::now();
-    pollster::block_on(gpu.pipeline(&dispatch))?;
+    pollster::block_on(gpu.pipeline(&program.dispatches[0]))?;
     Ok(start.elapsed().as_secs_f64())
 }

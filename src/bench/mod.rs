@@ -40,7 +40,7 @@ impl Scope {
     pub fn effort(&self) -> Effort {
         match self.quick {
             true => Effort { budget: Duration::from_millis(250), least: 3, most: 200, steady: 0.03 },
-            false => Effort { budget: Duration::from_secs(2), least: 7, most: 1000, steady: 0.01 },
+            false => Effort { budget: Duration::from_secs(2), least: 3, most: 1000, steady: 0.01 },
         }
     }
 

@@ -7,7 +7,7 @@ use halfgrad::{
     Error, Gpu,
     bench::{
         self, Scope, Stand,
-        report::{Entry, NotRun, Rate, Report},
+        report::{Clock, Entry, NotRun, Rate, Report, Sample},
     },
     file,
     gpu::{Choice, title},
@@ -101,24 +101,31 @@ fn render(report: &Report) -> String {
 
 fn limits(report: &Report) -> String {
     let l = &report.limits;
-    let list = |rates: &[Rate], unit: &str| {
-        let rates = rates.iter().map(|r| format!("{} {} {unit} ({})", r.name, three(r.rate.median), spread(&r.rate)));
-        rates.collect::<Vec<_>>().join(", ")
+    let list = |what: &str, unit: &'static str, rates: &[Rate]| -> Vec<(String, Sample, &str)> {
+        rates.iter().map(|r| (format!("{what} {}", r.name), r.rate, unit)).collect()
     };
-    let clock = |c: &bench::report::Clock| format!("{} {:.0} → {:.0} MHz", c.of, c.start_mhz, c.end_mhz);
+    let rows = [
+        list("multiply-adds in", "GFLOP/s", &l.fma),
+        list("copy by", "GB/s", &l.copy),
+        vec![
+            ("upload".into(), l.upload, "GB/s"),
+            ("readback".into(), l.readback, "GB/s"),
+            ("one dispatch more".into(), l.dispatch_us, "µs"),
+            ("submission and wait".into(), l.submit_us, "µs"),
+            ("a new pipeline".into(), l.pipeline_ms, "ms"),
+        ],
+    ];
+    let row = |(what, sample, unit): &(String, Sample, &str)| {
+        format!("{what:<27} {:>8} {unit:<8} {:>8}\n", three(sample.median), spread(sample))
+    };
     let clocks = report.clocks.iter().map(clock).collect::<Vec<_>>().join(", ");
-    format!(
-        "multiply-adds    {}\ncopy             {}\nupload           {} GB/s, readback {} GB/s\n\
-         one dispatch     {} µs, submission with wait {} µs, new pipeline {} ms\nclocks           {}\n",
-        list(&l.fma, "GFLOP/s"),
-        list(&l.copy, "GB/s"),
-        three(l.upload.median),
-        three(l.readback.median),
-        three(l.dispatch_us.median),
-        three(l.submit_us.median),
-        three(l.pipeline_ms.median),
-        if clocks.is_empty() { "the system does not tell" } else { &clocks },
-    )
+    let clocks = if clocks.is_empty() { "the system does not tell" } else { &clocks };
+    format!("{}clocks: {clocks}\n", rows.concat().iter().map(row).collect::<String>())
+}
+
+/// A clock's rates before and after: `processor 2600 → 2600 MHz`.
+pub fn clock(c: &Clock) -> String {
+    format!("{} {:.0} → {:.0} MHz", c.of, c.start_mhz, c.end_mhz)
 }
 
 fn table(entries: &[Entry]) -> Table {

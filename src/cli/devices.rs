@@ -43,6 +43,9 @@ struct Limits {
 
 /// Prints the adapters.
 pub fn run(args: &DevicesArgs) -> anyhow::Result<()> {
+    if args.probe {
+        return super::probe::run(args);
+    }
     let found = pollster::block_on(gpu::adapters());
     let default = match gpu::choose(&Choice::Best, &found) {
         Ok(i) => Some(i),

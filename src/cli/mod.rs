@@ -2,15 +2,22 @@
 
 pub mod bench;
 pub mod compare;
+pub mod data;
 pub mod devices;
+pub mod model_file;
 pub mod numbers;
 pub mod order;
 pub mod page;
 pub mod plan;
+pub mod predict;
+pub mod probe;
 pub mod progress;
 pub mod record;
+pub mod shaders;
 pub mod study;
 pub mod table;
+pub mod train;
+pub mod translate;
 pub mod values;
 
 use std::{

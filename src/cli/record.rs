@@ -84,7 +84,11 @@ pub struct Run {
     pub seed: u64,
     pub test_accuracy: f64,
     pub test_loss: Option<f64>,
+    /// Of a language model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_perplexity: Option<f64>,
     pub train_loss: Vec<f64>,
+    pub step_loss: Vec<f32>,
     pub steps: u32,
     pub step_ms_median: f64,
     pub device_bytes: Bytes,
@@ -122,7 +126,9 @@ impl Run {
             seed: run.seed,
             test_accuracy: run.evaluation.accuracy,
             test_loss: Some(run.evaluation.loss).filter(|loss| loss.is_finite()),
+            test_perplexity: run.perplexity.filter(|p| p.is_finite()),
             train_loss: run.train_loss.clone(),
+            step_loss: run.step_loss.clone(),
             steps: run.progress.halted.unwrap_or(run.progress.steps),
             step_ms_median: run.step_seconds * 1e3,
             device_bytes: run.bytes.into(),

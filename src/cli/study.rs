@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Instant};
 use anyhow::{Context, ensure};
 use halfgrad::{
     Error, Gpu, Graph, Precision, Weights,
-    data::{self, Split},
+    data::Split,
     file,
     gpu::{Choice, title},
     study::{self, Comparison, Setup},
@@ -24,7 +24,7 @@ const USUAL: [Precision; 4] = [Precision::F32, Precision::F16, Precision::MIXED,
 
 /// Runs the study.
 pub fn run(args: &StudyArgs) -> anyhow::Result<()> {
-    let data = load(&args.data)?;
+    let data = super::data::load(&args.data, &args.network.model)?;
     let setup = setup(args, &data)?;
     if let Some(folder) = &args.out {
         prepare(folder)?;
@@ -52,19 +52,6 @@ pub fn run(args: &StudyArgs) -> anyhow::Result<()> {
     }
 }
 
-fn load(name: &str) -> anyhow::Result<Split> {
-    Ok(match name {
-        "digits" => data::digits(),
-        "fashion-mnist" => data::fashion_mnist()?,
-        folder if Path::new(folder).is_dir() => data::idx::load(folder)?,
-        other => {
-            let detail =
-                "no such folder; --data takes digits, fashion-mnist, or a folder with the four files of an MNIST";
-            return Err(Error::file(other, detail).into());
-        }
-    })
-}
-
 /// What all runs share, checked against the data.
 fn setup(args: &StudyArgs, data: &Split) -> anyhow::Result<Setup> {
     let batch = args.network.batch;
@@ -87,11 +74,12 @@ fn setup(args: &StudyArgs, data: &Split) -> anyhow::Result<Setup> {
     let model = args.network.model(data.train.shape());
     let mut setup = Setup::new(model, args.optimizer.optimizer()?, batch, steps);
     (setup.init, setup.order, setup.pause) = (args.init.clone(), order, args.save_every);
+    setup.augment = args.data.augment;
     Ok(setup)
 }
 
 /// Makes the folder and a file in it, so that an hour's work is not lost at its end.
-fn prepare(folder: &Path) -> anyhow::Result<()> {
+pub fn prepare(folder: &Path) -> anyhow::Result<()> {
     let cannot = |e: std::io::Error| match folder.is_file() {
         true => Error::file(folder, "is a file, --out takes a folder"),
         false => Error::file(folder, format!("cannot write here: {e}")),
@@ -187,7 +175,7 @@ fn write(
     setup: &Setup,
     runs: &[Compared],
 ) -> anyhow::Result<()> {
-    let embedded = args.data == "digits";
+    let embedded = args.data.data == "digits";
     let (sample, classes) = (data.train.shape(), data.train.classes());
     let adapter = record::Adapter::of_gpu(gpu);
     let study = record::Study {

@@ -11,9 +11,11 @@ pub struct Compared {
     pub against_f32: Option<Comparison>,
 }
 
+/// In the place of what the table is about.
+const SCORE: &str = "score";
 const HEADER: [&str; 12] = [
     "precision",
-    "test\naccuracy %",
+    SCORE,
     "vs\nf32",
     "class\nflips",
     "certi-\nfied",
@@ -26,8 +28,12 @@ const HEADER: [&str; 12] = [
     "updates\nlost",
 ];
 
+const ACCURACY: &str = "Accuracy: mean over the seeds ± standard deviation. Against f32: the difference in points.\n";
+const PERPLEXITY: &str = "\
+Perplexity: e to the power of the mean loss of a test token; mean over the seeds ± standard deviation. Less is better.
+A sample is a token, its class the token that comes next.
+";
 const NOTES: &str = "\
-Accuracy: mean over the seeds ± standard deviation. Against f32: the difference in points.
 Class flips: test samples that got another class than from the f32 run of the same seed. Certified: samples whose margin
 in f32 is more than twice the largest change of a probability, so that their class cannot flip; that must count 0 flips.
 Step: median, host and device, warm. Updates lost: the change was not 0, but rounding left the weight as it was.
@@ -43,10 +49,12 @@ pub fn render(runs: &[Compared]) -> String {
         }
     }
     let of = |name: &str| runs.iter().filter(|r| r.run.precision.to_string() == name).collect::<Vec<_>>();
-    let f32 = mean(&accuracies(&of("f32")));
+    let f32 = mean(&scores(&of("f32")));
+    let language = runs.iter().any(|r| r.run.perplexity.is_some());
+    let (score, note) = if language { ("test\nperplexity", PERPLEXITY) } else { ("test\naccuracy %", ACCURACY) };
 
     let mut table = Table::new();
-    table.load_style(super::TABLE).set_header(HEADER);
+    table.load_style(super::TABLE).set_header(HEADER.map(|title| if title == SCORE { score } else { title }));
     table.add_rows(names.iter().map(|name| row(name, &of(name), f32)));
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -57,7 +65,7 @@ pub fn render(runs: &[Compared]) -> String {
     for Compared { run, .. } in runs {
         if let Some(e) = &run.failure {
             text +=
-                &format!("! {}, seed {}: {e}; accuracy is that of the weights before it\n", run.precision, run.seed);
+                &format!("! {}, seed {}: {e}; the score is that of the weights before it\n", run.precision, run.seed);
         }
     }
     for name in &names {
@@ -68,15 +76,16 @@ pub fn render(runs: &[Compared]) -> String {
     if f32.is_nan() {
         text += "f32 is not in the list of precisions, so nothing is compared with it.\n";
     }
-    text + NOTES
+    text + note + NOTES
 }
 
-fn accuracies(runs: &[&Compared]) -> Vec<f64> {
-    runs.iter().map(|r| 100.0 * r.run.evaluation.accuracy).collect()
+/// Perplexity or accuracy.
+fn scores(runs: &[&Compared]) -> Vec<f64> {
+    runs.iter().map(|r| r.run.perplexity.unwrap_or(100.0 * r.run.evaluation.accuracy)).collect()
 }
 
 fn row(name: &str, runs: &[&Compared], f32: f64) -> Row {
-    let accuracies = accuracies(runs);
+    let scores = scores(runs);
     let compared: Vec<&Comparison> =
         if name == "f32" { vec![] } else { runs.iter().filter_map(|r| r.against_f32.as_ref()).collect() };
     let sum = |part: fn(&Comparison) -> usize| compared.iter().map(|c| part(c)).sum::<usize>();
@@ -84,7 +93,7 @@ fn row(name: &str, runs: &[&Compared], f32: f64) -> Row {
     let share = |n: usize| (samples > 0).then(|| format!("{:.2} %", 100.0 * n as f64 / samples as f64));
     let none = || "–".to_owned();
 
-    let deviation = deviation(&accuracies).map_or(String::new(), |sd| format!(" ± {sd:.2}"));
+    let deviation = deviation(&scores).map_or(String::new(), |sd| format!(" ± {sd:.2}"));
     let mark = if runs.iter().any(|r| r.run.failure.is_some()) { "! " } else { "" };
     let times: Vec<f64> = runs.iter().map(|r| 1e3 * r.run.step_seconds).collect();
     let bytes = runs[0].run.bytes;
@@ -92,8 +101,8 @@ fn row(name: &str, runs: &[&Compared], f32: f64) -> Row {
     let (lost, all) = changes.fold((0, 0), |(lost, all), (l, a)| (lost + l, all + a));
     let cells = [
         name.to_owned(),
-        format!("{mark}{:.2}{deviation}", mean(&accuracies)),
-        if compared.is_empty() { none() } else { format!("{:+.2}", mean(&accuracies) - f32) },
+        format!("{mark}{:.2}{deviation}", mean(&scores)),
+        if compared.is_empty() { none() } else { format!("{:+.2}", mean(&scores) - f32) },
         share(sum(|c| c.flips)).unwrap_or_else(none),
         share(sum(|c| c.certified)).unwrap_or_else(none),
         if compared.is_empty() { none() } else { sum(|c| c.certified_flips).to_string() },

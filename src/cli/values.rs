@@ -3,7 +3,10 @@
 use std::{fmt::Display, str::FromStr};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
-use halfgrad::Shape;
+use halfgrad::{
+    Shape,
+    data::{Augment, folder::OnBroken, text::Unit},
+};
 
 /// Values with commas between them.
 #[derive(Debug, Clone)]
@@ -67,7 +70,41 @@ pub fn shape(s: &str) -> Result<Shape, String> {
     shape.ok_or_else(|| format!("{s:?} has more axes or values than a sample can have"))
 }
 
+/// What a token of a text is.
+pub fn unit(s: &str) -> Result<Unit, String> {
+    match s {
+        "characters" => Ok(Unit::Character),
+        "bytes" => Ok(Unit::Byte),
+        _ => Err(format!("{s:?} is neither characters nor bytes")),
+    }
+}
+
 /// One of these names.
 pub fn one_of(names: &'static [&'static str]) -> ValueParser {
     ValueParser::new(PossibleValuesParser::new(names).map(|name| name))
+}
+
+/// Height and width of an image, `48x64`, or one number for both.
+pub fn size(s: &str) -> Result<[usize; 2], String> {
+    let (height, width) = s.split_once(['x', '×']).unwrap_or((s, s));
+    Ok([count(height)?, count(width)?])
+}
+
+/// What becomes of broken files.
+pub fn on_broken(s: &str) -> Result<OnBroken, String> {
+    match s {
+        "stop" => Ok(OnBroken::Stop),
+        "skip" => Ok(OnBroken::Skip),
+        _ => Err("it is stop or skip".to_owned()),
+    }
+}
+
+/// Changes with commas between them, without a seed of their own.
+pub fn augment(s: &str) -> Result<Augment, String> {
+    s.split(',').map(str::trim).try_fold(Augment::new(0), |augment, change| match change.split_once('=') {
+        None if change == "flip" => Ok(augment.flip()),
+        Some(("crop", pixels)) => Ok(augment.crop(count(pixels)?)),
+        Some(("erase", pixels)) => Ok(augment.erase(count(pixels)?)),
+        _ => Err(format!("{change:?} is none of flip, crop=N, erase=N")),
+    })
 }

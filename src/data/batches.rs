@@ -1,7 +1,9 @@
-use super::Dataset;
+#[cfg(not(target_arch = "wasm32"))]
+use super::Prefetched;
+use super::{Augment, Dataset};
 pub use crate::graph::IGNORE;
 use crate::{Error, Result, random::Random};
-use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Samples that go through a network together.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -28,26 +30,27 @@ pub struct Batch {
 /// # Ok::<(), halfgrad::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Batches<'a> {
-    data: &'a Dataset,
+pub struct Batches {
+    data: Dataset,
     size: usize,
     order: Order,
+    augment: Option<Augment>,
 }
 
 #[derive(Debug, Clone)]
 enum Order {
     AsIs,
     Shuffled(u64),
-    Given(Vec<u32>),
+    Given(Arc<Vec<u32>>),
 }
 
-impl<'a> Batches<'a> {
-    pub(super) fn new(data: &'a Dataset, size: usize) -> Result<Self> {
+impl Batches {
+    pub(super) fn new(data: &Dataset, size: usize) -> Result<Self> {
         if size == 0 || size > data.len() {
             let len = data.len();
             return Err(Error::Data(format!("no batches of {size} from {len} samples: take a size from 1 to {len}")));
         }
-        Ok(Batches { data, size, order: Order::AsIs })
+        Ok(Batches { data: data.clone(), size, order: Order::AsIs, augment: None })
     }
 
     /// Each epoch in an order of its own, which `seed` and the epoch's number choose.
@@ -66,8 +69,24 @@ impl<'a> Batches<'a> {
         }
         match indices.iter().find(|&&index| index as usize >= self.data.len()) {
             Some(&index) => Err(self.data.no_sample(index)),
-            None => Ok(Batches { order: Order::Given(indices), ..self }),
+            None => Ok(Batches { order: Order::Given(Arc::new(indices)), ..self }),
         }
+    }
+
+    /// Each sample changed a little, in another way in each epoch, so that a network learns what stays.
+    ///
+    /// ```
+    /// use halfgrad::data::{Augment, digits};
+    /// let batches = digits().train.batches(64)?.shuffled(7).augmented(Augment::new(7).crop(1))?;
+    /// assert_ne!(batches.epoch(0).next(), batches.epoch(1).next());
+    /// # Ok::<(), halfgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the samples are no images `[height, width, channels]`, or too small for it.
+    pub fn augmented(self, augment: Augment) -> Result<Self> {
+        augment.fits(self.data.shape())?;
+        Ok(Batches { augment: Some(augment), ..self })
     }
 
     /// The number of batches in an epoch.
@@ -85,51 +104,61 @@ impl<'a> Batches<'a> {
     }
 
     /// The batches of epoch number `epoch`, counted from 0.
-    pub fn epoch(&self, epoch: u32) -> Epoch<'_> {
+    pub fn epoch(&self, epoch: u32) -> Epoch {
         let order = match &self.order {
-            Order::Given(indices) => Cow::Borrowed(indices.as_slice()),
+            Order::Given(indices) => indices.clone(),
             order => {
                 let mut indices: Vec<u32> = (0..self.data.len() as u32).collect();
                 if let Order::Shuffled(seed) = order {
                     Random::new(*seed, &format!("epoch {epoch}")).shuffle(&mut indices);
                 }
-                Cow::Owned(indices)
+                Arc::new(indices)
             }
         };
-        Epoch { data: self.data, size: self.size, order, next: 0 }
+        let augment = self.augment.map(|augment| (augment, epoch));
+        Epoch { data: self.data.clone(), size: self.size, order, augment, next: 0, sample: vec![] }
     }
 }
 
-impl<'a> IntoIterator for Batches<'a> {
+impl IntoIterator for Batches {
     type Item = Batch;
-    type IntoIter = Epoch<'a>;
+    type IntoIter = Epoch;
 
     /// The batches of the first epoch.
-    fn into_iter(self) -> Epoch<'a> {
-        let order = Cow::Owned(self.epoch(0).order.into_owned());
-        Epoch { data: self.data, size: self.size, order, next: 0 }
+    fn into_iter(self) -> Epoch {
+        self.epoch(0)
     }
 }
 
 /// The batches of one epoch.
 #[derive(Debug, Clone)]
-pub struct Epoch<'a> {
-    data: &'a Dataset,
+pub struct Epoch {
+    data: Dataset,
     size: usize,
-    order: Cow<'a, [u32]>,
+    order: Arc<Vec<u32>>,
+    augment: Option<(Augment, u32)>,
     next: usize,
+    /// A sample before it is augmented.
+    sample: Vec<f32>,
 }
 
-impl Epoch<'_> {
+impl Epoch {
     /// Puts the next batch in the place of `batch`, without allocating if it held one; `false` after the last.
     pub fn fill(&mut self, batch: &mut Batch) -> bool {
         let rest = &self.order[self.next..];
         let indices = &rest[..self.size.min(rest.len())];
         batch.images.clear();
         batch.labels.clear();
-        for (image, label) in indices.iter().filter_map(|&index| self.data.get(index as usize)) {
-            batch.images.extend_from_slice(image);
-            batch.labels.push(label);
+        for &index in indices {
+            match &self.augment {
+                None => self.data.append(index as usize, &mut batch.images),
+                Some((augment, epoch)) => {
+                    self.sample.clear();
+                    self.data.append(index as usize, &mut self.sample);
+                    augment.append(&self.sample, self.data.shape(), *epoch, index, &mut batch.images);
+                }
+            }
+            batch.labels.push(self.data.labels()[index as usize]);
         }
         batch.count = indices.len();
         batch.images.resize(self.size * self.data.shape().len(), 0.0);
@@ -137,9 +166,25 @@ impl Epoch<'_> {
         self.next += batch.count;
         batch.count > 0
     }
+
+    /// The same batches in the same order, put together by a thread while the caller works with those before.
+    ///
+    /// Uploads do not need it: [`Plan::write`](crate::Plan::write) only queues. What it hides is the time that the host takes to
+    /// make a batch, which counts where the loop waits for the device, as for a loss, and with augmentation.
+    ///
+    /// ```
+    /// let digits = halfgrad::data::digits();
+    /// let batches = digits.train.batches(64)?.shuffled(7);
+    /// assert!(batches.epoch(3).prefetched().eq(batches.epoch(3)));
+    /// # Ok::<(), halfgrad::Error>(())
+    /// ```
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn prefetched(self) -> Prefetched {
+        Prefetched::new(self)
+    }
 }
 
-impl Iterator for Epoch<'_> {
+impl Iterator for Epoch {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {
@@ -153,7 +198,7 @@ impl Iterator for Epoch<'_> {
     }
 }
 
-impl ExactSizeIterator for Epoch<'_> {}
+impl ExactSizeIterator for Epoch {}
 
 #[cfg(test)]
 mod tests {

@@ -1,22 +1,32 @@
 use super::Batches;
 use crate::{Error, Result, Shape};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
-/// Labelled samples of one shape.
+/// Labelled samples of one shape. A clone shares their memory.
 ///
 /// ```
 /// use halfgrad::{Shape, data::Dataset};
 /// let data = Dataset::new(vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0], vec![0, 1, 1], Shape::from([1, 2, 1]), 2)?;
 /// assert_eq!(data.len(), 3);
-/// assert_eq!(data.get(2), Some((&[4.0, 5.0][..], 1)));
-/// assert_eq!(data.subset(&[2, 0])?.images(), [4.0, 5.0, 0.0, 1.0]);
+/// let (values, label) = data.get(2).unwrap();
+/// assert_eq!((&values[..], label), (&[4.0, 5.0][..], 1));
+/// assert_eq!(data.subset(&[2, 0])?.images()[..], [4.0, 5.0, 0.0, 1.0]);
 /// # Ok::<(), halfgrad::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
-    images: Vec<f32>,
-    labels: Vec<u32>,
+    values: Arc<Values>,
+    labels: Arc<Vec<u32>>,
     shape: Shape,
     classes: usize,
+}
+
+/// The values of all samples, one sample after another.
+#[derive(Debug, Clone, PartialEq)]
+enum Values {
+    Floats(Vec<f32>),
+    /// Pixels as files have them, a quarter of the memory, and the value of each of the 256.
+    Bytes(Vec<u8>, Box<[f32; 256]>),
 }
 
 impl Dataset {
@@ -26,18 +36,31 @@ impl Dataset {
     /// [`Error::Data`] if there are no samples, if `images` does not hold `shape.len()` values for each label, or if
     /// a label is not below `classes`.
     pub fn new(images: Vec<f32>, labels: Vec<u32>, shape: Shape, classes: usize) -> Result<Self> {
-        let (values, samples) = (images.len(), labels.len());
+        Self::checked(Values::Floats(images), labels, shape, classes)
+    }
+
+    /// As [`new`](Self::new), of values from 0 to 255, which are kept as bytes and become `f32` in batches.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn from_bytes(images: Vec<u8>, labels: Vec<u32>, shape: Shape, classes: usize) -> Result<Self> {
+        let table = Box::new(std::array::from_fn(|byte| byte as f32));
+        Self::checked(Values::Bytes(images, table), labels, shape, classes)
+    }
+
+    fn checked(values: Values, labels: Vec<u32>, shape: Shape, classes: usize) -> Result<Self> {
+        let (count, samples) = (values.len(), labels.len());
         if samples == 0 || shape.is_empty() {
             return Err(Error::Data(format!("a data set needs samples: {samples} of shape {shape} were given")));
         }
-        if samples > u32::MAX as usize || samples.checked_mul(shape.len()) != Some(values) {
-            return Err(Error::Data(format!("{samples} samples of shape {shape} do not have {values} values")));
+        if samples > u32::MAX as usize || samples.checked_mul(shape.len()) != Some(count) {
+            return Err(Error::Data(format!("{samples} samples of shape {shape} do not have {count} values")));
         }
         if let Some(at) = labels.iter().position(|&label| label as usize >= classes) {
             let label = labels[at];
             return Err(Error::Data(format!("sample {at} has the label {label}, of {classes} classes counted from 0")));
         }
-        Ok(Dataset { images, labels, shape, classes })
+        Ok(Dataset { values: Arc::new(values), labels: Arc::new(labels), shape, classes })
     }
 
     /// The number of samples.
@@ -60,9 +83,9 @@ impl Dataset {
         self.classes
     }
 
-    /// The values of all samples, one sample after another.
-    pub fn images(&self) -> &[f32] {
-        &self.images
+    /// The values of all samples, one sample after another; a copy, four times as large, of those kept as bytes.
+    pub fn images(&self) -> Cow<'_, [f32]> {
+        self.values.range(0..self.values.len())
     }
 
     /// The label of each sample.
@@ -71,8 +94,20 @@ impl Dataset {
     }
 
     /// Values and label of sample `index`; `None` from [`len`](Self::len) on.
-    pub fn get(&self, index: usize) -> Option<(&[f32], u32)> {
-        Some((self.images.chunks_exact(self.shape.len()).nth(index)?, self.labels[index]))
+    pub fn get(&self, index: usize) -> Option<(Cow<'_, [f32]>, u32)> {
+        let label = *self.labels.get(index)?;
+        Some((self.values.range(self.range(index)), label))
+    }
+
+    /// Puts the values of sample `index`, which must exist, behind those in `to`.
+    pub(super) fn append(&self, index: usize, to: &mut Vec<f32>) {
+        self.values.append(self.range(index), to);
+    }
+
+    /// Where the values of a sample lie.
+    fn range(&self, index: usize) -> Range<usize> {
+        let n = self.shape.len();
+        index * n..(index + 1) * n
     }
 
     /// The samples at `indices`, in that order.
@@ -80,41 +115,86 @@ impl Dataset {
     /// # Errors
     /// [`Error::Data`] if `indices` is empty or one of them is not below [`len`](Self::len).
     pub fn subset(&self, indices: &[u32]) -> Result<Self> {
-        let mut images = Vec::with_capacity(indices.len() * self.shape.len());
-        let mut labels = Vec::with_capacity(indices.len());
-        for &index in indices {
-            let (image, label) = self.get(index as usize).ok_or_else(|| self.no_sample(index))?;
-            images.extend(image);
-            labels.push(label);
+        if let Some(&index) = indices.iter().find(|&&index| index as usize >= self.len()) {
+            return Err(self.no_sample(index));
         }
-        Dataset::new(images, labels, self.shape, self.classes)
+        let ranges = indices.iter().map(|&index| self.range(index as usize));
+        let values = match &*self.values {
+            Values::Floats(all) => Values::Floats(ranges.flat_map(|range| &all[range]).copied().collect()),
+            Values::Bytes(all, table) => {
+                Values::Bytes(ranges.flat_map(|range| &all[range]).copied().collect(), table.clone())
+            }
+        };
+        let labels = indices.iter().map(|&index| self.labels[index as usize]).collect();
+        Self::checked(values, labels, self.shape, self.classes)
     }
 
     /// The samples in batches of `size`, in the order of the data set until [`Batches`] is told otherwise.
     ///
     /// # Errors
     /// [`Error::Data`] if `size` is 0 or more than there are samples.
-    pub fn batches(&self, size: usize) -> Result<Batches<'_>> {
+    pub fn batches(&self, size: usize) -> Result<Batches> {
         Batches::new(self, size)
     }
 
     /// Mean and standard deviation over all values of all samples.
     pub fn moments(&self) -> (f32, f32) {
-        let n = self.images.len() as f64;
-        let sum = |value: &dyn Fn(f64) -> f64| self.images.iter().map(|&x| value(x.into())).sum::<f64>();
-        let mean = sum(&|x| x) / n;
-        let variance = sum(&|x| (x - mean).powi(2)) / n;
+        let (n, mean) = (self.values.len() as f64, self.values.sum(|x| x) / self.values.len() as f64);
+        let variance = self.values.sum(|x| (x - mean).powi(2)) / n;
         (mean as f32, variance.sqrt() as f32)
     }
 
     /// Replaces each value `x` by `(x - mean) / (std + 1e-7)`.
     pub fn standardize(&mut self, mean: f32, std: f32) {
-        self.images.iter_mut().for_each(|x| *x = standardized(*x, mean, std));
+        match Arc::make_mut(&mut self.values) {
+            Values::Floats(all) => all.iter_mut(),
+            Values::Bytes(_, table) => table.iter_mut(),
+        }
+        .for_each(|x| *x = standardized(*x, mean, std));
     }
 
     /// The error of an index that is too large.
     pub(super) fn no_sample(&self, index: u32) -> Error {
         Error::Data(format!("there is no sample {index}: the data set has {}, counted from 0", self.len()))
+    }
+}
+
+impl Values {
+    fn len(&self) -> usize {
+        match self {
+            Values::Floats(all) => all.len(),
+            Values::Bytes(all, _) => all.len(),
+        }
+    }
+
+    fn range(&self, range: Range<usize>) -> Cow<'_, [f32]> {
+        match self {
+            Values::Floats(all) => Cow::Borrowed(&all[range]),
+            Values::Bytes(..) => {
+                let mut copy = Vec::with_capacity(range.len());
+                self.append(range, &mut copy);
+                Cow::Owned(copy)
+            }
+        }
+    }
+
+    fn append(&self, range: Range<usize>, to: &mut Vec<f32>) {
+        match self {
+            Values::Floats(all) => to.extend_from_slice(&all[range]),
+            Values::Bytes(all, table) => to.extend(all[range].iter().map(|&byte| table[usize::from(byte)])),
+        }
+    }
+
+    /// The sum over all values of what `f` makes of them.
+    fn sum(&self, f: impl Fn(f64) -> f64) -> f64 {
+        match self {
+            Values::Floats(all) => all.iter().map(|&x| f(x.into())).sum(),
+            Values::Bytes(all, table) => {
+                let mut counts = [0u64; 256];
+                all.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+                counts.iter().zip(table.iter()).map(|(&n, &x)| n as f64 * f(x.into())).sum()
+            }
+        }
     }
 }
 
@@ -128,6 +208,8 @@ fn standardized(x: f32, mean: f32, std: f32) -> f32 {
 pub struct Split {
     /// The data set's name, for reports.
     pub name: String,
+    /// What each class is called: its number, where the files do not say.
+    pub class_names: Vec<String>,
     /// What a network learns from.
     pub train: Dataset,
     /// What it has never seen.
@@ -153,7 +235,21 @@ impl Split {
         let (mean, std) = train.moments();
         train.standardize(mean, std);
         test.standardize(mean, std);
-        Ok(Split { name: name.into(), train, test, mean, std })
+        let class_names = (0..train.classes).map(|class| class.to_string()).collect();
+        Ok(Split { name: name.into(), class_names, train, test, mean, std })
+    }
+
+    /// The same data, with a name for each class.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there are not as many names as classes.
+    pub fn named(self, class_names: impl IntoIterator<Item = impl Into<String>>) -> Result<Self> {
+        let class_names: Vec<String> = class_names.into_iter().map(Into::into).collect();
+        if class_names.len() != self.train.classes {
+            let (names, classes) = (class_names.len(), self.train.classes);
+            return Err(Error::Data(format!("{names} names were given for {classes} classes")));
+        }
+        Ok(Split { class_names, ..self })
     }
 
     /// A value as the network sees it: brings a new image, in the units of the files, into the form of the samples.
@@ -186,9 +282,35 @@ mod tests {
         let new = |images: &[f32]| Dataset::new(images.to_vec(), vec![0; images.len()], Shape::from([1]), 1).unwrap();
         let split = Split::standardized("pair", new(&[1.0, 3.0]), new(&[5.0])).unwrap();
         assert_eq!((split.mean, split.std), (2.0, 1.0));
-        assert_eq!(split.test.images(), [split.scale(5.0)]);
+        assert_eq!(split.test.images()[..], [split.scale(5.0)]);
         assert!((split.test.images()[0] - 3.0).abs() < 1e-6);
         let flat = Split::standardized("flat", new(&[4.0, 4.0]), new(&[4.0])).unwrap();
-        assert_eq!(flat.train.images(), [0.0, 0.0]);
+        assert_eq!(flat.train.images()[..], [0.0, 0.0]);
+    }
+
+    #[test]
+    fn bytes_are_the_same_data_as_floats() {
+        let (bytes, labels) = ([0, 255, 7, 7, 128, 3], vec![0, 1, 1]);
+        let floats = bytes.iter().map(|&byte| f32::from(byte)).collect();
+        let mut floats = Dataset::new(floats, labels.clone(), Shape::from([2]), 2).unwrap();
+        let mut bytes = Dataset::from_bytes(bytes.to_vec(), labels, Shape::from([2]), 2).unwrap();
+        assert_eq!(bytes.moments(), floats.moments());
+        let ((mean, std), raw) = (bytes.moments(), bytes.clone());
+        [&mut bytes, &mut floats].into_iter().for_each(|data| data.standardize(mean, std));
+        assert_eq!(raw.images()[..2], [0.0, 255.0], "a clone keeps its values");
+        assert_eq!((bytes.images(), bytes.get(1)), (floats.images(), floats.get(1)));
+        let [a, b] = [&bytes, &floats].map(|data| data.subset(&[2, 0]).unwrap());
+        assert_eq!((a.images(), a.labels()), (b.images(), b.labels()));
+        assert!(bytes.moments().0.abs() < 1e-6 && (bytes.moments().1 - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn classes_are_numbered_until_they_are_named() {
+        let data = Dataset::new(vec![0.0; 2], vec![0, 1], Shape::from([1]), 2).unwrap();
+        let split = Split::standardized("pair", data.clone(), data).unwrap();
+        assert_eq!(split.class_names, ["0", "1"]);
+        let message = split.clone().named(["cat"]).unwrap_err().to_string();
+        assert_eq!(message, "1 names were given for 2 classes");
+        assert_eq!(split.named(["cat", "dog"]).unwrap().class_names, ["cat", "dog"]);
     }
 }

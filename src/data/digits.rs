@@ -20,7 +20,7 @@ pub fn digits() -> Split {
     let order = digits_order();
     let (train, test) = order.split_at(1437);
     let split = || {
-        let all = Dataset::new(pixels, labels, Shape::from([8, 8, 1]), 10)?;
+        let all = Dataset::from_bytes(pixels, labels, Shape::from([8, 8, 1]), 10)?;
         Split::standardized("digits", all.subset(train)?, all.subset(test)?)
     };
     split().expect("the tests read the embedded file")
@@ -34,7 +34,7 @@ pub fn digits_order() -> Vec<u32> {
 }
 
 /// All pixels and labels in the order of the file: per line 64 pixels and the label.
-fn rows() -> (Vec<f32>, Vec<u32>) {
+fn rows() -> (Vec<u8>, Vec<u32>) {
     let packed = include_bytes!("../../data/digits.csv.gz");
     let mut text = String::new();
     flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).expect("the tests read the embedded file");
@@ -42,7 +42,7 @@ fn rows() -> (Vec<f32>, Vec<u32>) {
     let mut labels = Vec::with_capacity(1797);
     for line in text.lines() {
         let mut numbers = line.split(',').map(|n| n.parse::<u8>().expect("the tests read the embedded file"));
-        pixels.extend(numbers.by_ref().take(64).map(f32::from));
+        pixels.extend(numbers.by_ref().take(64));
         labels.extend(numbers.map(u32::from));
     }
     (pixels, labels)
@@ -56,7 +56,7 @@ mod tests {
     fn the_file_is_whole() {
         let (pixels, labels) = rows();
         assert_eq!((pixels.len(), labels.len()), (1797 * 64, 1797));
-        assert!(pixels.iter().all(|x| (0.0..=16.0).contains(x)));
+        assert!(pixels.iter().all(|&x| x <= 16));
         // The numbers that scikit-learn's description of the set gives for each class.
         let count = |class| labels.iter().filter(|&&label| label == class).count();
         assert_eq!([0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(count), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]);

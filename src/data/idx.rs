@@ -121,8 +121,13 @@ pub fn load(folder: impl AsRef<Path>) -> Result<Split> {
 pub fn fashion_mnist() -> Result<Split> {
     let own = env::var_os("HALFGRAD_DATA").map(|data| PathBuf::from(data).join("fashion-mnist"));
     let debian = PathBuf::from("/usr/share/datasets/fashion-mnist");
-    first_folder(own.into_iter().chain([debian])).and_then(load)
+    let clothes = first_folder(own.into_iter().chain([debian])).and_then(load)?;
+    clothes.named(CLOTHES)
 }
+
+/// What the classes of Fashion-MNIST are called.
+const CLOTHES: [&str; 10] =
+    ["T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"];
 
 /// The first of the places for Fashion-MNIST that exists.
 fn first_folder(places: impl Iterator<Item = PathBuf> + Clone) -> Result<PathBuf> {
@@ -152,9 +157,8 @@ fn part(folder: &Path, names: &[&str], classes: Option<usize>) -> Result<(Datase
     }
     let shape = Shape::new(&[height, width, 1])
         .ok_or_else(|| Error::file(&image_file, format!("images of {height} × {width} pixels are too large")))?;
-    let pixels = images.values.iter().map(|&pixel| pixel.into()).collect();
     let labels = labels.values.iter().map(|&label| label.into()).collect();
-    let data = Dataset::new(pixels, labels, shape, classes).map_err(|e| Error::file(image_file, e))?;
+    let data = Dataset::from_bytes(images.values, labels, shape, classes).map_err(|e| Error::file(image_file, e))?;
     Ok((data, classes))
 }
 

@@ -4,7 +4,9 @@
 //! `const NAME: u32 = …;` takes the variant's value, and what stands between `//: mark` and `//: end` is replaced.
 //! Every file is ordinary WGSL once it has its types, with a working default for each constant and mark.
 
-use naga::{AddressSpace, Module, StorageAccess};
+use std::collections::BTreeSet;
+
+use naga::{AddressSpace, Module, StorageAccess, valid};
 
 use crate::{
     Dtype, Error, Result,
@@ -23,6 +25,7 @@ static LIBRARY: &[(&str, &str)] = &[
     ("f16", include_str!("../../shaders/lib/f16.wgsl")),
     ("f16_packed", include_str!("../../shaders/lib/f16_packed.wgsl")),
     ("f32", include_str!("../../shaders/lib/f32.wgsl")),
+    ("format", include_str!("../../shaders/lib/format.wgsl")),
     ("half", include_str!("../../shaders/lib/half.wgsl")),
     ("gemm", include_str!("../../shaders/lib/gemm.wgsl")),
     ("grid", include_str!("../../shaders/lib/grid.wgsl")),
@@ -49,6 +52,11 @@ pub struct Wgsl {
 }
 
 impl Wgsl {
+    /// The stems of the files that it was put together from.
+    pub fn files(&self) -> BTreeSet<&str> {
+        self.origins.iter().map(|(file, _)| file.as_str()).collect()
+    }
+
     fn push(&mut self, file: &str, number: usize, line: &str) {
         self.text += line;
         self.text.push('\n');
@@ -155,7 +163,7 @@ fn splice(out: &mut Wgsl, mark: &str, text: &str) -> Option<()> {
 ///
 /// # Errors
 /// [`Error::Shader`] with the compiler's words and the line in the file.
-pub fn parse(shader: &Shader, wgsl: &Wgsl, caps: &Caps) -> Result<Module> {
+pub fn parse(shader: &Shader, wgsl: &Wgsl, caps: &Caps) -> Result<(Module, valid::ModuleInfo)> {
     let at = |line: u32| {
         let (file, line) = &wgsl.origins[(line as usize - 1).min(wgsl.origins.len() - 1)];
         format!("{file}.wgsl:{line}")
@@ -164,11 +172,12 @@ pub fn parse(shader: &Shader, wgsl: &Wgsl, caps: &Caps) -> Result<Module> {
         let place = e.location(&wgsl.text).map(|l| at(l.line_number)).unwrap_or_default();
         wrong(shader, format!("{place}: {}", e.message()))
     })?;
-    let mut capabilities = naga::valid::Capabilities::default();
-    capabilities.set(naga::valid::Capabilities::SHADER_FLOAT16, caps.shader_f16);
-    capabilities |= naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-    let checked = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities).validate(&module);
-    checked.map_err(|e| {
+    let mut capabilities = valid::Capabilities::default();
+    capabilities.set(valid::Capabilities::SHADER_FLOAT16, caps.shader_f16);
+    capabilities.set(valid::Capabilities::SUBGROUP, caps.subgroup.1 > 0);
+    capabilities |= valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let checked = valid::Validator::new(valid::ValidationFlags::all(), capabilities).validate(&module);
+    let info = checked.map_err(|e| {
         let place = e.location(&wgsl.text).map(|l| at(l.line_number)).unwrap_or_default();
         let mut detail = format!("{place}: {}", e.as_inner());
         let mut cause = std::error::Error::source(e.as_inner());
@@ -178,7 +187,7 @@ pub fn parse(shader: &Shader, wgsl: &Wgsl, caps: &Caps) -> Result<Module> {
         }
         wrong(shader, detail)
     })?;
-    Ok(module)
+    Ok((module, info))
 }
 
 /// The storage bindings that a module declares in group 0, in order: whether each is only read.

@@ -193,7 +193,7 @@ impl Gpu {
         let lost = Arc::new(Mutex::new(None));
         let mut shared = Shared { device, queue, caps, info, pipelines: Mutex::default(), lost };
         if !shared.caps.shader_f16 {
-            shared.caps.pack_exact = probe::pack_is_exact(&shared).await?;
+            shared.caps.pack_exact = probe::pack::pack_is_exact(&shared).await?;
         }
         Ok(Gpu { shared: Arc::new(shared) })
     }
@@ -247,7 +247,7 @@ impl Gpu {
             pipelines: Mutex::default(),
             lost: self.shared.lost.clone(),
         };
-        shared.caps.pack_exact = probe::pack_is_exact(&shared).await?;
+        shared.caps.pack_exact = probe::pack::pack_is_exact(&shared).await?;
         Ok(Gpu { shared: Arc::new(shared) })
     }
 }

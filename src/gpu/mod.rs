@@ -3,7 +3,7 @@
 pub mod compose;
 mod device;
 mod pipeline;
-mod probe;
+pub mod probe;
 mod readback;
 mod run;
 mod stamps;

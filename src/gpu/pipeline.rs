@@ -35,7 +35,7 @@ impl Shared {
         if let Some(p) = self.pipelines.lock().expect("no panic while it is held").get(&wgsl.text) {
             return Ok(p.clone());
         }
-        let module = compose::parse(&dispatch.shader, &wgsl, &self.caps)?;
+        let (module, _) = compose::parse(&dispatch.shader, &wgsl, &self.caps)?;
         compose::check(dispatch, &module)?;
         let made = Arc::new(self.compile(dispatch, module).await?);
         self.pipelines.lock().expect("no panic while it is held").insert(wgsl.text, made.clone());

@@ -125,14 +125,17 @@ impl Sizes {
         let (&[n, h, width, _], &[kh, kw, part, _]) = (&y.to_vec()[..], &w.to_vec()[..]) else {
             return Err("the image is [n, h, w, in] and the weights are [kh, kw, out / groups, in]".into());
         };
-        let Padding::Explicit(padding) = options.padding else {
-            return Err("the padding of a transposed convolution is what its result lacks: it must be explicit".into());
-        };
         let size = |d: usize, results: usize, window: usize| {
+            let Padding::Explicit(padding) = options.padding else { return Ok(results * options.stride[d]) };
             let whole = (results - 1) * options.stride[d] + options.dilation[d] * (window - 1) + 1 + extra[d];
             let size = whole.checked_sub(padding[2 * d] + padding[2 * d + 1]).filter(|&s| s > 0);
             size.ok_or("the padding leaves nothing")
         };
+        if options.padding == Padding::Same && extra != [0; 2] {
+            return Err(
+                "padding `same` makes the result as many times larger as the stride, and leaves nothing extra".into()
+            );
+        }
         let image = Shape::from([n, size(0, h, kh)?, size(1, width, kw)?, part * options.groups]);
         let sizes = Sizes::new(image, w, options)?;
         match y.dims().eq(sizes.result) {
@@ -219,7 +222,8 @@ impl<'g> Tensor<'g> {
     }
 
     /// Transposed convolution, the gradient of [`conv2d`](Self::conv2d) to its image:
-    /// `[n, h, w, in] * [kh, kw, out / groups, in] → [n, oh, ow, out]`, with `oh = (h − 1)·stride + reach − padding + extra`.
+    /// `[n, h, w, in] * [kh, kw, out / groups, in] → [n, oh, ow, out]`, with `oh = (h − 1)·stride + reach − padding + extra`;
+    /// or with `oh = h·stride` where the padding is [`Padding::Same`].
     #[track_caller]
     pub fn conv_transpose2d(self, w: Tensor<'g>, options: Conv2d, extra: [usize; 2]) -> Tensor<'g> {
         match Sizes::transposed(self.shape(), w.shape(), options, extra) {

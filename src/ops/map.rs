@@ -168,8 +168,10 @@ table! {
         let first = d.x[0].less(d.x[1]);
         vec![first * d.dy(), (1.0 - first) * d.dy()]
     };
-    /// `a` kept between `low` and `high`; NaN stays NaN.
-    clamp(a; low, high) in REAL, "select(select(a, vec4(acc(p.x)), a < vec4(acc(p.x))), vec4(acc(p.y)), a > vec4(acc(p.y)))", |x, p| x[0].clamp(p[0], p[1]),
+    /// `a` kept between `low` and `high`, which wins if it is the lesser of the two; NaN stays NaN.
+    clamp(a; low, high) in REAL,
+        "select(select(a, vec4(acc(min(p.x, p.y))), a < vec4(acc(min(p.x, p.y)))), vec4(acc(p.y)), a > vec4(acc(p.y)))",
+        |x, p| x[0].clamp(p[0].min(p[1]), p[1]),
         |d, p| {
             let x = d.x[0];
             vec![d.dy() * x.less_equal(x.number(p[1])) * x.number(p[0]).less_equal(x)]

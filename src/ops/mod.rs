@@ -15,6 +15,7 @@ mod norm;
 mod pool2d;
 mod reduce;
 mod resample2d;
+mod rounded;
 mod softmax;
 
 pub use attention::Attention;
@@ -32,6 +33,7 @@ pub fn cases() -> Vec<crate::reference::Case> {
         reduce::cases(),
         layout::cases(),
         dropout::cases(),
+        rounded::cases(),
         softmax::cases(),
         attention::cases(),
         cross_entropy::cases(),

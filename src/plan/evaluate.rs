@@ -1,7 +1,7 @@
 //! Data sets through a plan: predictions, loss and accuracy.
 
 use super::Plan;
-use crate::{Error, Port, Result, data::Dataset};
+use crate::{Dtype, Error, Port, Result, data::Dataset};
 
 /// Loss and accuracy over a data set.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,7 +14,8 @@ pub struct Evaluation {
 
 #[cfg(not(target_arch = "wasm32"))]
 impl Plan {
-    /// The network's output for each sample of a data set, in its order: `[samples, d]`.
+    /// The network's output for each sample of a data set, in its order: `[samples, d]`. An input of labels takes the values
+    /// as tokens.
     ///
     /// # Errors
     /// As [`write`](Self::write) and [`read`](Self::read).
@@ -33,13 +34,19 @@ impl Plan {
         }
         let width = self.find(output)?.0.shape.len() / batch;
         let mut all = Vec::with_capacity(data.len() * width);
-        let mut values = vec![0.0; batch * sample];
-        for part in data.images().chunks(batch * sample) {
-            values[..part.len()].copy_from_slice(part);
-            self.write(input, &values)?;
+        let mut values = Vec::with_capacity(x.shape.len());
+        for start in (0..data.len()).step_by(batch) {
+            values.clear();
+            let count = batch.min(data.len() - start);
+            (start..start + count).filter_map(|i| data.get(i)).for_each(|(image, _)| values.extend_from_slice(&image));
+            values.resize(x.shape.len(), 0.0);
+            match x.dtype {
+                Dtype::U32 => self.write(input, &values.iter().map(|&v| v as u32).collect::<Vec<_>>())?,
+                _ => self.write(input, &values)?,
+            }
             self.run();
             let result = self.read(output)?.wait()?;
-            all.extend_from_slice(&result[..part.len() / sample * width]);
+            all.extend_from_slice(&result[..count * width]);
         }
         Ok(all)
     }

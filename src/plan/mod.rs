@@ -24,7 +24,7 @@ pub use observe::Observation;
 pub use training::lower_training;
 
 /// How a plan is made and run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// The seed of dropout and other random numbers on the device.
     pub seed: u32,
@@ -38,22 +38,13 @@ pub struct Options {
     /// The largest Euclidean norm that all gradients together may have: longer ones are shortened to it, after the loss
     /// scale is taken out. The sum of squares is f32. A step whose norm is not finite is skipped.
     pub clip_norm: Option<f32>,
-    /// Weights that follow the trained ones as their moving average.
-    pub average: Option<Average>,
+    /// The decay `d` of an exponential moving average of the weights, which [`Plan::averaged`] returns: `a ← d·a + (1 − d)·w`
+    /// after each update, with `(1 + t) / (10 + t)` for `d` where that is less, so that the first steps are soon forgotten.
+    pub average: Option<f32>,
     /// Whether steps can be observed; see [`Plan::observe`].
     pub observe: bool,
     /// Whether elementwise nodes are fused.
     pub fusion: bool,
-}
-
-/// An exponential moving average of the weights, in f32: `a ← d·a + (1 − d)·w` after each update, where `d` is `decay` or
-/// `(1 + t) / (10 + t)` if that is less, so that the first steps are soon forgotten.
-#[derive(Debug, Clone)]
-pub struct Average {
-    /// What follows: [`Weights::follower`] of the weights that are trained.
-    pub weights: Weights,
-    /// How slowly: 0.999 remembers about a thousand steps.
-    pub decay: f32,
 }
 
 impl Default for Options {
@@ -133,6 +124,7 @@ pub struct Plan {
 struct Core {
     gpu: Gpu,
     weights: Weights,
+    averaged: Option<Weights>,
     lowered: Lowered,
     executable: Executable,
 }
@@ -219,10 +211,10 @@ impl Plan {
         options: Options,
     ) -> Result<Self> {
         let lowered = lower_training(loss, optimizer, gpu.caps(), &options)?;
-        let follower = options.average.as_ref().map(|a| &a.weights);
-        if let Some(follower) = follower {
-            follower.follow(weights, loss.graph, gpu)?;
-        }
+        let follower = match options.average {
+            Some(_) => Some(weights.follower().await?),
+            None => None,
+        };
         let plan = Self::new(gpu, weights, follower, loss.graph, lowered).await?;
         plan.start(&options);
         Ok(plan)
@@ -255,12 +247,12 @@ impl Plan {
     async fn new(
         gpu: &Gpu,
         weights: &Weights,
-        follower: Option<&Weights>,
+        averaged: Option<Weights>,
         graph: &Graph,
         lowered: Lowered,
     ) -> Result<Self> {
         weights.belong_to(graph, gpu)?;
-        let shared = |source| match (source, follower) {
+        let shared = |source| match (source, &averaged) {
             (Source::Average(c), Some(f)) => f.buffer(Source::Master(c)),
             (Source::AverageCopy(c), Some(f)) => f.buffer(Source::Weights(c)),
             _ => weights.buffer(source),
@@ -270,7 +262,7 @@ impl Plan {
         let scale = gpu::stored(&[precision.loss_scale.initial()], Shape::default(), precision.wide());
         gpu.queue().write_buffer(executable.buffer(lowered.control.scale), 0, &scale);
         Ok(Plan {
-            core: Arc::new(Core { gpu: gpu.clone(), weights: weights.clone(), lowered, executable }),
+            core: Arc::new(Core { gpu: gpu.clone(), weights: weights.clone(), averaged, lowered, executable }),
             graph: graph.id(),
             names: graph.names(),
             precision,
@@ -309,7 +301,8 @@ impl Plan {
         self.core.gpu.queue().write_buffer(buffer, offset as u64, value);
     }
 
-    /// Fills an input or labels: values in row-major order, without padding.
+    /// Fills an input or labels: values in row-major order, without padding. The values are queued and may be dropped at
+    /// once; steps that are under way neither see them nor hold this up.
     ///
     /// # Errors
     /// [`Error::Port`] if it is no input of this plan or of the other kind; [`Error::Length`].
@@ -414,6 +407,23 @@ impl Plan {
                 gradient_norm: clock.norm,
             })
         })
+    }
+
+    /// The moving average of the weights that the plan trains, if it was made with [`Options::average`]: weights for plans that
+    /// infer, always as of the last step. It is kept in f32 in every precision; the states are those of the trained weights.
+    ///
+    /// ```
+    /// use halfgrad::{Gpu, Graph, Plan, Precision, Sgd, Weights, nn, plan::Options};
+    /// let (gpu, graph) = (Gpu::new()?, Graph::new(Precision::F16));
+    /// let y = nn::linear("fc", graph.input("x", [4, 8]), 3);
+    /// let weights = Weights::init(&gpu, &graph, 1)?;
+    /// let options = Options { average: Some(0.999), ..Options::default() };
+    /// let train = Plan::train_with(&gpu, &weights, y.square().mean_all(), &Sgd::new(0.1), options)?;
+    /// let infer = Plan::infer(&gpu, train.averaged().unwrap(), [y])?;
+    /// # Ok::<(), halfgrad::Error>(())
+    /// ```
+    pub fn averaged(&self) -> Option<&Weights> {
+        self.core.averaged.as_ref()
     }
 
     /// The dispatches of one step.

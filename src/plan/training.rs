@@ -38,7 +38,7 @@ pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options
         record_changes: options.record_changes,
         groups: &options.groups,
         clip_norm: options.clip_norm.is_some(),
-        average: options.average.as_ref().map(|a| a.decay),
+        average: options.average,
     };
     let wanted = vec![loss.value];
     lower::lower(&Request {

@@ -1,7 +1,7 @@
 use crate::{
-    Adam, AdamW, Result, RmsProp, Sgd, Weights,
+    Adam, AdamW, RmsProp, Sgd,
     optim::{Form, Schedule, Update},
-    plan::{Average, Options},
+    plan::Options,
 };
 
 /// The optimizers that [`Optimizer::named`] knows.
@@ -92,13 +92,8 @@ impl Optimizer {
         schedule.warm_up(self.warm_up)
     }
 
-    /// `options` with what the optimizer adds; where an average is asked for, it follows `weights`.
-    ///
-    /// # Errors
-    /// As [`Weights::follower`].
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn options(&self, weights: &Weights, options: Options) -> Result<Options> {
-        let average = self.average.map(|decay| Ok(Average { weights: weights.follower()?, decay })).transpose()?;
-        Ok(Options { clip_norm: self.clip_norm, average, ..options })
+    /// `options` with what the optimizer adds.
+    pub fn options(&self, options: Options) -> Options {
+        Options { clip_norm: self.clip_norm, average: self.average, ..options }
     }
 }

@@ -38,10 +38,14 @@ pub struct Outcome {
     pub seed: u64,
     /// Loss and accuracy over the test set.
     pub evaluation: Evaluation,
-    /// The logits of each test sample, `[samples, classes]`.
+    /// e to the power of the test loss, of a language model: among how many equally likely tokens it would be as unsure.
+    pub perplexity: Option<f64>,
+    /// The logits of each test sample, or of each of its tokens, `[samples, classes]`.
     pub logits: Vec<f32>,
     /// The mean loss over the training samples of each epoch, as they were trained on.
     pub train_loss: Vec<f64>,
+    /// The loss of each step.
+    pub step_loss: Vec<f32>,
     /// The median time of a step in seconds, host and device; see [`train`](super::train).
     pub step_seconds: f64,
     /// Bytes on the device.

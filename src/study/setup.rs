@@ -2,7 +2,8 @@ use std::path::PathBuf;
 
 use super::Optimizer;
 use crate::{
-    Error, Graph, Result, Shape, Tensor,
+    Dtype, Error, Graph, Result, Shape, Tensor,
+    data::Augment,
     nn::{self, Gpt},
 };
 
@@ -62,6 +63,13 @@ pub struct Network<'g> {
     pub loss: Tensor<'g>,
 }
 
+impl Network<'_> {
+    /// Whether it is a language model: its samples are tokens, and it foretells the next at each place.
+    pub fn reads_tokens(&self) -> bool {
+        self.x.dtype() == Dtype::U32
+    }
+}
+
 impl Model {
     /// The model of this name, one of [`MODELS`]; `hidden` are the widths of the perceptron's hidden layers.
     pub fn named(name: &str, hidden: &[usize]) -> Option<Self> {
@@ -115,6 +123,8 @@ pub struct Setup {
     pub init: Option<PathBuf>,
     /// The samples in the order in which they are used, over the whole run; else each epoch is shuffled by the seed.
     pub order: Option<Vec<u32>>,
+    /// How training samples are changed, if at all; what is drawn follows from the run's seed, not from the one in here.
+    pub augment: Option<Augment>,
     /// After how many steps, each time, the caller is asked for sure.
     pub pause: Option<usize>,
 }
@@ -122,7 +132,7 @@ pub struct Setup {
 impl Setup {
     /// A study without anything unusual.
     pub fn new(model: Model, optimizer: Optimizer, batch: usize, steps: usize) -> Self {
-        Setup { model, optimizer, batch, steps, init: None, order: None, pause: None }
+        Setup { model, optimizer, batch, steps, init: None, order: None, augment: None, pause: None }
     }
 }
 

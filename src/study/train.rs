@@ -3,7 +3,7 @@ use std::{ops::Range, time::Instant};
 use super::{DeviceBytes, Network, Outcome, Setup, median};
 use crate::{
     Error, Gpu, Graph, Plan, Precision, Result, Weights,
-    data::{Batch, Batches, Dataset, Split},
+    data::{Augment, Batch, Batches, Dataset, Split, text::next_tokens},
     plan::{Evaluation, Options},
 };
 
@@ -53,21 +53,27 @@ pub fn train(
         None => Weights::init(gpu, &graph, seed)?,
     };
     let options = Options { record_changes: true, seed: seed as u32, ..Options::default() };
-    let options = setup.optimizer.options(&weights, options)?;
-    let tested = options.average.as_ref().map_or(&weights, |average| &average.weights).clone();
+    let options = setup.optimizer.options(options);
     let plan = Plan::train_with(gpu, &weights, network.loss, &*setup.optimizer.update(setup.steps), options)?;
-    let mut run =
-        Run { plan, network, weights: &weights, order: Order::new(&data.train, setup, seed)?, windows: vec![] };
-    let (train_loss, failure) = run.train(setup, watch)?;
+    let order = Order::new(&data.train, setup, seed)?;
+    let mut run = Run { plan, network, weights: &weights, order, windows: vec![], losses: vec![], epochs: vec![] };
+    let failure = run.train(setup, watch)?;
 
+    let tested = run.plan.averaged().unwrap_or(&weights).clone();
     let mut infer = Plan::infer(gpu, &tested, [network.logits])?;
     let logits = infer.predict(network.x, network.logits, &data.test)?;
+    let evaluation = match network.reads_tokens() {
+        true => Evaluation::of(&logits, &next_tokens(&data.test.images(), data.test.labels())),
+        false => Evaluation::of(&logits, data.test.labels()),
+    };
     Ok(Outcome {
         precision,
         seed,
-        evaluation: Evaluation::of(&logits, data.test.labels()),
+        evaluation,
+        perplexity: network.reads_tokens().then(|| evaluation.loss.exp()),
         logits,
-        train_loss,
+        train_loss: run.epochs,
+        step_loss: run.losses,
         step_seconds: median(&warm(&run.windows)),
         bytes: DeviceBytes::of(run.plan.program()),
         progress: run.plan.progress().wait()?,
@@ -86,18 +92,18 @@ struct Run<'a, 'g> {
     order: Order<'a>,
     /// Steps of each window, and the seconds that each step took.
     windows: Vec<(usize, f64)>,
+    /// The loss of each step.
+    losses: Vec<f32>,
+    /// Each epoch's mean loss.
+    epochs: Vec<f64>,
 }
 
 impl Run<'_, '_> {
-    /// Trains to the end, or to the first loss that is not finite: each epoch's mean loss, and what was wrong.
-    fn train(
-        &mut self,
-        setup: &Setup,
-        watch: &mut dyn FnMut(Stand) -> Result<()>,
-    ) -> Result<(Vec<f64>, Option<Error>)> {
-        let (mut step, mut epochs) = (0, vec![]);
+    /// Trains to the end, or to the first loss that is not finite, and says what was wrong.
+    fn train(&mut self, setup: &Setup, watch: &mut dyn FnMut(Stand) -> Result<()>) -> Result<Option<Error>> {
+        let mut step = 0;
         while step < setup.steps {
-            let epoch = epochs.len();
+            let epoch = self.epochs.len();
             let batches = self.order.epoch(epoch)?;
             let mut batches = batches.epoch(epoch as u32);
             let end = setup.steps.min(step + batches.len());
@@ -109,17 +115,18 @@ impl Run<'_, '_> {
                 let counts = self.steps(window, &mut batches)?;
                 let losses = match self.plan.losses().wait() {
                     Ok(losses) => losses,
-                    Err(e @ Error::NotFinite { .. }) => return Ok((epochs, Some(self.diagnosed(e)?))),
+                    Err(e @ Error::NotFinite { .. }) => return self.diagnosed(e).map(Some),
                     Err(e) => return Err(e),
                 };
                 sum += losses.iter().zip(&counts).map(|(&loss, &n)| f64::from(loss) * n as f64).sum::<f64>();
                 count += counts.iter().sum::<usize>();
                 let loss = losses.last().copied().unwrap_or(f32::NAN);
+                self.losses.extend(losses);
                 watch(Stand { step, epoch, loss, weights: self.weights })?;
             }
-            epochs.push(sum / count as f64);
+            self.epochs.push(sum / count as f64);
         }
-        Ok((epochs, None))
+        Ok(None)
     }
 
     /// Runs the steps of one window and waits for the device: how many samples each step had.
@@ -138,6 +145,11 @@ impl Run<'_, '_> {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<()> {
+        if self.network.reads_tokens() {
+            let tokens: Vec<u32> = batch.images.iter().map(|&t| t as u32).collect();
+            self.plan.write(self.network.x, &tokens)?;
+            return self.plan.write(self.network.label, &next_tokens(&batch.images, &batch.labels));
+        }
         self.plan.write(self.network.x, &batch.images)?;
         self.plan.write(self.network.label, &batch.labels)
     }
@@ -161,6 +173,7 @@ struct Order<'a> {
     steps: usize,
     seed: u64,
     given: Option<&'a [u32]>,
+    augment: Option<Augment>,
 }
 
 impl<'a> Order<'a> {
@@ -173,12 +186,15 @@ impl<'a> Order<'a> {
                 setup.steps
             )));
         }
-        Ok(Order { data, batch, steps, seed, given })
+        Ok(Order { data, batch, steps, seed, given, augment: setup.augment })
     }
 
     /// The batches of an epoch, of which a given order has as many as a shuffled one.
-    fn epoch(&self, epoch: usize) -> Result<Batches<'a>> {
-        let batches = self.data.batches(self.batch)?;
+    fn epoch(&self, epoch: usize) -> Result<Batches> {
+        let mut batches = self.data.batches(self.batch)?;
+        if let Some(augment) = self.augment {
+            batches = batches.augmented(augment.seeded(self.seed))?;
+        }
         match self.given {
             None => Ok(batches.shuffled(self.seed)),
             Some(order) => {

@@ -76,7 +76,7 @@ pub fn shaders_are_valid(program: &Program, precision: Precision) -> Result<(), 
         }
         for d in &dispatches {
             let module = compose::compose(&d.shader, &caps).and_then(|text| compose::parse(&d.shader, &text, &caps));
-            let checked = module.and_then(|m| compose::check(d, &m));
+            let checked = module.and_then(|(m, _)| compose::check(d, &m));
             checked.map_err(|e| format!("{:?}, f16 {shader_f16}, exact {pack_exact}: {e}", d.label))?;
         }
     }

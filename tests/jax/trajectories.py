@@ -10,13 +10,14 @@ further than 1e-4 of its norm from JAX's after the steps that the list below ask
 further than 1e-5.
 """
 
-import argparse, gzip, json, pathlib, struct, subprocess, sys, tempfile
+import argparse, gzip, pathlib, struct, subprocess, sys, tempfile
 
 import jax, jax.numpy as jnp, numpy as np
 
+from common import ROOT, load_safetensors, save_safetensors
+
 jax.config.update("jax_enable_x64", True)
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 FASHION = pathlib.Path("/usr/share/datasets/fashion-mnist")
 RUNS = [  # data, hidden sizes, optimizer, learning rate, steps
     ("digits", [128], "sgd", 1.0, 1),  # the first step: momentum is the gradient, so w0 - w1 is it
@@ -47,27 +48,6 @@ def digits(folder):
         write_idx(folder / f"{name}-images-idx3-ubyte", part[:, :64].reshape(-1, 8, 8))
         write_idx(folder / f"{name}-labels-idx1-ubyte", part[:, 64])
     return rows[:1437, :64].astype(np.float64), rows[:1437, 64]
-
-
-def save_safetensors(path, tensors):
-    header, data = {}, b""
-    for name, value in tensors.items():
-        header[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [len(data), len(data) + value.nbytes]}
-        data += value.tobytes()
-    head = json.dumps(header).encode()
-    head += b" " * (-len(head) % 8)
-    path.write_bytes(struct.pack("<Q", len(head)) + head + data)
-
-
-def load_safetensors(path):
-    raw = path.read_bytes()
-    (n,) = struct.unpack("<Q", raw[:8])
-    header = json.loads(raw[8 : 8 + n])
-    header.pop("__metadata__", None)
-    body = raw[8 + n :]
-    return {
-        name: np.frombuffer(body[slice(*t["data_offsets"])], np.float32).reshape(t["shape"]) for name, t in header.items()
-    }
 
 
 def loss_of(weights, x, y):

@@ -1,4 +1,4 @@
-//! The GPU driver that the tool and the tests need. The only file here that knows about operating systems.
+//! The GPU driver that the tool and the tests need, and the judge of shaders. The only file here that knows about operating systems.
 //!
 //! macOS and Windows bring one (Metal, DX12). On Linux the question goes to the Vulkan loader, as wgpu will put it: a
 //! driver's manifest in `/usr/share/vulkan/icd.d` does not mean that its hardware is there, and `VK_DRIVER_FILES` and
@@ -11,25 +11,49 @@ use std::process::{Command, Stdio};
 
 use crate::Stop;
 
-/// A distribution's way to Mesa's software Vulkan driver, lavapipe. The first word is the program.
+/// A distribution's way to install. The first word is the program.
 struct Manager {
     install: &'static [&'static str],
+    /// Mesa's software Vulkan driver, lavapipe, and the Vulkan loader.
+    driver: &'static [&'static str],
+    /// Mesa's Vulkan driver for AMD GPUs, RADV.
+    #[cfg_attr(not(feature = "isa"), expect(dead_code, reason = "only that task asks for it"))]
+    radv: &'static [&'static str],
     /// Fetches the lists of packages, for a manager that does not do so by itself.
     refresh: Option<&'static [&'static str]>,
 }
 
 const MANAGERS: &[Manager] = &[
     Manager {
-        install: &["apt-get", "install", "-y", "--no-install-recommends", "mesa-vulkan-drivers", "libvulkan1"],
+        install: &["apt-get", "install", "-y", "--no-install-recommends"],
+        driver: &["mesa-vulkan-drivers", "libvulkan1"],
+        radv: &["mesa-vulkan-drivers", "libvulkan1"],
         refresh: Some(&["apt-get", "update"]),
     },
-    Manager { install: &["dnf", "install", "-y", "mesa-vulkan-drivers", "vulkan-loader"], refresh: None },
-    Manager { install: &["zypper", "--non-interactive", "install", "libvulkan_lvp", "libvulkan1"], refresh: None },
     Manager {
-        install: &["pacman", "-S", "--noconfirm", "--needed", "vulkan-swrast", "vulkan-icd-loader"],
+        install: &["dnf", "install", "-y"],
+        driver: &["mesa-vulkan-drivers", "vulkan-loader"],
+        radv: &["mesa-vulkan-drivers", "vulkan-loader"],
+        refresh: None,
+    },
+    Manager {
+        install: &["zypper", "--non-interactive", "install"],
+        driver: &["libvulkan_lvp", "libvulkan1"],
+        radv: &["libvulkan_radeon", "libvulkan1"],
+        refresh: None,
+    },
+    Manager {
+        install: &["pacman", "-S", "--noconfirm", "--needed"],
+        driver: &["vulkan-swrast", "vulkan-icd-loader"],
+        radv: &["vulkan-radeon", "vulkan-icd-loader"],
         refresh: Some(&["pacman", "-Sy"]),
     },
-    Manager { install: &["apk", "add", "-U", "mesa-vulkan-swrast", "vulkan-loader"], refresh: None },
+    Manager {
+        install: &["apk", "add", "-U"],
+        driver: &["mesa-vulkan-swrast", "vulkan-loader"],
+        radv: &["mesa-vulkan-ati", "vulkan-loader"],
+        refresh: None,
+    },
 ];
 
 /// Debian's Chromium brings SwiftShader, a second Vulkan in software with other limits and other rounding.
@@ -40,7 +64,9 @@ pub fn ensure() -> Result<(), Stop> {
     if !cfg!(target_os = "linux") || loader::vulkan_has_device() {
         return Ok(());
     }
-    let Err(why) = install() else { return Ok(()) };
+    let none = "no Vulkan device on this machine";
+    let what = "Mesa's software Vulkan driver and the Vulkan loader";
+    let Err(why) = install(none, what, |m| m.driver, loader::vulkan_has_device) else { return Ok(()) };
     if loader::gl_works() {
         eprintln!("xtask: {why}\nxtask: going on with OpenGL, which has no native f16");
         return Ok(());
@@ -70,22 +96,53 @@ pub fn add_swiftshader(program: &mut Command) {
     }
 }
 
-fn install() -> Result<(), String> {
-    let none = "no Vulkan device on this machine";
-    let Some(manager) = manager(on_path) else {
-        return Err(format!("{none}: please install Mesa's Vulkan drivers and the Vulkan loader"));
+/// Makes sure of Khronos' judge of SPIR-V; every distribution's package has the same name.
+pub fn ensure_spirv_val() -> Result<(), Stop> {
+    let missing = || !on_path("spirv-val");
+    if !missing() {
+        return Ok(());
+    }
+    let done = install("spirv-val is not installed", "spirv-tools", |_| &["spirv-tools"], || !missing());
+    done.map_err(|why| Stop::new(2, format!("xtask: {why}")))
+}
+
+/// Makes sure of Mesa's driver for AMD GPUs, to compile with; its manifest, as the Vulkan loader wants it.
+#[cfg(feature = "isa")]
+pub fn ensure_radv() -> Result<std::path::PathBuf, Stop> {
+    let found = || {
+        let folders = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"].map(std::fs::read_dir);
+        let mut files = folders.into_iter().flatten().flatten().filter_map(|entry| entry.ok().map(|e| e.path()));
+        files.find(|f| f.file_name().is_some_and(|n| n.to_string_lossy().starts_with("radeon_icd")))
     };
-    let typed = manager.install.join(" ");
+    if found().is_none() {
+        install("Mesa's driver for AMD GPUs is not installed", "RADV", |m| m.radv, || found().is_some())
+            .map_err(|why| Stop::new(2, format!("xtask: {why}")))?;
+    }
+    found().ok_or_else(|| Stop::new(2, "xtask: no manifest of Mesa's driver for AMD GPUs"))
+}
+
+/// Installs what is missing: `none` says what there is not, `what` what to install, `there` whether it is there now.
+fn install(
+    none: &str,
+    what: &str,
+    packages: fn(&Manager) -> &'static [&'static str],
+    there: impl Fn() -> bool,
+) -> Result<(), String> {
+    let Some(manager) = manager(on_path) else {
+        return Err(format!("{none}: please install {what}"));
+    };
+    let command = [manager.install, packages(manager)].concat();
+    let typed = command.join(" ");
     let Some(rights) = rights() else {
         return Err(format!("{none}: please type\n    sudo {typed}"));
     };
-    eprintln!("xtask: {none}, installing Mesa's software driver: {typed}");
-    let mut installed = succeeds(rights, manager.install);
+    eprintln!("xtask: {none}, installing {what}: {typed}");
+    let mut installed = succeeds(rights, &command);
     if let (false, Some(refresh)) = (installed, manager.refresh) {
         eprintln!("xtask: the list of packages may be old, once more after: {}", refresh.join(" "));
-        installed = succeeds(rights, refresh) && succeeds(rights, manager.install);
+        installed = succeeds(rights, refresh) && succeeds(rights, &command);
     }
-    match (installed, loader::vulkan_has_device()) {
+    match (installed, there()) {
         (_, true) => Ok(()),
         (true, false) => Err(format!("still {none} after `{typed}`")),
         (false, false) => Err(format!("`{typed}` did not work")),
@@ -221,7 +278,7 @@ mod tests {
 
     #[test]
     fn every_command_begins_with_its_program() {
-        for Manager { install, refresh } in MANAGERS {
+        for Manager { install, refresh, .. } in MANAGERS {
             assert!(refresh.is_none_or(|refresh| refresh[0] == install[0]), "{install:?}");
         }
     }

@@ -1,6 +1,9 @@
-//! The chores of this repository, as `cargo xtask <task>`. Only std is used, so that a task starts in seconds.
+//! The chores of this repository, as `cargo xtask <task>`. Only std is used, so that a task starts in seconds; `isa` is
+//! built when it is asked for.
 
 mod driver;
+#[cfg(feature = "isa")]
+mod isa;
 mod msrv;
 
 use std::env;
@@ -14,9 +17,15 @@ usage: cargo xtask <task>
   test [ARGS]               every test of the workspace; ARGS go to `cargo test`
   adapters NAME... [ARGS]   the device tests on each adapter in turn, chosen as HALFGRAD_ADAPTER chooses: by its index or
                             a part of its name; ARGS, from the first that begins with `-`, go to `cargo test`
+  shaders                   every shader variant through naga, spirv-val and the writers of MSL and HLSL
+  isa                       what AMD's compiler makes of the kernels, for chips that are not here, against xtask/isa.txt;
+                            UPDATE_GOLDEN=1 accepts what it is now
   driver                    make sure of a GPU driver, and nothing else (demo, test and adapters do this first)
   msrv                      is Cargo.toml's rust-version enough for every dependency?
 ";
+
+/// The tool, as arguments of cargo; its own arguments follow.
+const TOOL: [&str; 5] = ["run", "--package=halfgrad", "--features=cli", "--bin=halfgrad", "--"];
 
 /// The tests that run on a device, as arguments of `cargo test`.
 const DEVICE_TESTS: &[&str] = &[
@@ -28,7 +37,9 @@ const DEVICE_TESTS: &[&str] = &[
     "--test=loss",
     "--test=norm",
     "--test=ops",
+    "--test=probe",
     "--test=random_graphs",
+    "--test=rounded",
     "--test=state",
     "--test=study",
     "--test=train",
@@ -54,6 +65,8 @@ fn main() -> ExitCode {
         "demo" => demo(&rest),
         "test" => test(&rest),
         "adapters" => adapters(&rest),
+        "shaders" => shaders(),
+        "isa" => isa(&rest),
         "driver" => driver::ensure(),
         "msrv" => msrv::check(),
         _ => Err(Stop::new(2, USAGE)),
@@ -72,8 +85,23 @@ fn main() -> ExitCode {
 /// The study as it is by default: the digits, three seeds, thirty epochs, and each precision that the adapter can run.
 fn demo(args: &[String]) -> Result<(), Stop> {
     driver::ensure()?;
-    let tool = ["run", "--package=halfgrad", "--features=cli", "--bin=halfgrad", "--", "study"];
-    run(on_device()?.args(tool).args(args))
+    run(on_device()?.args(TOOL).arg("study").args(args))
+}
+
+fn shaders() -> Result<(), Stop> {
+    driver::ensure_spirv_val()?;
+    let sources = format!("--sources={}", root().join("shaders").display());
+    run(cargo().args(TOOL).args(["shaders", &sources]))
+}
+
+#[cfg(feature = "isa")]
+fn isa(args: &[String]) -> Result<(), Stop> {
+    isa::check(args)
+}
+
+#[cfg(not(feature = "isa"))]
+fn isa(args: &[String]) -> Result<(), Stop> {
+    run(cargo().args(["run", "--quiet", "--package=xtask", "--features=isa", "--", "isa"]).args(args))
 }
 
 fn test(args: &[String]) -> Result<(), Stop> {

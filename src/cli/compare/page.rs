@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use halfgrad::{
     Precision,
     bench::{
-        report::{Clock, Entry, Limits, Rate, Report, Sample},
+        report::{Entry, Limits, Rate, Report, Sample},
         suite::FAMILIES,
     },
 };
@@ -19,7 +19,7 @@ use super::{
     table::{kernels, steps},
 };
 use crate::cli::{
-    bench::{by_reason, precision},
+    bench::{by_reason, clock, precision},
     numbers::{NONE, error, percent, size, spread, three},
     page::{self, Cell, SERIES, Section, figure, key, table},
 };
@@ -70,12 +70,12 @@ fn adapters(machines: &[Machine]) -> Section {
     fact("adapter", &|r| r.adapter.name.clone().into());
     fact("driver", &|r| format!("{} {}", r.adapter.driver, r.adapter.driver_info).trim().into());
     fact("kind", &|r| format!("{}, {}", r.adapter.kind, r.adapter.system).into());
+    fact("PCI vendor and device", &|r| format!("{:#06x}, {:#06x}", r.adapter.vendor, r.adapter.device).into());
     fact("16 bit", &|r| if r.adapter.shader_f16 { "native f16" } else { "packed in words" }.into());
     fact("time by", &|r| if r.adapter.timestamps { "device clock" } else { "host clock" }.into());
-    fact("clocks", &|r| {
-        let clock = |c: &Clock| format!("{} {:.0} → {:.0} MHz", c.of, c.start_mhz, c.end_mhz);
-        let clocks: Vec<String> = r.clocks.iter().map(clock).collect();
-        if clocks.is_empty() { "not told" } else { return clocks.join(", ").into() }.into()
+    fact("clocks", &|r| match r.clocks.is_empty() {
+        true => "not told".into(),
+        false => r.clocks.iter().map(clock).collect::<Vec<_>>().join(", ").into(),
     });
     let names = |of: fn(&Limits) -> &Vec<Rate>| {
         let mut seen = BTreeSet::new();

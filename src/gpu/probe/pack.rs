@@ -1,14 +1,21 @@
-//! What an adapter's arithmetic really does, found by running it.
-
-use std::borrow::Cow;
+//! The one question whose answer every packed kernel needs, asked when a device is opened.
 
 use half::f16;
 
-use super::device::Shared;
-use crate::{Error, Result};
+use crate::{
+    Dtype, Error, Precision, Result,
+    dispatch::Shader,
+    gpu::{compose::compose, device::Shared, readback},
+};
+
+/// The shader that packs each value of its first buffer into its second.
+pub fn shader() -> Shader {
+    let source = include_str!("../../../shaders/probe_pack.wgsl");
+    Shader::new("probe_pack", source, Dtype::F32, Precision::F32)
+}
 
 /// Whether `pack2x16float` rounds to nearest even, keeps subnormals and overflows to Inf.
-pub(super) async fn pack_is_exact(shared: &Shared) -> Result<bool> {
+pub(in crate::gpu) async fn pack_is_exact(shared: &Shared) -> Result<bool> {
     let device = &shared.device;
     // Ties, subnormals, the border of overflow, and a spread of ordinary values.
     let special =
@@ -16,10 +23,10 @@ pub(super) async fn pack_is_exact(shared: &Shared) -> Result<bool> {
     let spread = (0..1014u32).map(|i| f32::from_bits(0x3380_0000 + i * 0x2_3457));
     let values: Vec<f32> = special.into_iter().chain(spread).collect();
 
-    let source = include_str!("../../shaders/probe_pack.wgsl");
+    let wgsl = compose(&shader(), &shared.caps)?;
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some("probe_pack"),
-        source: wgpu::ShaderSource::Wgsl(Cow::Borrowed(source)),
+        source: wgpu::ShaderSource::Wgsl(wgsl.text.into()),
     });
     let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some("probe_pack"),
@@ -62,7 +69,7 @@ pub(super) async fn pack_is_exact(shared: &Shared) -> Result<bool> {
     });
     shared.queue.submit([encoder.finish()]);
     #[cfg(not(target_arch = "wasm32"))]
-    super::readback::wait(device)?;
+    readback::wait(device)?;
     let failed = |e: String| Error::Device(format!("probing pack2x16float: {e}"));
     mapped.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
     let view = staging.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;

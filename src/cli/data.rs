@@ -1,0 +1,96 @@
+//! `--data`: what it may name, and how that is told apart.
+
+use std::{fs, path::Path};
+
+use anyhow::ensure;
+use halfgrad::{
+    Error,
+    data::{self, ImageFolder, Split, cifar, folder::OnBroken, idx, text::Text},
+};
+
+use super::note;
+use crate::DataArgs;
+
+const EXPECTED: &str = "--data takes digits, fashion-mnist, or a folder: of images with a sub-folder for each class, of \
+                        CIFAR-10 or CIFAR-100 (data_batch_1.bin … or train.bin, or the .tar.gz), or of an MNIST's IDX \
+                        files (train-images-idx3-ubyte …), or for gpt a text";
+
+/// Loads what `--data` names; broken images that may be skipped are told.
+pub fn load(args: &DataArgs, model: &str) -> anyhow::Result<Split> {
+    let path = Path::new(&args.data);
+    let text = path.is_file() && !cifar::is_here(path);
+    ensure!(model == "gpt" || !text, "{} is a text, which --model gpt reads, and not {model}", args.data);
+    if text {
+        return Ok(Text::read(path, args.tokens)?.split(&args.data, args.seq)?);
+    }
+    let known = ["digits", "fashion-mnist"].contains(&&args.data[..]);
+    if !known && !path.exists() {
+        return Err(Error::file(path, format!("no such folder or file; {EXPECTED}")).into());
+    }
+    let kind = if known { Kind::Named } else { Kind::of(path)? };
+    if !matches!(kind, Kind::Images) {
+        let set = [args.size.is_some(), args.grey, args.test_share.is_some(), args.split_seed.is_some()];
+        let set = set.contains(&true) || args.on_broken.is_some();
+        ensure!(!set, "--size, --grey, --test-share, --split-seed and --on-broken are for folders of images");
+    }
+    Ok(match kind {
+        Kind::Named if args.data == "digits" => data::digits(),
+        Kind::Named => data::fashion_mnist()?,
+        Kind::Cifar => cifar::load(path)?,
+        Kind::Idx => idx::load(path)?,
+        Kind::Images => images(args, path)?,
+    })
+}
+
+enum Kind {
+    Named,
+    Cifar,
+    Idx,
+    Images,
+}
+
+impl Kind {
+    /// What lies at `path`.
+    fn of(path: &Path) -> anyhow::Result<Kind> {
+        if cifar::is_here(path) {
+            return Ok(Kind::Cifar);
+        }
+        let entries = fs::read_dir(path).map_err(|e| Error::file(path, format!("{e}; {EXPECTED}")))?;
+        let mut folders = false;
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.contains("idx3-ubyte") || name.contains("idx1-ubyte") {
+                return Ok(Kind::Idx);
+            }
+            folders |= entry.path().is_dir() && !name.starts_with('.');
+        }
+        ensure!(folders, Error::file(path, format!("holds no data set; {EXPECTED}")));
+        Ok(Kind::Images)
+    }
+}
+
+fn images(args: &DataArgs, path: &Path) -> anyhow::Result<Split> {
+    let mut folder = ImageFolder::new(path).on_broken(args.on_broken.unwrap_or_default());
+    if let Some([height, width]) = args.size {
+        folder = folder.size(height, width);
+    }
+    if args.grey {
+        folder = folder.grey();
+    }
+    if let Some(share) = args.test_share {
+        folder = folder.test_share(share.into());
+    }
+    if let Some(seed) = args.split_seed {
+        folder = folder.seed(seed);
+    }
+    let (split, broken) = folder.load().map_err(|e| match args.on_broken {
+        None if matches!(&e, Error::File { path, .. } if path.is_file()) => {
+            anyhow::Error::from(e).context("broken image (--on-broken skip goes on without)")
+        }
+        _ => e.into(),
+    })?;
+    debug_assert!(broken.is_empty() || args.on_broken == Some(OnBroken::Skip));
+    broken.iter().for_each(|e| note(&format!("skipped: {e}")));
+    Ok(split)
+}
