@@ -1,4 +1,4 @@
-//! `halfgrad bench` and `compare`, as a user meets them: the file, the refusals, the table, the page. No timing is judged.
+//! `halfgrad bench` and `compare`, as a user meets them: the file, refusals, the table, the page. No time is judged.
 
 use std::{
     fs,

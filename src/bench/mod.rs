@@ -1,7 +1,7 @@
 //! What an adapter can do, and how much of it the kernels use: limits, kernels and training steps, measured one by one.
 //!
-//! [`suite`] says what is measured, [`limits`] finds the adapter's own rates, [`timing`] repeats until a median is steady,
-//! [`report`] is what comes of it.
+//! [`suite`] says what is measured, [`limits`] finds the adapter's own rates, [`timing`] repeats until a median is
+//! steady, [`report`] is what comes of it.
 
 mod clocks;
 pub mod kernels;
@@ -13,7 +13,7 @@ pub mod timing;
 
 use std::{
     collections::BTreeSet,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use crate::{Error, Gpu, Precision, Result, bench::report::*};
@@ -79,7 +79,8 @@ impl Job {
 /// Measures the limits, then every kernel, then every step of the scope.
 ///
 /// # Errors
-/// [`Error::Device`] if the device is lost. What else goes wrong with an entry is reported as the reason why it was not run.
+/// [`Error::Device`] if the device is lost. What else goes wrong with an entry is reported as the reason why it was not
+/// run.
 pub fn run(gpu: &Gpu, scope: &Scope, watch: &mut dyn FnMut(Stand)) -> Result<Report> {
     let started = Instant::now();
     let everything = jobs(false);
@@ -88,20 +89,7 @@ pub fn run(gpu: &Gpu, scope: &Scope, watch: &mut dyn FnMut(Stand)) -> Result<Rep
     watch(Stand { done: 0, all, what: "limits of the adapter" });
     let clocks = clocks::read();
     let limits = limits::measure(gpu, scope)?;
-    let mut report = Report {
-        format: FORMAT,
-        halfgrad: env!("CARGO_PKG_VERSION").into(),
-        suite: suite::name(scope.quick),
-        unix_time: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| t.as_secs()),
-        precisions: scope.precisions.iter().map(ToString::to_string).collect(),
-        adapter: Adapter::of(gpu),
-        clocks: vec![],
-        limits,
-        kernels: vec![],
-        steps: vec![],
-        not_run: vec![],
-        seconds: 0.0,
-    };
+    let mut report = Report::empty(gpu, scope, limits);
     let pairs = everything.iter().flat_map(|job| scope.precisions.iter().map(move |p| (job, *p)));
     let mut done = 1;
     for (job, precision) in pairs {
@@ -119,7 +107,7 @@ pub fn run(gpu: &Gpu, scope: &Scope, watch: &mut dyn FnMut(Stand)) -> Result<Rep
         match measured {
             Ok(entry) if matches!(job, Job::Kernel(_)) => report.kernels.push(entry),
             Ok(entry) => report.steps.push(entry),
-            Err(Refusal::Error(e @ Error::Device(_))) => return Err(e),
+            Err(Refusal::Error(e @ Error::Device(_))) if gpu.wait().is_err() => return Err(e),
             Err(why) => {
                 report.not_run.push(NotRun { id, precision: precision.to_string(), reason: why.to_string() });
             }

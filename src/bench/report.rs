@@ -1,9 +1,12 @@
-//! What a run found. With feature `cli` these types are the format of `bench --json`; a change of it is a new [`FORMAT`].
+//! What a run found. With feature `cli` these types are the format of `bench --json`; a change of it is a new
+//! [`FORMAT`].
+
+use std::time::SystemTime;
 
 #[cfg(feature = "cli")]
 use serde::{Deserialize, Serialize};
 
-use super::timing::Timing;
+use super::{Scope, suite, timing::Timing};
 use crate::{Gpu, Precision};
 
 /// The version of the format.
@@ -37,6 +40,26 @@ pub struct Report {
     pub steps: Vec<Entry>,
     /// What is missing, and why.
     pub not_run: Vec<NotRun>,
+}
+
+impl Report {
+    /// A report of which only the limits are known.
+    pub(super) fn empty(gpu: &Gpu, scope: &Scope, limits: Limits) -> Self {
+        Report {
+            format: FORMAT,
+            halfgrad: env!("CARGO_PKG_VERSION").into(),
+            suite: suite::name(scope.quick),
+            unix_time: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| t.as_secs()),
+            seconds: 0.0,
+            precisions: scope.precisions.iter().map(ToString::to_string).collect(),
+            adapter: Adapter::of(gpu),
+            clocks: vec![],
+            limits,
+            kernels: vec![],
+            steps: vec![],
+            not_run: vec![],
+        }
+    }
 }
 
 /// An adapter and its driver.
@@ -144,8 +167,8 @@ pub struct Rate {
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "cli", derive(Serialize, Deserialize))]
 pub struct Limits {
-    /// Multiply-adds in registers, in GFLOP/s: `f32`; `f16` in native registers; `f16 packed`, rounded to halves in a word
-    /// after each.
+    /// Multiply-adds in registers, in GFLOP/s: `f32`; `f16` in native registers; `f16 packed`, rounded to halves in a
+    /// word after each.
     pub fma: Vec<Rate>,
     /// Copies from buffer to buffer by the type of an element, in GB/s read and written.
     pub copy: Vec<Rate>,

@@ -80,7 +80,8 @@ const PRODUCTS: &[&[usize]] = &[
 ];
 const BATCHES: &[&[usize]] = &[&[8, 32, 32, 32], &[64, 64, 48, 64], &[64, 128, 128, 128], &[8, 512, 512, 512]];
 const TALL: &[&[usize]] = &[&[4096, 16, 16], &[16384, 64, 10], &[16, 784, 512], &[65536, 32, 32], &[128, 16384, 128]];
-/// Those of lenet's second layer and of resnet's first stage; then resnet's others, a stride, a shortcut, a first layer.
+/// Those of lenet's second layer and of resnet's first stage; then resnet's others, a stride, a shortcut, a first
+/// layer.
 const CONVOLUTIONS: &[&[usize]] = &[
     &[4, 14, 14, 32, 3, 64, 1],
     &[16, 32, 32, 16, 3, 16, 1],

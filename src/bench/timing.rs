@@ -41,7 +41,7 @@ pub struct Work<'a> {
 pub struct Timing {
     /// The seconds of the very first run, in which drivers do what they put off.
     pub first: f64,
-    /// Seconds by the host's clock: submission to the end of the device's work, many runs in one submission if one is short.
+    /// Seconds by the host's clock: submission to the end of the device's work, many runs in one if one is short.
     pub wall: Sample,
     /// Seconds by the device's clock, one pass a dispatch; the sum of the dispatches.
     pub gpu: Option<Sample>,
@@ -116,8 +116,8 @@ pub fn sample(effort: Effort, mut once: impl FnMut() -> Result<f64>) -> Result<S
     }
 }
 
-/// The median and the interval that holds the true one with 95 %, from the order of the values alone: no distribution is
-/// assumed. Of fewer than six values no interval is so sure; theirs is all of them.
+/// The median and the interval that holds the true one with 95 %, from the order of the values alone: no distribution
+/// is assumed. Of fewer than six values no interval is so sure; theirs is all of them.
 pub fn summary(times: &[f64]) -> Sample {
     let mut sorted = times.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -36,7 +36,8 @@ th, td { padding: .28rem .8rem; text-align: right; vertical-align: top; border-b
 th { font-weight: 600; vertical-align: bottom; } thead th { border-bottom: 2px solid var(--line); }
 td.text, th.text { text-align: left; } td small { color: var(--dim); white-space: nowrap; }
 td.best { font-weight: 650; } td.best small { font-weight: 400; }
-.pair { display: flex; flex-wrap: wrap; gap: 0 2.5rem; } tbody tr:nth-child(even) { background: var(--band); }
+.pair { display: flex; flex-wrap: wrap; gap: 0 2rem; } .pair table { font-size: .8rem; }
+.pair th, .pair td { padding: .25rem .5rem; } tbody tr:nth-child(even) { background: var(--band); }
 figure { margin: 1rem 0 1.8rem; } figure svg { width: 100%; height: auto; display: block; }
 figcaption { font-size: .86rem; max-width: 46rem; margin-top: .3rem; }
 .key { display: inline-block; margin-right: 1.2rem; color: var(--ink); font-size: .9rem; }
@@ -54,7 +55,10 @@ pub fn hex(RGBColor(r, g, b): RGBColor) -> String {
 fn dark() -> String {
     let light = SERIES.into_iter().chain([INK, GRID]).map(hex);
     let twins = light.zip(DARK).map(|(light, dark)| {
-        format!("svg [fill=\"{light}\"] {{ fill: {dark}; }} svg [stroke=\"{light}\"] {{ stroke: {dark}; }}\n.key i[data-of=\"{light}\"] {{ background: {dark} !important; }}\n")
+        format!(
+            "svg [fill=\"{light}\"] {{ fill: {dark}; }} svg [stroke=\"{light}\"] {{ stroke: {dark}; }}\n\
+             .key i[data-of=\"{light}\"] {{ background: {dark} !important; }}\n"
+        )
     });
     let page = ":root { --ink: #e4e7eb; --dim: #a0a8b4; --line: #363c45; --paper: #15181c; --band: #1b1f24; }\n";
     format!("@media (prefers-color-scheme: dark) {{\n{page}{}}}\n", twins.collect::<String>())

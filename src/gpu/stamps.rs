@@ -2,7 +2,7 @@
 
 use super::{device::Gpu, readback::Reading};
 
-/// Two timestamps for each of a number of dispatches; see [`Executable::encode_stamped`](super::Executable::encode_stamped).
+/// Two timestamps for each of a number of dispatches.
 #[derive(Debug)]
 pub struct Stamps {
     pub(super) set: wgpu::QuerySet,

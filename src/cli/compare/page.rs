@@ -24,6 +24,13 @@ use crate::cli::{
     page::{self, Cell, SERIES, Section, figure, key, table},
 };
 
+const BY_FAMILY: &str = "By family: the dot is the geometric mean over its shapes and precisions, the bar holds the \
+    middle half of them.";
+const GAIN: &str = "The bar reaches from the least to the most that both intervals allow; one that ends at the edge \
+    reaches beyond it.";
+/// How many workloads are listed as an adapter's worst.
+const WORST: usize = 6;
+
 /// A page about these machines.
 pub fn render(machines: &[Machine]) -> anyhow::Result<String> {
     let (kernels, steps) = (rows(machines, kernels), rows(machines, steps));
@@ -33,8 +40,10 @@ pub fn render(machines: &[Machine]) -> anyhow::Result<String> {
         [one] => format!("halfgrad on {}", one.label),
         _ => format!("halfgrad on {} adapters", machines.len()),
     };
-    let lead = html! { p { "halfgrad " (report.halfgrad) ", workloads " code { (report.suite) } ". Times are medians; "
-    "what stands small behind them is how far the interval of 95 % reaches. Device clocks where there are any, else the host’s." } };
+    let lead = html! { p {
+        "halfgrad " (report.halfgrad) ", workloads " code { (report.suite) } ". Times are medians, by the device’s \
+         clock where it has one; what stands small behind them is how far the interval of 95 % reaches."
+    } };
     let sections = [
         adapters(machines),
         ranking(machines, &all)?,
@@ -137,13 +146,13 @@ fn ranking(machines: &[Machine], all: &[&Row]) -> anyhow::Result<Section> {
     let plot = plots::dots(&names, machines.len(), &dots, "time over that of the fastest adapter")?;
     Ok(Section {
         title: "Ranking",
-        note: "Time over that of the fastest adapter, in geometric means over the workloads that all have run: 1 is always \
-               the fastest."
+        note: "Time over that of the fastest adapter, in geometric means over the workloads that all have run: \
+            1 is always the fastest."
             .into(),
         content: html! {
             (table(1, &head, &ranks.iter().map(row).collect::<Vec<_>>()))
             (machine_key(machines))
-            (figure(plot, "By family: the dot is the geometric mean over its shapes and precisions, the bar holds the middle half."))
+            (figure(plot, BY_FAMILY))
         },
     })
 }
@@ -167,8 +176,8 @@ fn rooflines(machines: &[Machine]) -> anyhow::Result<Section> {
     for machine in machines {
         let skipped = machine.report.kernels.iter().filter(|e| e.flops == 0).count();
         let caption = format!(
-            "Dots are kernels, triangles whole training steps; {skipped} kernels that only move data have no place here. \
-             Above the line are those whose operands stay in a cache."
+            "Dots are kernels, triangles whole training steps; {skipped} kernels that only move data have no place \
+             here. Above the line are those whose operands stay in a cache."
         );
         content.push(html! { h3 { (machine.label) } (figure(plots::roofline(machine)?, &caption)) });
     }
@@ -205,13 +214,13 @@ fn gains(machines: &[Machine], all: &[&Row]) -> anyhow::Result<Section> {
         true => html! { p { "No file has both f32 and f16." } },
         false => {
             let plot = plots::dots(&names, machines.len(), &dots, "time in f32 over time in f16")?;
-            html! { (machine_key(machines)) (figure(plot, "The bar reaches from the least to the most that both intervals allow.")) }
+            html! { (machine_key(machines)) (figure(plot, GAIN)) }
         }
     };
     Ok(Section {
         title: "Gain of f16",
-        note: "How many times faster than f32 the same workload is in f16, that is with halves in memory and f32 in \
-               registers: to the right of 1 it gains."
+        note: "How many times faster than f32 the same workload is in f16, that is with halves in memory and \
+            f32 in registers: to the right of 1 it gains."
             .into(),
         content,
     })
@@ -233,15 +242,12 @@ fn times(title: &'static str, machines: &[Machine], rows: &[Row]) -> Section {
     };
     Section {
         title,
-        note: "Milliseconds, the reach of the interval, the share of the adapter’s own roofline. Bold is the fastest, or not \
-               told apart from it. Memory is that of buffers on the device."
+        note: "Milliseconds, the reach of the interval, the share of the adapter’s own roofline. Bold is the \
+            fastest, or not told apart from it. Memory is that of buffers on the device."
             .into(),
         content: table(2, &header(&["", "precision", "memory"], machines), &rows.iter().map(line).collect::<Vec<_>>()),
     }
 }
-
-/// How many workloads are listed as an adapter's worst.
-const WORST: usize = 6;
 
 fn losses(machines: &[Machine], all: &[&Row]) -> Section {
     let behind = |m: usize| {
@@ -261,8 +267,8 @@ fn losses(machines: &[Machine], all: &[&Row]) -> Section {
     let head = |what: &str| ["", "precision", what].map(String::from);
     Section {
         title: "Where each loses",
-        note: "For each adapter the workloads on which it is farthest behind the fastest, and those that use the least of \
-               what it can do itself."
+        note: "For each adapter the workloads on which it is farthest behind the fastest, and those that use \
+            the least of what it can do itself."
             .into(),
         content: html! { @for (m, machine) in machines.iter().enumerate() {
             h3 { (machine.label) }
@@ -282,8 +288,8 @@ fn errors(machines: &[Machine], all: &[&Row]) -> Section {
     };
     Section {
         title: "Errors",
-        note: "The largest difference from the same computation in f64, over the largest magnitude; of a training step, that \
-               of its first loss. Workloads that f64 would take too long for are left out."
+        note: "The largest difference from the same computation in f64, over the largest magnitude; of a \
+            training step, that of its first loss. Workloads that f64 would take too long for are left out."
             .into(),
         content: table(2, &header(&["", "precision"], machines), &known.map(line).collect::<Vec<_>>()),
     }
@@ -293,7 +299,8 @@ fn sizes() -> Section {
     let rows: Vec<Vec<Cell>> = FAMILIES.iter().map(|f| vec![f.name.into(), f.axes.into()]).collect();
     Section {
         title: "Sizes",
-        note: "What the numbers behind a kernel’s name are. A training step is forward, backward and update by sgd with momentum."
+        note: "What the numbers behind a kernel’s name are. A training step is forward, backward and update by \
+            sgd with momentum."
             .into(),
         content: table(2, &["kernel", "sizes"].map(String::from), &rows),
     }

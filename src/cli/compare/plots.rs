@@ -132,9 +132,10 @@ fn tick(v: f64) -> String {
     format!("{v:.digits$}")
 }
 
-/// Values in rows, on a logarithmic axis with a line at 1: a dot and its interval for each, the series in their colours.
+/// Values in rows, on a logarithmic axis with a line at 1: a dot and its interval each, the series in their colours.
 pub fn dots(rows: &[String], series: usize, dots: &[Dot], axis: &str) -> anyhow::Result<String> {
-    let x = range(dots.iter().flat_map(|d| [d.value.low, d.value.high]).chain([0.8, 1.25]), 1.1);
+    // One noisy interval must not press all others together: it is cut off at the edge.
+    let x = range(dots.iter().map(|d| d.value.median).chain([0.8, 1.25]), 1.3);
     let last = rows.len() as i32 - 1;
     svg(LINE * rows.len() as u32 + 70, |area| {
         let mut chart = ChartBuilder::on(area)
@@ -161,8 +162,8 @@ pub fn dots(rows: &[String], series: usize, dots: &[Dot], axis: &str) -> anyhow:
             // Side by side within the row, so that none hides another.
             let shift = (dot.series as i32 * 2 - series as i32 + 1) * 2;
             let [median, low, high] = [dot.value.median, dot.value.low, dot.value.high].map(|value| {
-                let (x, y) = place(value);
-                (x, y + shift)
+                let (right, down) = place(value.clamp(x.start, x.end));
+                (right, down + shift)
             });
             area.draw(&PathElement::new(vec![low, high], paint.stroke_width(2)))?;
             area.draw(&Circle::new(median, 4, paint.filled()))?;

@@ -10,8 +10,8 @@ use crate::cli::{
 };
 
 const NOTES: &str = "\
-Each cell: median in ms, how far its interval of 95 % reaches, share of this adapter's own roofline; * is the fastest, or
-not told apart from it. Means are geometric; the quartiles are those of the workloads.
+Each cell: median in ms, how far its interval of 95 % reaches, share of this adapter's own roofline; * is the fastest,
+or not told apart from it. Means are geometric; the quartiles are those of the workloads.
 ";
 
 /// The comparison.
