@@ -20,7 +20,7 @@ pub struct Report {
     pub format: u32,
     /// The version of this crate.
     pub halfgrad: String,
-    /// Which workloads: [`suite::name`](super::suite::name).
+    /// Which workloads: [`suite::name`].
     pub suite: String,
     /// When, in seconds since 1970.
     pub unix_time: u64,

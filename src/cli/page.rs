@@ -34,10 +34,11 @@ nav a { margin-right: 1.1rem; color: inherit; white-space: nowrap; }
 table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; margin: .6rem 0 1rem; }
 th, td { padding: .28rem .8rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; vertical-align: bottom; } thead th { border-bottom: 2px solid var(--line); }
-td.text, th.text { text-align: left; } td small { color: var(--dim); white-space: nowrap; }
+td.text, th.text { text-align: left; } td:not(.text) { white-space: nowrap; } td small { color: var(--dim); }
 td.best { font-weight: 650; } td.best small { font-weight: 400; }
-.pair { display: flex; flex-wrap: wrap; gap: 0 2rem; } .pair table { font-size: .8rem; }
-.pair th, .pair td { padding: .25rem .5rem; } tbody tr:nth-child(even) { background: var(--band); }
+.pair { display: grid; gap: 0 2rem; } .pair table { font-size: .8rem; width: 100%; }
+.pair th, .pair td { padding: .25rem .5rem; }
+@media (min-width: 56rem) { .pair { grid-template-columns: 1fr 1fr; } } tbody tr:nth-child(even) { background: var(--band); }
 figure { margin: 1rem 0 1.8rem; } figure svg { width: 100%; height: auto; display: block; }
 figcaption { font-size: .86rem; max-width: 46rem; margin-top: .3rem; }
 .key { display: inline-block; margin-right: 1.2rem; color: var(--ink); font-size: .9rem; }

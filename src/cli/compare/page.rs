@@ -267,14 +267,14 @@ fn losses(machines: &[Machine], all: &[&Row]) -> Section {
     let head = |what: &str| ["", "precision", what].map(String::from);
     Section {
         title: "Where each loses",
-        note: "For each adapter the workloads on which it is farthest behind the fastest, and those that use \
-            the least of what it can do itself."
+        note: "For each adapter the workloads on which it is farthest behind the fastest, in times of its time, and \
+            those that use the least of its own roofline."
             .into(),
         content: html! { @for (m, machine) in machines.iter().enumerate() {
             h3 { (machine.label) }
             div.pair {
-                @if machines.len() > 1 { (table(2, &head("time over the fastest"), &behind(m))) }
-                (table(2, &head("of its own roofline"), &unused(m)))
+                @if machines.len() > 1 { (table(2, &head("behind"), &behind(m))) }
+                (table(2, &head("of roof"), &unused(m)))
             }
         } },
     }
