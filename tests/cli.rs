@@ -455,7 +455,8 @@ fn what_train_and_predict_cannot_use_gets_one_line_and_code_2() {
     fs::create_dir(folder.path().join("dogs")).unwrap();
     refuses(&format!("train --data {here}"), "cats: is a class without images");
     refuses("train --size 32", "--on-broken are for folders of images");
-    refuses("train --data no-such-folder", "no such folder; --data takes");
+    refuses("train --data no-such-folder", "no such folder or file; --data takes");
+    refuses("train --model gpt", "train makes classifiers of images; `halfgrad study --model gpt` reads texts");
     refuses("train --size 8x", "no whole number");
     refuses("train --on-broken no", "stop or skip");
     refuses("train --augment flip,spin", "\"spin\" is none of flip, crop=N, erase=N");

@@ -27,6 +27,7 @@ const WINDOW: usize = 16;
 
 /// Trains, tests and writes.
 pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
+    ensure!(args.network.model != "gpt", "train makes classifiers of images; `halfgrad study --model gpt` reads texts");
     let data = super::data::load(&args.data, &args.network.model)?;
     let (sample, classes) = (data.train.shape(), data.train.classes());
     let batch = args.network.batch.min(data.train.len());

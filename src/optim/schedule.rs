@@ -9,7 +9,8 @@ use std::f64::consts::PI;
 ///
 /// ```
 /// use halfgrad::optim::Schedule;
-/// let rates = Schedule::cosine(0.1, 100).warm_up(10).rates();
+/// let schedule = Schedule::cosine(0.1, 100).warm_up(10);
+/// let rates = schedule.rates();
 /// assert_eq!((rates.len(), rates[0], rates[9]), (111, 0.01, 0.1));
 /// assert!((rates[60] - 0.05).abs() < 1e-6 && rates[110] < 1e-9);
 /// assert_eq!(Schedule::from(0.05).rates(), [0.05]);

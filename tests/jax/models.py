@@ -13,24 +13,29 @@ class Net:
 
     Where no weights are given, `random` makes them. Statistics are of the batch if `training`, else the running averages.
     Where `choices` are given, the values before each max pool and behind each relu in halfgrad, they say which relus are on
-    and which values are the largest; `changed` counts where that is not so here.
+    and which values are the largest; `changed` counts where that is not so here. With `halves`, weights and what layers
+    hand on are rounded to f16, as a network of 16 bit stores them.
     """
 
-    def __init__(self, weights, training, random=None, seed=0, choices=None):
+    def __init__(self, weights, training, random=None, seed=0, choices=None, halves=False):
         self.weights, self.training, self.random, self.seed, self.choices = weights, training, random, seed, choices
+        self.halves = halves
         self.moved, self.streams, self.chosen, self.changed = {}, 0, 0, 0
 
     def weight(self, name, shape, draw):
         if self.random is not None:
             self.weights[name] = np.asarray(draw(self.random), np.float32).reshape(shape)
-        return jnp.asarray(self.weights[name])
+        return self.stored(jnp.asarray(self.weights[name]))
+
+    def stored(self, x):
+        return x.astype(jnp.float16).astype(x.dtype) if self.halves else x
 
     def normal(self, name, shape, std, mean=0.0):
         return self.weight(name, shape, lambda random: mean + std * random.standard_normal(shape))
 
     def dense(self, name, x, out, gain=1.25):
         y = x @ self.normal(f"{name}.weight", (x.shape[-1], out), gain / np.sqrt(x.shape[-1]))
-        return y + self.normal(f"{name}.bias", (out,), 0.1)
+        return self.stored(y + self.normal(f"{name}.bias", (out,), 0.1))
 
     def conv(self, name, x, out, size, stride=1, padding="SAME", groups=1, bias=True):
         inner = x.shape[-1] // groups
@@ -38,7 +43,7 @@ class Net:
         y = lax.conv_general_dilated(
             x, w, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=groups
         )
-        return y + self.normal(f"{name}.bias", (out,), 0.1) if bias else y
+        return self.stored(y + self.normal(f"{name}.bias", (out,), 0.1) if bias else y)
 
     def affine(self, name, width):
         return self.normal(f"{name}.weight", (width,), 0.2, 1.0), self.normal(f"{name}.bias", (width,), 0.2)
@@ -54,11 +59,11 @@ class Net:
                 self.moved[f"{name}.running_{kind}"] = (1 - share) * old + share * new
         else:
             mean, variance = running
-        return (x - mean) / jnp.sqrt(variance + epsilon) * gain + bias
+        return self.stored((x - mean) / jnp.sqrt(variance + epsilon) * gain + bias)
 
     def layer_norm(self, name, x, epsilon):
         gain, bias = self.affine(name, x.shape[-1])
-        return (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + epsilon) * gain + bias
+        return self.stored((x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + epsilon) * gain + bias)
 
     def relu(self, x):
         on = x > 0 if self.choices is None else self.choice(x) > 0
