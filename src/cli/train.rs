@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use halfgrad::{
     Gpu, Graph, Plan, Weights,
     data::{Batch, Batches, Split},
