@@ -462,7 +462,6 @@ fn what_train_and_predict_cannot_use_gets_one_line_and_code_2() {
     refuses("train --augment flip,spin", "\"spin\" is none of flip, crop=N, erase=N");
     refuses("train --augment crop=8", "images of 8 × 8 are too small to crop or erase 8");
     refuses("train --model vgg16", "a window of 2 does not fit 1");
-    refuses("train --model gpt", "gpt reads sequences of tokens");
     refuses("predict", "<IMAGE>");
     refuses("predict --model-file no-such-file a.png", "no-such-file: no such file");
     let weights = folder.path().join("w");
