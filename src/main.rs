@@ -29,6 +29,7 @@ enum Command {
     Train(TrainArgs),
     Predict(PredictArgs),
     Study(StudyArgs),
+    Doctor(DoctorArgs),
     Plan(PlanArgs),
     Bench(BenchArgs),
     Compare(CompareArgs),
@@ -148,6 +149,32 @@ struct StudyArgs {
     /// Where to write study.json and the weights.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+}
+
+/// Says what 16 bit would do to a network on this adapter, layer by layer, and which setting cures it.
+///
+/// It trains the network for some steps in f32, with all tensors looked at, and on the same batches in 16 bit and mixed.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+struct DoctorArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    optimizer: OptimizerArgs,
+    /// How many steps each run takes.
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = values::count)]
+    steps: usize,
+    /// The seed of weights and of the order of the samples.
+    #[arg(long, default_value_t = 1, value_name = "S", value_parser = values::seed)]
+    seed: u64,
+    /// The adapter: its index in `halfgrad devices`, or a part of its backend, name or driver.
+    #[arg(long, value_name = "A")]
+    adapter: Option<String>,
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Prints the dispatches of a training step, for an adapter of WebGPU's default limits; needs no GPU.
@@ -320,6 +347,7 @@ fn main() -> ExitCode {
             Command::Train(args) => cli::train::run(&args),
             Command::Predict(args) => cli::predict::run(&args),
             Command::Study(args) => cli::study::run(&args),
+            Command::Doctor(args) => cli::doctor::run(&args),
             Command::Plan(args) => cli::plan::run(&args),
             Command::Bench(args) => cli::bench::run(&args),
             Command::Compare(args) => cli::compare::run(&args),

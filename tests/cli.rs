@@ -328,6 +328,25 @@ fn a_reader_that_leaves_is_no_panic() {
 }
 
 #[test]
+fn the_doctor_names_what_breaks_and_what_cures_it() {
+    let well = run("doctor --steps 60");
+    assert!(well.status.success(), "{}", text(&well.stderr));
+    let told = text(&well.stdout);
+    assert!(told.contains("\nAdvice: train in f16: ") && told.contains(" fc2.weight "), "{told}");
+
+    let ill = run("doctor --steps 60 --optimizer adam --form textbook --json");
+    let found: serde_json::Value = serde_json::from_slice(&ill.stdout).unwrap();
+    assert_eq!(found["advice"], "mixed");
+    let findings = found["findings"].as_array().unwrap();
+    let named = |words: &str| findings.iter().any(|f| f["what"].as_str().is_some_and(|w| w.contains(words)));
+    assert!(named("epsilon 1e-8 rounds to 0") && named("v = (1 − β₂) g² rounds to 0 for"), "{findings:?}");
+    assert!(named("training breaks at step"), "{findings:?}");
+
+    let cured = run("doctor --steps 60 --optimizer adam --json");
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&cured.stdout).unwrap()["advice"], "f16");
+}
+
+#[test]
 fn shaders_are_checked_and_written() {
     let checked = run("shaders --heavy");
     assert!(checked.status.success(), "{}", text(&checked.stderr));

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod compare;
 pub mod data;
 pub mod devices;
+pub mod doctor;
 pub mod model_file;
 pub mod numbers;
 pub mod order;

@@ -30,6 +30,15 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// Adds what the same tensor held in another step.
+    pub fn add(&mut self, other: &Observation) {
+        self.values += other.values;
+        self.zeros += other.zeros;
+        self.not_finite += other.not_finite;
+        self.largest = self.largest.max(other.largest);
+        self.exponents.iter_mut().zip(other.exponents).for_each(|(count, more)| *count += more);
+    }
+
     /// How many values are below `2^exponent`, an even number from -40 up, and not 0.
     pub fn below(&self, exponent: i32) -> u64 {
         self.exponents[..((exponent + 40) / 2).clamp(0, 32) as usize].iter().sum()

@@ -13,6 +13,8 @@
 //! # Ok::<(), halfgrad::Error>(())
 //! ```
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod doctor;
 mod optimizer;
 mod outcome;
 mod setup;

@@ -1,7 +1,7 @@
 use crate::{
     Error, Precision, Weights,
     dispatch::{Program, Role},
-    plan::{Changes, Evaluation, Progress},
+    plan::{Changes, Evaluation, Observation, Progress},
 };
 
 /// Bytes on the device, by what they hold.
@@ -54,6 +54,8 @@ pub struct Outcome {
     pub progress: Progress,
     /// What became of the changes of each weight, over a quarter of the steps, spread over the run.
     pub changes: Vec<Changes>,
+    /// What the tensors held, summed over the steps in which they were looked at: [`Setup::observe`](super::Setup).
+    pub observations: Vec<Observation>,
     /// Why it ended early, if it did: the loss was no longer finite.
     pub failure: Option<Error>,
     /// Numbers of the user's that the precision cannot hold.

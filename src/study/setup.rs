@@ -127,12 +127,14 @@ pub struct Setup {
     pub augment: Option<Augment>,
     /// After how many steps, each time, the caller is asked for sure.
     pub pause: Option<usize>,
+    /// After how many steps, each time, all tensors are looked at.
+    pub observe: Option<usize>,
 }
 
 impl Setup {
     /// A study without anything unusual.
     pub fn new(model: Model, optimizer: Optimizer, batch: usize, steps: usize) -> Self {
-        Setup { model, optimizer, batch, steps, init: None, order: None, augment: None, pause: None }
+        Setup { model, optimizer, batch, steps, init: None, order: None, augment: None, pause: None, observe: None }
     }
 }
 

@@ -4,7 +4,7 @@ use super::{DeviceBytes, Network, Outcome, Setup, median};
 use crate::{
     Error, Gpu, Graph, Plan, Precision, Result, Weights,
     data::{Augment, Batch, Batches, Dataset, Split, text::next_tokens},
-    plan::{Evaluation, Options},
+    plan::{Evaluation, Observation, Options},
 };
 
 /// Steps between two looks at the device: long enough to keep it busy, short enough to show that it lives, and far
@@ -52,11 +52,22 @@ pub fn train(
         Some(path) => Weights::load(gpu, &graph, path)?,
         None => Weights::init(gpu, &graph, seed)?,
     };
-    let options = Options { record_changes: true, seed: seed as u32, ..Options::default() };
+    let observe = setup.observe.is_some();
+    let options = Options { record_changes: true, observe, seed: seed as u32, ..Options::default() };
     let options = setup.optimizer.options(options);
     let plan = Plan::train_with(gpu, &weights, network.loss, &*setup.optimizer.update(setup.steps), options)?;
     let order = Order::new(&data.train, setup, seed)?;
-    let mut run = Run { plan, network, weights: &weights, order, windows: vec![], losses: vec![], epochs: vec![] };
+    let mut run = Run {
+        plan,
+        network,
+        weights: &weights,
+        order,
+        observe: setup.observe,
+        windows: vec![],
+        losses: vec![],
+        epochs: vec![],
+        observations: vec![],
+    };
     let failure = run.train(setup, watch)?;
 
     let tested = run.plan.averaged().unwrap_or(&weights).clone();
@@ -78,6 +89,7 @@ pub fn train(
         bytes: DeviceBytes::of(run.plan.program()),
         progress: run.plan.progress().wait()?,
         changes: run.plan.changes().wait()?,
+        observations: run.observations,
         failure,
         warnings: run.plan.warnings().to_vec(),
         weights: tested,
@@ -96,6 +108,10 @@ struct Run<'a, 'g> {
     losses: Vec<f32>,
     /// Each epoch's mean loss.
     epochs: Vec<f64>,
+    /// After how many steps, each time, tensors are looked at.
+    observe: Option<usize>,
+    /// What they held, summed.
+    observations: Vec<Observation>,
 }
 
 impl Run<'_, '_> {
@@ -133,15 +149,29 @@ impl Run<'_, '_> {
     fn steps(&mut self, window: Range<usize>, batches: &mut crate::data::Epoch) -> Result<Vec<usize>> {
         self.plan.record_changes(self.windows.len().is_multiple_of(COUNTED));
         let (start, mut counts, mut batch) = (Instant::now(), vec![], Batch::default());
-        for _ in window {
+        for step in window {
             batches.fill(&mut batch);
             self.write(&batch)?;
-            self.plan.run();
+            match self.observe {
+                Some(every) if step % every == 0 => self.look()?,
+                _ => self.plan.run(),
+            }
             counts.push(batch.count);
         }
         self.plan.gpu().wait()?;
         self.windows.push((counts.len(), start.elapsed().as_secs_f64() / counts.len() as f64));
         Ok(counts)
+    }
+
+    /// Runs a step and looks at all tensors.
+    fn look(&mut self) -> Result<()> {
+        self.plan.observe();
+        let seen = self.plan.observations().wait()?;
+        match self.observations.is_empty() {
+            true => self.observations = seen,
+            false => self.observations.iter_mut().zip(&seen).for_each(|(all, one)| all.add(one)),
+        }
+        Ok(())
     }
 
     fn write(&mut self, batch: &Batch) -> Result<()> {

@@ -1,0 +1,165 @@
+//! `halfgrad doctor`: what 16 bit would do to a network, layer by layer, in words.
+
+use comfy_table::{CellAlignment, Table};
+use halfgrad::{
+    Gpu,
+    gpu::{Choice, title},
+    study::{
+        Setup,
+        doctor::{self, Examination, Layer},
+    },
+};
+
+use super::{note, print};
+use crate::DoctorArgs;
+
+/// Examines and tells.
+pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
+    let data = super::data::load(&args.data, &args.network.model)?;
+    let (sample, classes) = (data.train.shape(), data.train.classes());
+    let model = args.network.model(sample);
+    let setup = Setup::new(model, args.optimizer.optimizer()?, args.network.batch, args.steps);
+    let choice = args.adapter.as_deref().map_or(Choice::Best, Choice::from);
+    let gpu = pollster::block_on(Gpu::request(choice))?;
+    let described = super::describe(&setup.model, sample, classes);
+    let optimizer = super::describe_optimizer(&setup.optimizer);
+    let about = format!("batch {}, {} steps\n{}", setup.batch, setup.steps, title(gpu.info()));
+    let head = format!("{described}; {optimizer}; {about}\n\n");
+    let mut told = None;
+    let found = doctor::examine(&gpu, &data, &setup, args.seed, &mut |precision, _| {
+        if told != Some(precision) {
+            note(&format!("training in {precision} …"));
+            told = Some(precision);
+        }
+        Ok(())
+    })?;
+    if args.json {
+        return super::print_json(&report(&found));
+    }
+    print(&(head + &render(&found)))
+}
+
+fn render(found: &Examination) -> String {
+    let mut text = runs(found) + "\n" + &layers(&found.layers) + "\n";
+    if found.findings.is_empty() {
+        text += "Nothing goes wrong in 16 bit.\n";
+    }
+    for group in grouped(found) {
+        text += &group;
+    }
+    let same = &found.rounded;
+    text += &format!(
+        "\nThe weights that f32 trained, rounded to f16: {} of {} test samples get another class; {:.2} % are certified, \
+         of which {} do.\n",
+        same.flips,
+        same.samples,
+        100.0 * same.certified_share(),
+        same.certified_flips
+    );
+    text + &format!("\nAdvice: {}\n", advice(found))
+}
+
+/// Findings of one kind and cure together, with the places in one line.
+fn grouped(found: &Examination) -> Vec<String> {
+    let mut groups: Vec<(&str, &str, Vec<&str>)> = vec![];
+    for f in &found.findings {
+        match groups.iter_mut().find(|(what, cure, _)| *what == f.what && *cure == f.cure) {
+            Some((.., places)) => places.push(&f.place),
+            None => groups.push((&f.what, &f.cure, vec![&f.place])),
+        }
+    }
+    let line = |(what, cure, places): (&str, &str, Vec<&str>)| {
+        let cure = if cure.is_empty() { String::new() } else { format!("\n    cure: {cure}") };
+        format!("* {}: {what}{cure}\n", places.join(", "))
+    };
+    groups.into_iter().map(line).collect()
+}
+
+fn advice(found: &Examination) -> String {
+    match found.advice {
+        halfgrad::Precision::F32 => "train in f32: none of the 16-bit precisions ends as f32 does here.".into(),
+        p => format!("train in {p}: its loss ends as that of f32 does."),
+    }
+}
+
+fn runs(found: &Examination) -> String {
+    let mut table = Table::new();
+    table.load_style(super::TABLE).set_header([
+        "precision",
+        "loss at\nthe end",
+        "test\naccuracy %",
+        "steps\nskipped",
+        "updates\nlost",
+    ]);
+    for run in &found.runs {
+        let broken = if run.failure.is_some() { "! " } else { "" };
+        table.add_row([
+            run.precision.to_string(),
+            broken.to_owned() + &number(doctor::late_loss(run), |v| format!("{v:.4}")),
+            format!("{:.2}", 100.0 * run.evaluation.accuracy),
+            run.progress.skipped.to_string(),
+            run.lost_update_share().map_or("–".into(), |share| format!("{:.2} %", 100.0 * share)),
+        ]);
+    }
+    right(table)
+}
+
+fn layers(layers: &[Layer]) -> String {
+    let mut table = Table::new();
+    table.load_style(super::TABLE).set_header([
+        "weight",
+        "largest\ngradient",
+        "0 in\nf16",
+        "sub-\nnormal",
+        "changes lost\nto nearest",
+        "quality,\nnearest",
+        "quality,\nstochastic",
+    ]);
+    for l in layers {
+        table.add_row([
+            l.weight.clone(),
+            format!("{:.1e}", l.largest_gradient),
+            format!("{:.2} %", 100.0 * l.underflow),
+            format!("{:.1} %", 100.0 * l.subnormal),
+            number(100.0 * l.lost, |v| format!("{v:.1} %")),
+            number(l.quality[0], |v| format!("{v:.3}")),
+            number(l.quality[1], |v| format!("{v:.3}")),
+        ]);
+    }
+    right(table)
+}
+
+/// A number, or a dash where training broke before there was one.
+fn number(value: f64, format: impl Fn(f64) -> String) -> String {
+    if value.is_nan() { "–".into() } else { format(value) }
+}
+
+/// All columns but the first to the right.
+fn right(mut table: Table) -> String {
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+        column.set_padding((2, 0));
+    }
+    format!("{table}\n")
+}
+
+fn report(found: &Examination) -> serde_json::Value {
+    let layer = |l: &Layer| {
+        serde_json::json!({
+            "weight": l.weight, "largest_gradient": l.largest_gradient, "underflow": l.underflow, "subnormal": l.subnormal,
+            "lost_to_nearest": l.lost, "quality_nearest": l.quality[0], "quality_stochastic": l.quality[1],
+        })
+    };
+    serde_json::json!({
+        "advice": found.advice.to_string(),
+        "runs": found.runs.iter().map(|r| serde_json::json!({
+            "precision": r.precision.to_string(), "late_loss": doctor::late_loss(r), "accuracy": r.evaluation.accuracy,
+            "skipped_steps": r.progress.skipped, "lost_update_share": r.lost_update_share(),
+            "failure": r.failure.as_ref().map(ToString::to_string),
+        })).collect::<Vec<_>>(),
+        "layers": found.layers.iter().map(layer).collect::<Vec<_>>(),
+        "findings": found.findings.iter().map(|f| serde_json::json!({
+            "place": f.place, "what": f.what, "cure": f.cure,
+        })).collect::<Vec<_>>(),
+    })
+}
