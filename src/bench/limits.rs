@@ -123,7 +123,7 @@ fn copy_of(element: &str, size: usize, bytes: usize) -> Program {
 
 /// FLOPs a second, in billions.
 fn multiply_adds(gpu: &Gpu, precision: Precision, stored: u32, effort: Effort) -> Result<Sample> {
-    let mut rounds = 16;
+    let mut rounds = 1;
     loop {
         let executable = executable(gpu, &loops_of(precision, stored, 0, INVOCATIONS, rounds))?;
         let work = Work { gpu, executable: &executable, range: 0..1 };
