@@ -81,4 +81,25 @@ impl Evaluation {
         }
         Evaluation { loss: loss / f64::from(count), accuracy: right as f64 / f64::from(count) }
     }
+
+    /// The share of samples whose label is among the `k` largest logits, `[samples, classes]`; of equal ones the first counts
+    /// as the larger, and labels [`crate::graph::IGNORE`] do not count.
+    ///
+    /// ```
+    /// use halfgrad::plan::Evaluation;
+    /// let logits = [0.1, 0.7, 0.2, 0.5, 0.3, 0.2]; // two samples of three classes
+    /// assert_eq!([1, 2, 3].map(|k| Evaluation::top_k(&logits, &[1, 2], k)), [0.5, 0.5, 1.0]);
+    /// ```
+    pub fn top_k(logits: &[f32], labels: &[u32], k: usize) -> f64 {
+        let width = (logits.len() / labels.len().max(1)).max(1);
+        let (mut found, mut count) = (0, 0);
+        for (row, &label) in logits.chunks_exact(width).zip(labels) {
+            let Some(&own) = row.get(label as usize) else { continue };
+            let before = |(i, v): (usize, &f32)| *v > own || (*v == own && i < label as usize);
+            let rank = row.iter().enumerate().filter(|at| before(*at)).count();
+            found += usize::from(!own.is_nan() && rank < k);
+            count += 1;
+        }
+        f64::from(found as u32) / f64::from(count)
+    }
 }
