@@ -15,6 +15,18 @@ pub enum Kind {
     Software,
 }
 
+impl Kind {
+    /// The kind in a word or three.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Discrete => "discrete",
+            Kind::Integrated => "integrated",
+            Kind::Virtual => "virtual or unknown",
+            Kind::Software => "software",
+        }
+    }
+}
+
 /// Features and limits of an adapter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caps {

@@ -44,6 +44,7 @@
 //! * `check`, with the feature `reference`, holds an op or an optimizer against f64 on a device, and all of them: the self-test.
 //! * `variants`, with the feature `reference`, is the list of every shader that can be made of all this.
 //! * [`ops`]: an elementwise op is a row of a table; an op with a kernel is a Rust and a WGSL file and one line.
+//! * `bench` measures an adapter and how much of it each kernel uses; needs the feature `reference`.
 //!
 //! A test (`tests/layers.rs`) holds who may import whom.
 //!
@@ -79,6 +80,8 @@
 //! are ordered, and no float is added atomically.
 
 pub mod arena;
+#[cfg(feature = "reference")]
+pub mod bench;
 pub mod caps;
 #[cfg(feature = "reference")]
 pub mod check;

@@ -32,6 +32,8 @@ enum Command {
     Doctor(DoctorArgs),
     Plan(PlanArgs),
     Selftest(SelftestArgs),
+    Bench(BenchArgs),
+    Compare(CompareArgs),
     Shaders(ShadersArgs),
 }
 
@@ -180,9 +182,8 @@ struct DoctorArgs {
     /// The seed of weights and of the order of the samples.
     #[arg(long, default_value_t = 1, value_name = "S", value_parser = values::seed)]
     seed: u64,
-    /// The adapter: its index in `halfgrad devices`, or a part of its backend, name or driver.
-    #[arg(long, value_name = "A")]
-    adapter: Option<String>,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -230,6 +231,33 @@ struct SelftestArgs {
     /// Prints JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// Measures what an adapter can do, and how much of it kernels and training steps use.
+#[derive(Debug, Args)]
+struct BenchArgs {
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Which of f32, f16, f16-strict, mixed [default: all of them, or with --quick f32 and f16].
+    #[arg(long, value_name = "LIST")]
+    precision: Option<List<Precision>>,
+    /// Two shapes of each kernel and two small networks, in less than two minutes.
+    #[arg(long)]
+    quick: bool,
+    /// Where to write every number, for `halfgrad compare`.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Compares what `halfgrad bench` wrote on several adapters.
+#[derive(Debug, Args)]
+struct CompareArgs {
+    /// The files that `halfgrad bench --json` wrote.
+    #[arg(required = true, value_name = "FILE.json")]
+    files: Vec<PathBuf>,
+    /// Also writes a page with plots; it needs neither a network nor scripts.
+    #[arg(long, value_name = "FILE.html")]
+    out: Option<PathBuf>,
 }
 
 /// Checks every shader for every vendor's compiler, or writes them out; needs no GPU.
@@ -349,6 +377,8 @@ fn main() -> ExitCode {
             Command::Doctor(args) => cli::doctor::run(&args),
             Command::Plan(args) => cli::plan::run(&args),
             Command::Selftest(args) => cli::selftest::run(&args),
+            Command::Bench(args) => cli::bench::run(&args),
+            Command::Compare(args) => cli::compare::run(&args),
             Command::Shaders(args) => cli::shaders::run(&args),
         },
         Err(e) => cli::usage(&e),

@@ -2,8 +2,7 @@
 
 use comfy_table::{CellAlignment, Table};
 use halfgrad::{
-    Gpu,
-    gpu::{Choice, title},
+    gpu::title,
     study::{
         Setup,
         doctor::{self, Examination, Layer},
@@ -19,8 +18,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     let (sample, classes) = (data.train.shape(), data.train.classes());
     let model = args.network.model(sample);
     let setup = Setup::new(model, args.optimizer.optimizer()?, args.network.batch, args.steps);
-    let choice = args.adapter.as_deref().map_or(Choice::Best, Choice::from);
-    let gpu = pollster::block_on(Gpu::request(choice))?;
+    let gpu = args.device.open()?;
     let described = super::describe(&setup.model, sample, classes);
     let optimizer = super::describe_optimizer(&setup.optimizer);
     let about = format!("batch {}, {} steps\n{}", setup.batch, setup.steps, title(gpu.info()));

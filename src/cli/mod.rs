@@ -1,10 +1,14 @@
 //! The tool's commands, and what they share: output, and errors of one line.
 
+pub mod bench;
+pub mod compare;
 pub mod data;
 pub mod devices;
 pub mod doctor;
 pub mod model_file;
+pub mod numbers;
 pub mod order;
+pub mod page;
 pub mod plan;
 pub mod predict;
 pub mod probe;

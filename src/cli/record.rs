@@ -2,7 +2,6 @@
 
 use halfgrad::{
     Caps, Gpu,
-    caps::Kind,
     study::{Comparison, DeviceBytes, Outcome},
 };
 use serde::Serialize;
@@ -22,12 +21,7 @@ impl Adapter {
         Adapter {
             name: info.name.clone(),
             backend: format!("{:?}", info.backend),
-            r#type: match caps.kind {
-                Kind::Discrete => "discrete",
-                Kind::Integrated => "integrated",
-                Kind::Virtual => "virtual or unknown",
-                Kind::Software => "software",
-            },
+            r#type: caps.kind.name(),
             driver: info.driver.clone(),
             driver_info: info.driver_info.clone(),
         }

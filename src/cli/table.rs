@@ -3,6 +3,8 @@
 use comfy_table::{Cell, CellAlignment, Row, Table};
 use halfgrad::study::{Comparison, Outcome, deviation, mean, median};
 
+use super::numbers::size;
+
 /// A run and how it compares with the f32 run of the same seed.
 pub struct Compared {
     pub run: Outcome,
@@ -112,28 +114,4 @@ fn row(name: &str, runs: &[&Compared], f32: f64) -> Row {
         if all == 0 { none() } else { format!("{:.2} %", 100.0 * lost as f64 / all as f64) },
     ];
     Row::from(cells.map(Cell::new))
-}
-
-/// Bytes in three digits: `39.9 kB`.
-fn size(bytes: u64) -> String {
-    let (mut value, mut unit) = (bytes as f64, "B");
-    for next in ["kB", "MB", "GB"] {
-        if value < 999.5 {
-            break;
-        }
-        (value, unit) = (value / 1000.0, next);
-    }
-    let digits = if unit == "B" || value >= 99.95 { 0 } else { 1 + usize::from(value < 9.995) };
-    format!("{value:.digits$} {unit}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::size;
-
-    #[test]
-    fn sizes_have_three_digits() {
-        let sizes = [16, 999, 9994, 39_940, 99_960, 999_499, 999_500, 20_971_520].map(size);
-        assert_eq!(sizes, ["16 B", "999 B", "9.99 kB", "39.9 kB", "100 kB", "999 kB", "1.00 MB", "21.0 MB"]);
-    }
 }

@@ -9,6 +9,7 @@ mod readback;
 mod run;
 mod settings;
 mod slices;
+mod stamps;
 
 pub use device::{Choice, Gpu, adapters, caps, choose, title};
 pub use pipeline::Pipeline;
@@ -16,3 +17,4 @@ pub use readback::Reading;
 pub use run::{Executable, buffer, loaded, stored};
 pub use settings::Settings;
 pub use slices::too_long;
+pub use stamps::Stamps;

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::{device::Gpu, pipeline::Pipeline, slices::slices};
+use super::{device::Gpu, pipeline::Pipeline, slices::slices, stamps::Stamps};
 use crate::{
     Dtype, Error, Result,
     dispatch::{Program, Source},
@@ -134,12 +134,28 @@ impl Executable {
     pub fn encode(&self, encoder: &mut wgpu::CommandEncoder, range: Range<usize>, observe: bool) {
         let mut pass = encoder.begin_compute_pass(&Default::default());
         for call in self.calls[range].iter().filter(|call| observe || !call.observes) {
-            pass.set_pipeline(&call.pipeline.pipeline);
-            pass.set_bind_group(0, &call.storage, &[]);
-            pass.set_bind_group(1, &call.uniforms, &call.offsets);
-            let [x, y, z] = call.grid;
-            pass.dispatch_workgroups(x, y, z);
+            call.record(&mut pass);
         }
+    }
+
+    /// Records the dispatches `range`, those that observe too, each in a pass of its own between two timestamps.
+    pub fn encode_stamped(&self, encoder: &mut wgpu::CommandEncoder, range: std::ops::Range<usize>, stamps: &Stamps) {
+        for (i, call) in self.calls[range].iter().enumerate() {
+            let mut pass = encoder
+                .begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: Some(stamps.of(i)) });
+            call.record(&mut pass);
+        }
+        stamps.resolve(encoder);
+    }
+}
+
+impl Call {
+    fn record(&self, pass: &mut wgpu::ComputePass) {
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.storage, &[]);
+        pass.set_bind_group(1, &self.uniforms, &self.offsets);
+        let [x, y, z] = self.grid;
+        pass.dispatch_workgroups(x, y, z);
     }
 }
 

@@ -55,6 +55,11 @@ impl Plan {
 
 #[cfg(feature = "reference")]
 impl Plan {
+    /// What a step runs, so that parts of it can be timed.
+    pub(crate) fn executable(&self) -> &crate::gpu::Executable {
+        &self.core.executable
+    }
+
     /// Fills whatever the next step computes with NaN, so that nothing can lean on what memory happens to hold.
     pub fn fill_with_nan(&mut self) {
         for (i, b) in self.program().buffers.iter().enumerate() {

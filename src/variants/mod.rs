@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use naga::{Module, valid::ModuleInfo};
 
 use crate::{
-    Adam, Caps, Error, Graph, Init, Precision, Result, Sgd, Shape, caps, check,
+    Adam, Caps, Error, Graph, Init, Precision, Result, Sgd, Shape,
+    bench::limits,
+    caps, check,
     dispatch::{Dispatch, Program, Shader},
     gpu::{
         self,
@@ -118,6 +120,9 @@ pub fn all() -> Result<Vec<Variant>> {
     let mut found = Found::default();
     for adapter in adapters() {
         found.add(&gpu::probe::program(&adapter.caps), &adapter, Precision::F32)?;
+        for (program, precision) in limits::programs(&adapter.caps) {
+            found.add(&program, &adapter, precision)?;
+        }
         for (_, preset) in Precision::PRESETS {
             if adapter.caps.supports(preset).is_ok() {
                 programs(&adapter.caps, preset, |precision, p| found.add(&p, &adapter, precision))?;

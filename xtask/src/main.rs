@@ -29,6 +29,7 @@ const TOOL: [&str; 5] = ["run", "--package=halfgrad", "--features=cli", "--bin=h
 
 /// The tests that run on a device, as arguments of `cargo test`.
 const DEVICE_TESTS: &[&str] = &[
+    "--test=bench",
     "--test=composed",
     "--test=custom_op",
     "--test=dropout",
