@@ -30,6 +30,6 @@ fn main() -> halfgrad::Result<()> {
         let test = infer.evaluate(x, logits, &digits.test)?;
         println!("epoch {epoch:>2}: loss {mean:.4}, test accuracy {:.1} %", 100.0 * test.accuracy);
     }
-    weights.save("target/digits.safetensors")?;
+    weights.save(std::env::temp_dir().join("digits.safetensors"))?;
     Ok(())
 }

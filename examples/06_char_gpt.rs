@@ -45,11 +45,12 @@ fn main() -> halfgrad::Result<()> {
     }
 
     // A network for one window at a time has a graph of its own; what the two share is a file.
-    weights.save("target/char_gpt.safetensors")?;
+    let file = std::env::temp_dir().join("char_gpt.safetensors");
+    weights.save(&file)?;
     let graph = Graph::new(Precision::MIXED);
     let x = graph.labels("x", [1, LENGTH]);
     let chances = nn::gpt(x, sizes).softmax();
-    let weights = Weights::load(&gpu, &graph, "target/char_gpt.safetensors")?;
+    let weights = Weights::load(&gpu, &graph, &file)?;
     let mut infer = Plan::infer(&gpu, &weights, [chances])?;
     let start = text.tokens()[..LENGTH / 2].to_vec();
     println!("{}", text.decode(&continued(&mut infer, x, chances, start, 400)?));
