@@ -18,11 +18,12 @@ fn every_op_and_every_shader_file_runs_and_nothing_is_wrong() {
     let gpu = Gpu::new().unwrap();
     let report = selftest(&gpu, &cases, true, &|_, _| {}).unwrap();
     assert!(report.passed(), "{report:?}");
-    // The probes find out what an adapter does, and are no kernels.
+    // The probes and the benches find out what an adapter does, and are no kernels.
     let files = fs::read_dir("shaders").unwrap().filter_map(|entry| {
         let path = entry.unwrap().path();
         let stem = path.file_stem()?.to_str()?.to_owned();
-        (path.extension()? == "wgsl" && !stem.starts_with("probe")).then_some(stem)
+        let is_kernel = !["probe", "bench"].iter().any(|part| stem.starts_with(part));
+        (path.extension()? == "wgsl" && is_kernel).then_some(stem)
     });
     let files: BTreeSet<String> = files.collect();
     let ran: BTreeSet<String> = report.files.iter().map(|&file| file.to_owned()).collect();
