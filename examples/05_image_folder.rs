@@ -1,4 +1,4 @@
-//! A folder of images becomes a classifier: 95 % and more of the test images after 10 epochs, for the shapes that it draws
+//! A folder of images becomes a classifier: about 95 % of the test images after 10 epochs, for the shapes that it draws
 //! if no folder is given.
 //!
 //! `cargo run --features images --example 05_image_folder [folder with a sub-folder for each class] [epochs]`
