@@ -2,9 +2,6 @@
 // of the size [t, s] is ever in memory.
 #import attention
 
-@group(0) @binding(0) var<storage, read> q: array<elem4>;           // [members, t, d]
-@group(0) @binding(1) var<storage, read> k: array<elem4>;           // [members, s, d]
-@group(0) @binding(2) var<storage, read> v: array<elem4>;           // [members, s, d]
 @group(0) @binding(3) var<storage, read_write> y: array<elem4>;     // [members, t, d]
 @group(0) @binding(4) var<storage, read_write> rows: array<wide4>;  // [members, blocks of t, 2]: largest score, Σ exp
 
@@ -17,8 +14,8 @@ fn scores(member: u32, i: u32, j: u32, steps: u32) -> block {
     let b = four(member, j, p.s);
     var x = block();
     for (var n = 0u; n < steps; n++) {
-        let u = block(unpack4(q[a.x + n]), unpack4(q[a.y + n]), unpack4(q[a.z + n]), unpack4(q[a.w + n]));
-        let w = block(unpack4(k[b.x + n]), unpack4(k[b.y + n]), unpack4(k[b.z + n]), unpack4(k[b.w + n]));
+        let u = four_q(a, n);
+        let w = four_k(b, n);
         x += transpose(w) * (u * acc(p.scale));
     }
     return x;
@@ -76,7 +73,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             for (var w = 0u; w < WIDE; w++) {
                 let n = part + 16u * w;
                 if n < p.d {
-                    out[w] += block(unpack4(v[b.x + n]), unpack4(v[b.y + n]), unpack4(v[b.z + n]), unpack4(v[b.w + n])) * share;
+                    out[w] += four_v(b, n) * share;
                 }
             }
         }

@@ -1,17 +1,11 @@
 // Gradients of attention with respect to keys and values: dk = dxᵀ · q · scale and dv = aᵀ · dy, with the shares a and dx
 // made again as in attention_queries.wgsl, here with a column for each key.
-#import attention
+#import attention_gradient
 
-@group(0) @binding(0) var<storage, read> q: array<elem4>;        // [members, t, d]
-@group(0) @binding(1) var<storage, read> k: array<elem4>;        // [members, s, d]
-@group(0) @binding(2) var<storage, read> v: array<elem4>;        // [members, s, d]
-@group(0) @binding(3) var<storage, read> rows: array<wide4>;     // [members, blocks of t, 3]: see attention_rows.wgsl
-@group(0) @binding(4) var<storage, read> dy: array<elem4>;       // [members, t, d]
 @group(0) @binding(5) var<storage, read_write> dk: array<elem4>; // [members, s, d]
 @group(0) @binding(6) var<storage, read_write> dv: array<elem4>; // [members, s, d]
 
 var<workgroup> shares: array<vec4<acc>, 256>;
-var<workgroup> slopes: array<vec4<acc>, 256>;
 
 // The first group of queries that sees this key.
 fn queries_from(key: u32) -> u32 {
@@ -43,25 +37,22 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         // Invocations beyond the end have nothing to see.
         let steps = select(0u, p.d, i < groups(p.s) && j < end);
         for (var n = 0u; n < steps; n++) {
-            let u = block(unpack4(k[a.x + n]), unpack4(k[a.y + n]), unpack4(k[a.z + n]), unpack4(k[a.w + n]));
-            let w = block(unpack4(q[b.x + n]), unpack4(q[b.y + n]), unpack4(q[b.z + n]), unpack4(q[b.w + n]));
+            let u = four_k(a, n);
+            let w = four_q(b, n);
             x += transpose(w * acc(p.scale)) * u;
-            let du = block(unpack4(v[a.x + n]), unpack4(v[a.y + n]), unpack4(v[a.z + n]), unpack4(v[a.w + n]));
-            let dw = block(unpack4(dy[b.x + n]), unpack4(dy[b.y + n]), unpack4(dy[b.z + n]), unpack4(dy[b.w + n]));
+            let du = four_v(a, n);
+            let dw = four_dy(b, n);
             z += transpose(dw) * du;
         }
-        let row = 3u * (member * end + min(j, end - 1u));
-        let top = unpack4_wide(rows[row]);
-        let whole = max(unpack4_wide(rows[row + 1u]), vec4(acc(0.5)));
-        let mean = unpack4_wide(rows[row + 2u]);
+        let row = row_of(member, j);
         for (var r = 0u; r < 4u; r++) {
             var seen: vec4<bool>;
             for (var c = 0u; c < 4u; c++) {
                 seen[c] = visible(member, 4u * j + c, 4u * i + r);
             }
-            let share = exp_acc(x[r] - top) / whole;
+            let share = exp_acc(x[r] - row.top) / row.whole;
             shares[4u * lane + r] = select(vec4<acc>(), share, seen);
-            slopes[4u * lane + r] = select(vec4<acc>(), share * (z[r] - mean), seen);
+            slopes[4u * lane + r] = select(vec4<acc>(), share * (z[r] - row.mean), seen);
         }
         workgroupBarrier();
         for (var c = 0u; c < min(16u, end - first); c++) {
@@ -72,8 +63,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             for (var w = 0u; w < WIDE; w++) {
                 let n = part + 16u * w;
                 if n < p.d {
-                    of_k[w] += block(unpack4(q[b.x + n]), unpack4(q[b.y + n]), unpack4(q[b.z + n]), unpack4(q[b.w + n])) * slope;
-                    of_v[w] += block(unpack4(dy[b.x + n]), unpack4(dy[b.y + n]), unpack4(dy[b.z + n]), unpack4(dy[b.w + n])) * share;
+                    of_k[w] += four_q(b, n) * slope;
+                    of_v[w] += four_dy(b, n) * share;
                 }
             }
         }

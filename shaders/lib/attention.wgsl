@@ -1,4 +1,4 @@
-// What attention and its gradients have in common. A workgroup owns 16 rows of one head, four a lane quarter, and walks
+// What attention and its gradients have in common: queries, keys and values, and how they are walked. A workgroup owns 16 rows of one head, four a lane quarter, and walks
 // along the others 64 at a time; scores are made in blocks of four by four, one an invocation. Rows past the end are read
 // as the last one and hidden.
 #import grid
@@ -10,6 +10,10 @@ const WIDE: u32 = 1u;   // groups of a row of results an invocation: a sixteenth
 const FLOOR: f32 = -60000.0; // below every score, and within f16
 
 alias block = mat4x4<acc>;
+
+@group(0) @binding(0) var<storage, read> q: array<elem4>; // [members, t, d]
+@group(0) @binding(1) var<storage, read> k: array<elem4>; // [members, s, d]
+@group(0) @binding(2) var<storage, read> v: array<elem4>; // [members, s, d]
 
 struct Params {
     members: u32,    // batch · heads
@@ -32,6 +36,19 @@ fn groups(n: u32) -> u32 {
 fn four(member: u32, i: u32, length: u32) -> vec4<u32> {
     let row = min(vec4(4u * i) + vec4(0u, 1u, 2u, 3u), vec4(length - 1u));
     return (vec4(member * length) + row) * p.d;
+}
+
+// Group n of four rows that begin at `at`.
+fn four_q(at: vec4<u32>, n: u32) -> block {
+    return block(unpack4(q[at.x + n]), unpack4(q[at.y + n]), unpack4(q[at.z + n]), unpack4(q[at.w + n]));
+}
+
+fn four_k(at: vec4<u32>, n: u32) -> block {
+    return block(unpack4(k[at.x + n]), unpack4(k[at.y + n]), unpack4(k[at.z + n]), unpack4(k[at.w + n]));
+}
+
+fn four_v(at: vec4<u32>, n: u32) -> block {
+    return block(unpack4(v[at.x + n]), unpack4(v[at.y + n]), unpack4(v[at.z + n]), unpack4(v[at.w + n]));
 }
 
 fn visible(member: u32, row: u32, column: u32) -> bool {

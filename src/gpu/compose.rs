@@ -17,6 +17,7 @@ use crate::{
 /// The library that `#import` reads.
 static LIBRARY: &[(&str, &str)] = &[
     ("attention", include_str!("../../shaders/lib/attention.wgsl")),
+    ("attention_gradient", include_str!("../../shaders/lib/attention_gradient.wgsl")),
     ("chain", include_str!("../../shaders/lib/chain.wgsl")),
     ("clock", include_str!("../../shaders/lib/clock.wgsl")),
     ("conv", include_str!("../../shaders/lib/conv.wgsl")),
