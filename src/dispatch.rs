@@ -47,6 +47,12 @@ impl Shader {
         self
     }
 
+    /// Sets the type of registers.
+    pub fn acc(mut self, dtype: Dtype) -> Self {
+        self.acc = dtype;
+        self
+    }
+
     /// Sets the type behind `wide4`.
     pub fn wide(mut self, dtype: Dtype) -> Self {
         self.wide = dtype;

@@ -291,6 +291,12 @@ impl Graph {
         self.state.borrow().nodes.len()
     }
 
+    /// How many nodes are ops of these names.
+    pub(crate) fn count(&self, names: &[&str]) -> usize {
+        let is_one = |n: &&Node| matches!(&n.origin, Origin::Op(op) if names.contains(&op.name()));
+        self.state.borrow().nodes.iter().filter(is_one).count()
+    }
+
     /// Whether nothing was built yet.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -19,6 +19,14 @@ pub struct Type {
 }
 
 impl Type {
+    /// The type itself; labels take no part in arithmetic.
+    ///
+    /// # Errors
+    /// That sentence.
+    pub fn number(self) -> Result<Self, String> {
+        if self.dtype == Dtype::U32 { Err("labels take no part in arithmetic".into()) } else { Ok(self) }
+    }
+
     /// A type.
     pub fn new(shape: impl Into<Shape>, dtype: Dtype) -> Self {
         Type { shape: shape.into(), dtype }

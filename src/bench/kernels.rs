@@ -87,10 +87,7 @@ pub(super) fn fill(plan: &mut Plan, graph: &Graph) -> Result<BTreeMap<Value, Arr
             (_, Dtype::F16) => numbers.map(|&v| half::f16::from_f32(v).to_f32()).collect(),
             _ => numbers.copied().collect(),
         };
-        match x.dtype() {
-            Dtype::U32 => plan.write(x, &data.iter().map(|&v| v as u32).collect::<Vec<_>>())?,
-            _ => plan.write(x, &data)?,
-        }
+        plan.write_numbers(x, &data)?;
         given.insert(x.value, Array::new(x.shape(), data.into_iter().map(f64::from).collect()));
     }
     Ok(given)

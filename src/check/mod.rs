@@ -225,10 +225,7 @@ impl Bench<'_> {
             if !plan.has(port) {
                 continue;
             }
-            match port.dtype() {
-                Dtype::U32 => plan.write(port, &array.data.iter().map(|&v| v as u32).collect::<Vec<_>>()),
-                _ => plan.write(port, &array.data.iter().map(|&v| v as f32).collect::<Vec<_>>()),
-            }?;
+            plan.write_numbers(port, &array.data.iter().map(|&v| v as f32).collect::<Vec<_>>())?;
         }
         plan.run();
         Ok(plan)

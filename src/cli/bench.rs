@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io::IsTerminal, path::Path};
 
-use comfy_table::{Cell, CellAlignment, Table};
+use comfy_table::{Cell, Table};
 use halfgrad::{
     Error,
     bench::{
@@ -152,10 +152,7 @@ fn table(entries: &[Entry]) -> Table {
             .map(Cell::new),
         );
     }
-    for column in table.column_iter_mut().skip(2) {
-        column.set_cell_alignment(CellAlignment::Right);
-        column.set_padding((1, 0));
-    }
+    super::align_right(&mut table, 2, 1);
     table.column_mut(0).expect("there are ten").set_padding((0, 0));
     table
 }

@@ -1,6 +1,6 @@
 //! `halfgrad doctor`: what 16 bit would do to a network, layer by layer, in words.
 
-use comfy_table::{CellAlignment, Table};
+use comfy_table::Table;
 use halfgrad::{
     gpu::title,
     study::{
@@ -9,7 +9,7 @@ use halfgrad::{
     },
 };
 
-use super::{note, print};
+use super::{note, numbers::NONE, print};
 use crate::DoctorArgs;
 
 /// Examines and tells.
@@ -96,10 +96,11 @@ fn runs(found: &Examination) -> String {
             broken.to_owned() + &number(doctor::late_loss(run), |v| format!("{v:.4}")),
             format!("{:.2}", 100.0 * run.evaluation.accuracy),
             run.progress.skipped.to_string(),
-            run.lost_update_share().map_or("–".into(), |share| format!("{:.2} %", 100.0 * share)),
+            run.lost_update_share().map_or(NONE.into(), |share| format!("{:.2} %", 100.0 * share)),
         ]);
     }
-    right(table)
+    super::align_right(&mut table, 1, 2);
+    format!("{table}\n")
 }
 
 fn layers(layers: &[Layer]) -> String {
@@ -124,21 +125,13 @@ fn layers(layers: &[Layer]) -> String {
             number(l.quality[1], |v| format!("{v:.3}")),
         ]);
     }
-    right(table)
+    super::align_right(&mut table, 1, 2);
+    format!("{table}\n")
 }
 
 /// A number, or a dash where training broke before there was one.
 fn number(value: f64, format: impl Fn(f64) -> String) -> String {
-    if value.is_nan() { "–".into() } else { format(value) }
-}
-
-/// All columns but the first to the right.
-fn right(mut table: Table) -> String {
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-        column.set_padding((2, 0));
-    }
-    format!("{table}\n")
+    if value.is_nan() { NONE.into() } else { format(value) }
 }
 
 fn report(found: &Examination) -> serde_json::Value {

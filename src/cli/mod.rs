@@ -27,7 +27,7 @@ use std::{
     process::ExitCode,
 };
 
-use comfy_table::{LineStyle, TableStyle};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use halfgrad::{
     Error, Gpu, Shape,
     gpu::{Choice, Settings},
@@ -42,6 +42,14 @@ const LINE: LineStyle = LineStyle::none().fill('─').junction('─');
 pub const TABLE: TableStyle = TableStyle::new().top_border(LINE).header_separator(LINE).bottom_border(LINE);
 /// As [`TABLE`], with a line between rows, for rows of many lines.
 pub const TALL_TABLE: TableStyle = TABLE.row_separator(LINE);
+
+/// Puts the columns from the `first` on to the right, so far apart.
+pub fn align_right(table: &mut Table, first: usize, apart: u16) {
+    for column in table.column_iter_mut().skip(first) {
+        column.set_cell_alignment(CellAlignment::Right);
+        column.set_padding((apart, 0));
+    }
+}
 
 /// Writes to stdout; a reader that has seen enough, as `head`, is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {

@@ -4,7 +4,6 @@ use halfgrad::{Caps, Graph, Shape, dispatch::Program, plan};
 use halfgrad::{plan::Options, study::DeviceBytes};
 use serde::Serialize;
 
-use super::record::Bytes;
 use crate::PlanArgs;
 
 #[derive(Serialize)]
@@ -15,7 +14,7 @@ struct Step<'a> {
     batch: usize,
     dispatches: Vec<Dispatch<'a>>,
     totals: Totals,
-    device_bytes: Bytes,
+    device_bytes: DeviceBytes,
     warnings: &'a [String],
 }
 
@@ -91,7 +90,7 @@ fn step<'a>(args: &PlanArgs, model: String, optimizer: String, program: &'a Prog
         batch: args.network.batch,
         dispatches,
         totals,
-        device_bytes: DeviceBytes::of(program).into(),
+        device_bytes: DeviceBytes::of(program),
         warnings: &program.warnings,
     }
 }

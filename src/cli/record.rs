@@ -91,7 +91,7 @@ pub struct Run {
     pub step_loss: Vec<f32>,
     pub steps: u32,
     pub step_ms_median: f64,
-    pub device_bytes: Bytes,
+    pub device_bytes: DeviceBytes,
     pub class_flips: Option<usize>,
     pub certified_share: Option<f64>,
     pub certified_flips: Option<usize>,
@@ -101,22 +101,6 @@ pub struct Run {
     /// Why the run ended early.
     pub failure: Option<String>,
     pub warnings: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-pub struct Bytes {
-    pub weights: u64,
-    pub optimizer: u64,
-    pub gradients: u64,
-    pub activations: u64,
-    pub total: u64,
-}
-
-impl From<DeviceBytes> for Bytes {
-    fn from(b: DeviceBytes) -> Self {
-        let DeviceBytes { weights, optimizer, gradients, activations, total } = b;
-        Bytes { weights, optimizer, gradients, activations, total }
-    }
 }
 
 impl Run {
@@ -131,7 +115,7 @@ impl Run {
             step_loss: run.step_loss.clone(),
             steps: run.progress.halted.unwrap_or(run.progress.steps),
             step_ms_median: run.step_seconds * 1e3,
-            device_bytes: run.bytes.into(),
+            device_bytes: run.bytes,
             class_flips: against_f32.map(|c| c.flips),
             certified_share: against_f32.map(Comparison::certified_share),
             certified_flips: against_f32.map(|c| c.certified_flips),

@@ -1,6 +1,6 @@
 //! The end of a study: one table, and how to read it.
 
-use comfy_table::{Cell, CellAlignment, Row, Table};
+use comfy_table::{Cell, Row, Table};
 use halfgrad::study::{Comparison, Outcome, deviation, mean, median};
 
 use super::numbers::size;
@@ -56,10 +56,7 @@ pub fn render(runs: &[Compared]) -> String {
     let mut table = Table::new();
     table.load_style(super::TABLE).set_header(HEADER.map(|title| if title == SCORE { score } else { title }));
     table.add_rows(names.iter().map(|name| row(name, &of(name), f32)));
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-        column.set_padding((2, 0));
-    }
+    super::align_right(&mut table, 1, 2);
     table.column_mut(0).expect("there are twelve").set_padding((0, 0));
     let mut text = format!("{}\n", table.trim_fmt());
     for Compared { run, .. } in runs {

@@ -151,8 +151,7 @@ impl Run<'_> {
         while steps < batches.len() && !self.stop.load(Ordering::Relaxed) {
             let mut counts = vec![];
             while counts.len() < WINDOW && ahead.fill(&mut batch) {
-                self.plan.write(self.network.x, &batch.images)?;
-                self.plan.write(self.network.label, &batch.labels)?;
+                self.network.write(&mut self.plan, &batch)?;
                 self.plan.run();
                 counts.push(batch.count);
             }

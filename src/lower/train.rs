@@ -1,6 +1,6 @@
 //! The end of a training step: find overflow, settle the step, change all weights.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::ops::Range;
 
 use super::{Control, FLAG_WORDS, LOSSES, Places, Record, Request, Training, clock};
 use crate::{
@@ -53,35 +53,39 @@ struct Member {
 pub fn arenas(request: &Request, program: &mut Program, places: &mut Places) -> Result<Arenas> {
     let Some(training) = &request.training else { return Ok(Arenas::default()) };
     let precision = request.graph.precision();
-    let all: Vec<Value> = request.graph.weights().iter().map(|w| w.value).collect();
     let shape = |v: &Value| request.graph.type_of(*v).shape;
-    let weights = Arena::new(&all.iter().map(shape).collect::<Vec<_>>(), request.caps.binding_bytes)?;
     let name = |v: &Value| request.graph.node(v.node).name.unwrap_or_default();
     let trained: Vec<Value> = training.gradients.iter().map(|(w, _)| *w).collect();
     let gradients = Arena::new(&trained.iter().map(shape).collect::<Vec<_>>(), request.caps.binding_bytes)?;
-    let place_of: BTreeMap<Value, (usize, usize)> = all.into_iter().zip(weights.places.iter().copied()).collect();
-
-    let mut made = Arenas::default();
+    let of_weights = |b: &Buffer| matches!(b.source, Source::Weights(_));
+    let mut made = Arenas {
+        weights: (0..program.buffers.len()).filter(|&b| of_weights(&program.buffers[b])).collect(),
+        ..Arenas::default()
+    };
+    // A weight has its place already: its chunk, and its first group there.
+    let place_of = |w: &Value| {
+        let x = places.operands[w];
+        let chunk = made.weights.iter().position(|&b| b == x.buffer).expect("a weight lies among the weights");
+        (chunk, x.offset as usize / (GROUP * x.dtype.bytes()))
+    };
+    let places_of: Vec<(usize, usize)> = trained.iter().map(place_of).collect();
     let named: Vec<(String, Shape)> = trained.iter().map(|w| (name(w), shape(w))).collect();
     let factors = factors(training.groups, &named)?;
-    for ((&w, &at), factors) in trained.iter().zip(&gradients.places).zip(factors) {
-        let (from, groups) = (place_of[&w], shape(&w).groups().next_multiple_of(arena::ALIGN));
+    for (((w, from), &at), factors) in trained.iter().zip(places_of).zip(&gradients.places).zip(factors) {
+        let groups = shape(w).groups().next_multiple_of(arena::ALIGN);
         match made.runs.last() {
             Some(r) if after(r.weights, r.groups) == from && after(r.gradients, r.groups) == at => {}
             _ => made.runs.push(Run { weights: from, gradients: at, groups: 0, members: vec![] }),
         }
         let run = made.runs.last_mut().expect("pushed if it was not there");
-        run.members.push(Member { name: name(&w), groups: run.groups..run.groups + groups, factors });
+        run.members.push(Member { name: name(w), groups: run.groups..run.groups + groups, factors });
         run.groups += groups;
     }
 
-    let chunks = 0..weights.chunks.len();
-    made.weights = chunks
-        .clone()
-        .map(|c| program.buffers.iter().position(|b| b.source == Source::Weights(c)).expect("placed before"))
-        .collect();
+    let chunks = 0..made.weights.len();
     let mut shared = |name: &str, source: Source, c: usize, dtype| {
-        program.buffer(format!("{name}{c}"), Role::Optimizer, source, weights.bytes(c, dtype))
+        let groups = groups_of(program, made.weights[c], precision.storage);
+        program.buffer(format!("{name}{c}"), Role::Optimizer, source, arena::offset(groups, dtype))
     };
     if precision.master {
         made.masters = chunks.clone().map(|c| shared("master", Source::Master(c), c, Dtype::F32)).collect();
@@ -217,8 +221,9 @@ fn look_at_gradients(precision: Precision, arenas: &Arenas, control: Control, pr
         }
         if let Some(norms) = arenas.norms {
             let source = include_str!("../../shaders/square_sum.wgsl");
+            let shader = Shader::new("square_sum", source, precision.storage, precision).acc(Dtype::F32);
             program.push(
-                Dispatch::new("square_sum", Shader::new("square_sum", source, precision.storage, precision))
+                Dispatch::new("square_sum", shader)
                     .read(all)
                     .update(norms)
                     .param("groups", all.shape.groups())
@@ -269,8 +274,7 @@ fn follow(
     program: &mut Program,
 ) {
     let source = include_str!("../../shaders/follow.wgsl");
-    let mut shader = Shader::new("follow", source, weights.dtype, precision).wide(copy.dtype);
-    shader.acc = Dtype::F32;
+    let shader = Shader::new("follow", source, weights.dtype, precision).wide(copy.dtype).acc(Dtype::F32);
     let groups = weights.shape.groups();
     program.push(
         Dispatch::new("follow average", shader)

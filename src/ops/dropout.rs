@@ -3,9 +3,8 @@
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case};
 use crate::{
-    Dtype, Precision,
+    Precision,
     dispatch::{Dispatch, Program},
-    graph::Origin,
     op::{Backward, Io, Kind, Op, Type},
     tensor::Tensor,
 };
@@ -43,8 +42,7 @@ impl<'g> Tensor<'g> {
         if p == 0.0 {
             return self;
         }
-        let is_dropout = |&n: &usize| matches!(self.graph.node(n).origin, Origin::Op(op) if op.name() == NAME);
-        let stream = (0..self.graph.len()).filter(is_dropout).count() as u32;
+        let stream = self.graph.count(&[NAME]) as u32;
         self.graph.apply(Dropout { p, stream }, &[self])
     }
 }
@@ -55,9 +53,7 @@ impl Op for Dropout {
     }
 
     fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
-        if x[0].dtype == Dtype::U32 {
-            return Err("labels take no part in arithmetic".into());
-        }
+        x[0].number()?;
         if !(0.0..1.0).contains(&self.p) {
             return Err(format!("p is {}, and must be in [0, 1)", self.p));
         }

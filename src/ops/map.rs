@@ -265,9 +265,7 @@ impl Graph {
 
 /// The common type of operands: theirs, or f32 where f32 meets f16.
 fn common(x: &[Type]) -> Result<Dtype, String> {
-    if x.iter().any(|t| t.dtype == Dtype::U32) {
-        return Err("labels take no part in arithmetic".into());
-    }
+    x.iter().try_for_each(|t| t.number().map(drop))?;
     Ok(if x.iter().any(|t| t.dtype == Dtype::F32) { Dtype::F32 } else { Dtype::F16 })
 }
 

@@ -220,9 +220,7 @@ impl Work {
 
 /// A real operand with these axes.
 fn run_of(x: &Type, (first, end): (usize, usize)) -> Result<Shape, String> {
-    if x.dtype == Dtype::U32 {
-        return Err("labels take no part in arithmetic".into());
-    }
+    x.number()?;
     if first >= end || end > x.shape.rank() {
         return Err(format!("{first}..{end} are no axes of {}", x.shape));
     }
@@ -348,9 +346,7 @@ impl Op for Standardize {
 
     fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
         let [x, mean, rstd, affine @ ..] = x else { unreachable!("five operands") };
-        if x.dtype == Dtype::U32 {
-            return Err("labels take no part in arithmetic".into());
-        }
+        x.number()?;
         if x.shape.rank() < 2 || mean != rstd || stretched(x.shape, mean.shape).is_none() {
             return Err("mean and variance have the first operand's shape with 1 for some neighbouring axes".into());
         }

@@ -3,10 +3,9 @@
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case};
 use crate::{
-    Dtype, Precision,
+    Precision,
     dispatch::{Dispatch, Program},
     format::Quantization,
-    graph::Origin,
     op::{Backward, Io, Kind, Op, Type},
     tensor::Tensor,
 };
@@ -49,10 +48,7 @@ impl<'g> Tensor<'g> {
 
     /// The number of roundings before this one: no two draw the same random numbers.
     fn rounding_stream(self) -> u32 {
-        let names = [Rounded::NAME, GradientRounded::NAME];
-        let is_rounding =
-            |&n: &usize| matches!(self.graph.node(n).origin, Origin::Op(op) if names.contains(&op.name()));
-        (1 << 16) + (0..self.graph.len()).filter(is_rounding).count() as u32
+        (1 << 16) + self.graph.count(&[Rounded::NAME, GradientRounded::NAME]) as u32
     }
 }
 
@@ -64,20 +60,13 @@ impl GradientRounded {
     const NAME: &str = "gradient_rounded";
 }
 
-fn same_type(x: &[Type]) -> Result<Vec<Type>, String> {
-    if x[0].dtype == Dtype::U32 {
-        return Err("labels take no part in arithmetic".into());
-    }
-    Ok(vec![x[0]])
-}
-
 impl Op for Rounded {
     fn name(&self) -> &'static str {
         Self::NAME
     }
 
     fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
-        same_type(x)
+        Ok(vec![x[0].number()?])
     }
 
     fn kind(&self) -> Kind {
@@ -126,7 +115,7 @@ impl Op for GradientRounded {
     }
 
     fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
-        same_type(x)
+        Ok(vec![x[0].number()?])
     }
 
     fn kind(&self) -> Kind {

@@ -4,7 +4,7 @@ use super::reduce::lanes;
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, Fill};
 use crate::{
-    Dtype, Precision,
+    Precision,
     dispatch::{Dispatch, Program, Shader},
     op::{Backward, Io, Kind, Op, Type},
     shape::GROUP,
@@ -53,10 +53,7 @@ impl<'g> Tensor<'g> {
 
 /// The type of the result, that of the first operand.
 fn infer(x: &[Type]) -> Result<Vec<Type>, String> {
-    match x[0].dtype {
-        Dtype::U32 => Err("labels take no part in arithmetic".into()),
-        _ => Ok(vec![x[0]]),
-    }
+    Ok(vec![x[0].number()?])
 }
 
 /// One dispatch over rows, LANES invocations each.

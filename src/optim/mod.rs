@@ -71,12 +71,13 @@ pub struct UpdateIo<'a> {
 /// The dispatch that all optimizers share: their file between the bindings and uniforms of `lib/update.wgsl`.
 fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch {
     let precision = io.precision;
-    let mut shader = Shader::new(name, source, precision.storage, precision)
+    // Masters are computed in their own type, also where the rest of the network is strict.
+    let acc = if precision.master { Dtype::F32 } else { precision.acc() };
+    let shader = Shader::new(name, source, precision.storage, precision)
+        .acc(acc)
         .wide(precision.state())
         .constant("RECORD", io.record.is_some().into())
         .constant("ROUNDING", precision.rounding_of_state().map_or(0, |r| 1 + r as u32));
-    // Masters are computed in their own type, also where the rest of the network is strict.
-    shader.acc = if precision.master { Dtype::F32 } else { shader.acc };
     let groups = io.weights.shape.groups();
     let mut d = Dispatch::new(format!("{name} update"), shader)
         .read(io.clock)

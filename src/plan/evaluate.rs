@@ -1,7 +1,7 @@
 //! Data sets through a plan: predictions, loss and accuracy.
 
 use super::Plan;
-use crate::{Dtype, Error, Port, Result, data::Dataset};
+use crate::{Error, Port, Result, data::Dataset};
 
 /// Loss and accuracy over a data set.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,10 +40,7 @@ impl Plan {
             let count = batch.min(data.len() - start);
             (start..start + count).filter_map(|i| data.get(i)).for_each(|(image, _)| values.extend_from_slice(&image));
             values.resize(x.shape.len(), 0.0);
-            match x.dtype {
-                Dtype::U32 => self.write(input, &values.iter().map(|&v| v as u32).collect::<Vec<_>>())?,
-                _ => self.write(input, &values)?,
-            }
+            self.write_numbers(input, &values)?;
             self.run();
             let result = self.read(output)?.wait()?;
             all.extend_from_slice(&result[..count * width]);

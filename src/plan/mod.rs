@@ -327,6 +327,15 @@ impl Plan {
         Ok(())
     }
 
+    /// [`write`](Self::write) of numbers, which become labels where the port takes those: samples that are tokens.
+    pub(crate) fn write_numbers<'p>(&mut self, port: impl Into<Port<'p>>, values: &[f32]) -> Result<()> {
+        let port = port.into();
+        match self.find(port)?.0.dtype {
+            Dtype::U32 => self.write(port, &values.iter().map(|&v| v as u32).collect::<Vec<_>>()),
+            _ => self.write(port, values),
+        }
+    }
+
     /// One step: everything once; returns at once. It is one submission, or several where a long one may end in a reset of the
     /// GPU: [`Settings::slice`](crate::gpu::Settings::slice). What goes wrong is told by whatever is read next.
     pub fn run(&mut self) {

@@ -2,8 +2,8 @@ use std::path::PathBuf;
 
 use super::Optimizer;
 use crate::{
-    Caps, Dtype, Error, Graph, Precision, Result, Shape, Tensor,
-    data::Augment,
+    Caps, Dtype, Error, Graph, Plan, Precision, Result, Shape, Tensor,
+    data::{Augment, Batch, text::next_tokens},
     nn::{self, Gpt},
     plan::{Options, lower_training},
 };
@@ -68,6 +68,18 @@ impl Network<'_> {
     /// Whether it is a language model: its samples are tokens, and it foretells the next at each place.
     pub fn reads_tokens(&self) -> bool {
         self.x.dtype() == Dtype::U32
+    }
+
+    /// Writes a batch of samples and what the network is to say of them.
+    ///
+    /// # Errors
+    /// As [`Plan::write`].
+    pub fn write(&self, plan: &mut Plan, batch: &Batch) -> Result<()> {
+        plan.write_numbers(self.x, &batch.images)?;
+        match self.reads_tokens() {
+            true => plan.write(self.label, &next_tokens(&batch.images, &batch.labels)),
+            false => plan.write(self.label, &batch.labels),
+        }
     }
 }
 

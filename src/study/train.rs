@@ -152,7 +152,7 @@ impl Run<'_, '_> {
         let (start, mut counts, mut batch) = (Instant::now(), vec![], Batch::default());
         for step in window {
             batches.fill(&mut batch);
-            self.write(&batch)?;
+            self.network.write(&mut self.plan, &batch)?;
             match self.observe {
                 Some(every) if step % every == 0 => self.look()?,
                 _ => self.plan.run(),
@@ -175,22 +175,12 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    fn write(&mut self, batch: &Batch) -> Result<()> {
-        if self.network.reads_tokens() {
-            let tokens: Vec<u32> = batch.images.iter().map(|&t| t as u32).collect();
-            self.plan.write(self.network.x, &tokens)?;
-            return self.plan.write(self.network.label, &next_tokens(&batch.images, &batch.labels));
-        }
-        self.plan.write(self.network.x, &batch.images)?;
-        self.plan.write(self.network.label, &batch.labels)
-    }
-
     /// Finds the layer of a loss that is not finite, by the batch that it happened on: the weights did not change since.
     fn diagnosed(&mut self, error: Error) -> Result<Error> {
         let Error::NotFinite { step, loss, .. } = error else { return Ok(error) };
         let (epoch, at) = (step as usize / self.order.steps, step as usize % self.order.steps);
         let batch = self.order.epoch(epoch)?.epoch(epoch as u32).nth(at);
-        self.write(&batch.expect("the step was run"))?;
+        self.network.write(&mut self.plan, &batch.expect("the step was run"))?;
         let layer = self.plan.diagnose()?.unwrap_or_else(|| "none but the loss".into());
         Ok(Error::NotFinite { step, loss, layer })
     }

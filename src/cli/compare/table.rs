@@ -1,11 +1,11 @@
 //! The comparison for a terminal.
 
-use comfy_table::{Cell, CellAlignment, Table};
+use comfy_table::{Cell, Table};
 use halfgrad::bench::report::{Entry, Report};
 
 use super::{Machine, Row, rows, standing};
 use crate::cli::{
-    TABLE,
+    TABLE, align_right,
     numbers::{NONE, percent, spread, three},
 };
 
@@ -48,10 +48,7 @@ fn table(machines: &[Machine], rows: &[Row]) -> Table {
         last = row.id;
         table.add_row([name.to_owned(), row.precision.to_owned()].into_iter().chain(times).map(Cell::new));
     }
-    for column in table.column_iter_mut().skip(2) {
-        column.set_cell_alignment(CellAlignment::Right);
-        column.set_padding((2, 0));
-    }
+    align_right(&mut table, 2, 2);
     table
 }
 
