@@ -93,12 +93,7 @@ pub fn selftest(gpu: &Gpu, cases: &[Case], quick: bool, watch: &(dyn Fn(usize, u
         }
     };
     thread::scope(|scope| {
-        // Of threads that share a GL context, wgpu panics in one that has waited six seconds for it.
-        let workers = match gpu.info().backend {
-            wgpu::Backend::Gl => 1,
-            _ => thread::available_parallelism().map_or(1, |n| n.get().min(8)),
-        };
-        (0..workers).for_each(|_| drop(scope.spawn(work)));
+        (0..gpu.workers()).for_each(|_| drop(scope.spawn(work)));
     });
     gpu.wait()?;
     let faults = faults.into_inner().expect("no panic while it was held");

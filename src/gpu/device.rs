@@ -247,6 +247,16 @@ impl Gpu {
         &self.shared.queue
     }
 
+    /// How many threads may use the device at once.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn workers(&self) -> usize {
+        match self.info().backend {
+            // Of threads that share a GL context, wgpu panics in one that has waited six seconds for it.
+            wgpu::Backend::Gl => 1,
+            _ => std::thread::available_parallelism().map_or(1, |n| n.get().min(8)),
+        }
+    }
+
     /// Waits until the device has done everything submitted so far.
     ///
     /// # Errors

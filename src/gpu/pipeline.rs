@@ -1,6 +1,13 @@
 //! Pipelines: made once for each composed text, checked inside an error scope.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
 
 use super::{
     compose::{self, compose},
@@ -26,6 +33,23 @@ impl Gpu {
     /// [`Error::Shader`] if the shader does not compose, compile or fit the dispatch.
     pub async fn pipeline(&self, dispatch: &Dispatch) -> Result<Arc<Pipeline>> {
         self.shared.pipeline(dispatch).await
+    }
+
+    /// Compiles the shaders of these dispatches on several threads. What fails says why when its pipeline is asked for.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn compile(&self, dispatches: &[Dispatch]) {
+        let mut seen = BTreeSet::new();
+        let distinct: Vec<&Dispatch> = dispatches.iter().filter(|d| seen.insert(&d.shader)).collect();
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(dispatch) = distinct.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let _ = pollster::block_on(self.pipeline(dispatch));
+            }
+        };
+        thread::scope(|scope| {
+            (1..self.workers().min(distinct.len())).for_each(|_| drop(scope.spawn(work)));
+            work();
+        });
     }
 }
 

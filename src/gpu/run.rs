@@ -76,6 +76,8 @@ impl Executable {
         });
         gpu.queue().write_buffer(&uniform, 0, bytemuck::cast_slice(&words));
 
+        #[cfg(not(target_arch = "wasm32"))]
+        gpu.compile(&program.dispatches);
         let mut calls = vec![];
         for (d, offsets) in program.dispatches.iter().zip(offsets) {
             let pipeline = gpu.pipeline(d).await?;
