@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use crate::{Dtype, Precision, Shape, shape::GROUP};
+use crate::{Dtype, Precision, Shape, error::Warning, shape::GROUP};
 
 /// A WGSL file with the choices that make a variant of it. Two equal shaders are one pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -301,7 +301,7 @@ pub struct Program {
     /// The number of trained and frozen weights.
     pub parameters: usize,
     /// What the planner noticed: values that this precision cannot hold, and what it did about them.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl Program {

@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use crate::{
     Dtype, Error, Gpu, LossScale, Port, Precision, Result, Shape, Tensor, Weights,
     dispatch::{Operand, Program, Source},
+    error::Warning,
     gpu::{self, Executable, Reading},
     graph::{Graph, Value},
     lower::{self, CLOCK_WORDS, LOSSES, Lowered, Request},
@@ -448,7 +449,7 @@ impl Plan {
     }
 
     /// Values of the user's that this precision cannot hold.
-    pub fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &[Warning] {
         &self.core.lowered.program.warnings
     }
 
