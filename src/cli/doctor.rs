@@ -69,9 +69,12 @@ fn chance(found: &Examination) -> String {
     )
 }
 
+/// What goes wrong, and in which places.
+type Wrong<'a> = (&'a str, Vec<&'a str>);
+
 /// Findings that have a cure in common stand together, and those that differ in the place only in one line.
 fn grouped(found: &Examination) -> Vec<String> {
-    let mut groups: Vec<(&str, Vec<(&str, Vec<&str>)>)> = vec![];
+    let mut groups: Vec<(&str, Vec<Wrong>)> = vec![];
     for f in &found.findings {
         let at = groups.iter().position(|(cure, _)| *cure == f.cure).unwrap_or(groups.len());
         if at == groups.len() {
@@ -82,8 +85,8 @@ fn grouped(found: &Examination) -> Vec<String> {
             None => groups[at].1.push((&f.what, vec![&f.place])),
         }
     }
-    let line = |(what, places): &(&str, Vec<&str>)| format!("* {}: {what}\n", places.join(", "));
-    let text = |(cure, found): (&str, Vec<_>)| {
+    let line = |(what, places): &Wrong| format!("* {}: {what}\n", places.join(", "));
+    let text = |(cure, found): (&str, Vec<Wrong>)| {
         let cure = if cure.is_empty() { String::new() } else { format!("    cure: {cure}\n") };
         found.iter().map(line).collect::<String>() + &cure
     };
