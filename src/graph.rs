@@ -286,6 +286,13 @@ impl Graph {
         state.frozen.iter().any(|pattern| matches(pattern, name))
     }
 
+    /// Samples in a batch: the length of the first axis of the first input, 1 without any.
+    pub fn batch(&self) -> usize {
+        let state = self.state.borrow();
+        let first = state.nodes.iter().find(|n| matches!(n.origin, Origin::Input));
+        first.and_then(|n| n.outputs[0].shape.dims().next()).unwrap_or(1)
+    }
+
     /// The number of nodes.
     pub fn len(&self) -> usize {
         self.state.borrow().nodes.len()

@@ -262,7 +262,7 @@ impl Plan {
         };
         let executable = Executable::new(gpu, &lowered.program, |source| shared(source).clone()).await?;
         let precision = graph.precision();
-        let scale = gpu::stored(&[precision.loss_scale.initial()], Shape::default(), precision.wide());
+        let scale = gpu::stored(&[precision.loss_scale.initial(graph.batch())], Shape::default(), precision.wide());
         gpu.queue().write_buffer(executable.buffer(lowered.control.scale), 0, &scale);
         Ok(Plan {
             core: Arc::new(Core { gpu: gpu.clone(), weights: weights.clone(), averaged, lowered, executable }),
