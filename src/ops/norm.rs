@@ -85,7 +85,7 @@ impl<'g> Tensor<'g> {
     fn moments_if(self, axes: std::ops::Range<usize>, centred: bool) -> (Tensor<'g>, Tensor<'g>) {
         // A set of one value is known; where its axis is the last, that is not even stored.
         if !axes.is_empty() && self.shape().dims().skip(axes.start).take(axes.len()).eq(axes.clone().map(|_| 1)) {
-            let x = self.cast(self.graph.precision().wide());
+            let x = self.cast(self.precision().wide());
             return if centred { (x, x.zeros_like()) } else { (x.zeros_like(), x.square()) };
         }
         let found = self.graph.apply_all(Moments { axes: (axes.start, axes.end), centred }, &[self]);
@@ -105,7 +105,7 @@ impl<'g> Tensor<'g> {
     ) -> Tensor<'g> {
         let graph = self.graph;
         let smallest = half::f16::MIN_POSITIVE.to_f32();
-        if graph.precision().acc() == Dtype::F16 && epsilon.abs() < smallest {
+        if self.precision().acc() == Dtype::F16 && epsilon.abs() < smallest {
             let what =
                 format!("an epsilon of {epsilon} is less than the {smallest:e} from which on f16 is sure to hold it");
             graph.warn(Warning { what, cure: "use 1e-3, or a precision that computes in f32".into() });
@@ -363,7 +363,7 @@ impl Op for Standardize {
 
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let [x, mean, rstd, gain, bias] = at.x[..] else { unreachable!("five operands") };
-        let (dy, wide, rank) = (at.dy(), x.graph.precision().wide(), x.shape().rank());
+        let (dy, wide, rank) = (at.dy(), x.precision().wide(), x.shape().rank());
         let (mean, rstd) = (mean.cast(wide), rstd.cast(wide));
         let axes = stretched(x.shape(), mean.shape()).expect("inferred");
         let sums = |axes, factor, by: Tensor<'g>| {
