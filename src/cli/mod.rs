@@ -10,6 +10,7 @@ pub mod numbers;
 pub mod order;
 pub mod page;
 pub mod plan;
+pub mod plot;
 pub mod predict;
 pub mod probe;
 pub mod progress;
