@@ -6,7 +6,7 @@ use crate::{
 
 /// Bytes on the device, by what they hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct DeviceBytes {
     /// Weights, as the forward pass reads them.
     pub weights: u64,
