@@ -29,6 +29,7 @@ enum Command {
     Train(TrainArgs),
     Predict(PredictArgs),
     Study(StudyArgs),
+    Report(ReportArgs),
     Doctor(DoctorArgs),
     Plan(PlanArgs),
     Selftest(SelftestArgs),
@@ -161,6 +162,17 @@ struct StudyArgs {
     save_every: Option<usize>,
     /// Where to write study.json and the weights.
     #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Makes a page of an experiment's folder, and pictures of its plots; also of one that is not done yet.
+#[derive(Debug, Args)]
+struct ReportArgs {
+    /// What `study --experiment` has written.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Where to write the page [default: report.html in the folder].
+    #[arg(long, value_name = "FILE.html")]
     out: Option<PathBuf>,
 }
 
@@ -374,6 +386,7 @@ fn main() -> ExitCode {
             Command::Train(args) => cli::train::run(&args),
             Command::Predict(args) => cli::predict::run(&args),
             Command::Study(args) => cli::study::run(&args),
+            Command::Report(args) => cli::report::run(&args),
             Command::Doctor(args) => cli::doctor::run(&args),
             Command::Plan(args) => cli::plan::run(&args),
             Command::Selftest(args) => cli::selftest::run(&args),

@@ -16,6 +16,7 @@ pub mod predict;
 pub mod probe;
 pub mod progress;
 pub mod record;
+pub mod report;
 pub mod selftest;
 pub mod shaders;
 pub mod study;

@@ -76,3 +76,21 @@ pub fn tick(v: f64) -> String {
     let digits = (-v.log10() - 1e-9).ceil().max(0.0) as usize;
     format!("{v:.digits$}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_has_its_text_whatever_fonts_a_machine_has() {
+        let drawn = |text: &str| {
+            let svg = svg((120, 30), |area| Ok(area.draw(&Text::new(text.to_owned(), (5, 5), FONT.into_font()))?));
+            let picture = image::load_from_memory(&png(&svg.unwrap()).unwrap()).unwrap().into_luma8();
+            assert_eq!(picture.dimensions(), (240, 60));
+            picture.pixels().filter(|p| p.0[0] < 128).count()
+        };
+        assert_eq!(drawn(""), 0);
+        let ink = ["δ", "Γ", "⁻²⁴", "10", "×"].map(drawn);
+        assert!(ink.iter().all(|n| (5..2000).contains(n)), "{ink:?}");
+    }
+}

@@ -3,10 +3,7 @@
 use plotters::{prelude::*, style::text_anchor::HPos};
 
 use super::{Look, WIDTH, panel, plain, width, write};
-use crate::cli::{
-    page::INK,
-    plot::mesh,
-};
+use crate::cli::{page::INK, plot::mesh};
 
 const ROW: u32 = 30;
 const AXIS: u32 = 50;

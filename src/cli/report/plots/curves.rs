@@ -1,10 +1,7 @@
 //! Lines over steps, each named at its end.
 
 use plotters::{
-    coord::{
-        ranged1d::{AsRangedCoord, ValueFormatter},
-        types::RangedCoordf64,
-    },
+    coord::ranged1d::{AsRangedCoord, ValueFormatter},
     prelude::*,
     style::text_anchor::HPos,
 };
@@ -78,7 +75,8 @@ impl Curves<'_> {
             }
             let mut ends = vec![];
             for curve in &self.curves {
-                let sound = || curve.points.iter().filter(|(_, y)| y.is_finite()).map(|&(x, y)| (x, y.clamp(low, high)));
+                let sound =
+                    || curve.points.iter().filter(|(_, y)| y.is_finite()).map(|&(x, y)| (x, y.clamp(low, high)));
                 chart.draw_series(LineSeries::new(sound(), curve.look.colour().stroke_width(2)))?;
                 ends.push(sound().last().map_or((right, low), |at| at));
             }

@@ -4,7 +4,7 @@ use plotters::{prelude::*, style::text_anchor::HPos};
 
 use super::{Look, WIDTH, around, panel, plain, width, write};
 use crate::cli::{
-    page::{GRID, INK, SERIES},
+    page::{GRID, INK},
     plot::{Drawn, mesh},
 };
 
@@ -55,7 +55,7 @@ impl Intervals<'_> {
                 .y_label_area_size(left)
                 .build_cartesian_2d(low..high, 0.0..f64::from(rows))?;
             if let Some((reach, _)) = &self.zone {
-                let paint = SERIES[2].mix(0.14).filled();
+                let paint = GRID.mix(0.6).filled();
                 chart.draw_series([Rectangle::new([(-reach, 0.0), (*reach, f64::from(rows))], paint)])?;
             }
             mesh!(chart, self.axis)
@@ -69,7 +69,7 @@ impl Intervals<'_> {
                 let top = chart.backend_coord(&(0.0, f64::from(rows)));
                 let foot = chart.backend_coord(&(0.0, 0.0));
                 area.draw(&PathElement::new([top, foot], INK.stroke_width(1)))?;
-                write(area, said, (top.0, top.1 - 9), HPos::Center, SERIES[2])?;
+                write(area, said, (top.0, top.1 - 9), HPos::Center, INK)?;
             }
             for (i, row) in self.rows.iter().enumerate() {
                 let ends = [at(low, i), at(high, i)];

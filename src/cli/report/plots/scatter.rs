@@ -6,7 +6,7 @@ use plotters::{prelude::*, style::text_anchor::HPos};
 
 use super::{Look, panel, power_of_ten, write};
 use crate::cli::{
-    page::{INK, SERIES},
+    page::{GRID, INK},
     plot::{Drawn, mesh},
 };
 
@@ -22,8 +22,6 @@ pub struct Scatter<'a> {
     pub look: Look,
     /// δ, Γ, and whether the class is another.
     pub samples: &'a [(f64, f64, bool)],
-    /// What is said in the region where classes are certain, and in the other.
-    pub said: [String; 2],
 }
 
 /// Draws it, on the same axes for all.
@@ -42,7 +40,7 @@ pub fn scatter(scatter: &Scatter) -> anyhow::Result<String> {
             )?;
         // Where Γ > 2δ.
         let sure = [(left, low), (low / 2.0, low), (0.75, 1.5), (left, 1.5)];
-        chart.draw_series([Polygon::new(sure, SERIES[2].mix(0.12).filled())])?;
+        chart.draw_series([Polygon::new(sure, GRID.mix(0.5).filled())])?;
         mesh!(chart, "δ, the largest change of a probability")
             .x_label_formatter(&|v| power_of_ten(*v))
             .y_desc("Γ, the margin in f32")
@@ -50,11 +48,13 @@ pub fn scatter(scatter: &Scatter) -> anyhow::Result<String> {
             .draw()?;
         let place = |delta: f64, gamma: f64| chart.backend_coord(&(delta.clamp(left, 1.0), gamma.clamp(low, 1.5)));
         samples(area, scatter, place)?;
-        chart.draw_series(LineSeries::new([(low / 2.0, low), (0.75, 1.5)], INK.stroke_width(2)))?;
         let (foot, top) = (place(low / 2.0, low), place(0.75, 1.5));
+        area.draw(&PathElement::new([foot, top], INK.stroke_width(2)))?;
         write(area, "Γ = 2δ", (foot.0 - 6, foot.1 - 14), HPos::Right, INK)?;
-        write(area, &scatter.said[0], (place(left, 1.0).0 + 8, top.1 + 34), HPos::Left, SERIES[2])?;
-        write(area, &scatter.said[1], (place(1.0, low).0 - 8, foot.1 - 14), HPos::Right, INK)
+        write(area, "certified: Γ > 2δ", (place(left, 1.0).0 + 8, top.1 + 34), HPos::Left, INK)?;
+        let corner = place(1.0, low);
+        write(area, "may flip", (corner.0 - 8, corner.1 - 34), HPos::Right, INK)?;
+        write(area, "× another class", (corner.0 - 8, corner.1 - 14), HPos::Right, INK)
     })
 }
 
@@ -68,7 +68,7 @@ fn samples(area: &crate::cli::plot::Area, scatter: &Scatter, place: impl Fn(f64,
     }
     for ((flip, x, y), count) in places {
         if flip {
-            let paint = SERIES[1].stroke_width(2);
+            let paint = INK.stroke_width(2);
             area.draw(&PathElement::new([(x - 3, y - 3), (x + 3, y + 3)], paint))?;
             area.draw(&PathElement::new([(x - 3, y + 3), (x + 3, y - 3)], paint))?;
         } else {
