@@ -29,8 +29,8 @@ pub fn part(folder: &Folder) -> anyhow::Result<Part> {
             }
         }
         false => {
-            for name in names(groups) {
-                let of = |g: &'_ Group| g.variants.iter().position(|v| v.name == name);
+            for name in folder.variants() {
+                let of = |g: &Group| g.variants.iter().position(|v| v.name == name);
                 let rows = groups.iter().filter_map(|g| Some((g.name.clone(), g, &g.variants[of(g)?])));
                 figures.extend(pair(folder, &format!(", {name}"), &rows.collect::<Vec<_>>())?);
             }
@@ -46,17 +46,6 @@ pub fn part(folder: &Folder) -> anyhow::Result<Part> {
             .into(),
         blocks,
     })
-}
-
-/// The precisions, f32 first.
-fn names(groups: &[Group]) -> Vec<&str> {
-    let mut names: Vec<&str> = vec![];
-    for v in groups.iter().flat_map(|g| &g.variants).filter(|v| !names.contains(&v.name.as_str())).collect::<Vec<_>>() {
-        if !names.contains(&v.name.as_str()) {
-            names.push(&v.name);
-        }
-    }
-    names
 }
 
 /// Accuracies, and differences if there are any.

@@ -1,6 +1,9 @@
 //! What is in the folder of an experiment, also of one that is not done yet.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use halfgrad::{Error, file};
 use serde::de::DeserializeOwned;
@@ -46,15 +49,16 @@ impl Folder {
         variant.runs.iter().filter_map(|name| self.runs.get(name))
     }
 
+    /// The precisions of all groups, f32 first.
+    pub fn variants(&self) -> Vec<&str> {
+        let mut seen = BTreeSet::new();
+        let all = self.experiment.groups.iter().flat_map(|g| &g.variants).map(|v| v.name.as_str());
+        all.filter(|name| seen.insert(*name)).collect()
+    }
+
     /// A precision looks the same in all plots, whatever group it is in.
     pub fn look(&self, variant: &str) -> Look {
-        let mut names: Vec<&str> = vec![];
-        for v in self.experiment.groups.iter().flat_map(|g| &g.variants) {
-            if !names.contains(&v.name.as_str()) {
-                names.push(&v.name);
-            }
-        }
-        Look(names.iter().position(|name| *name == variant).unwrap_or(0))
+        Look(self.variants().iter().position(|name| *name == variant).unwrap_or(0))
     }
 
     /// The groups that tell most, at most so many, in their order: those in which a run broke or a precision is farthest from f32.

@@ -15,9 +15,17 @@ const GROUPS: usize = 2;
 /// Precisions that are drawn of each.
 const VARIANTS: usize = 4;
 
-/// The two ways, what each is called, and where its numbers are.
-const WAYS: [(&str, fn(&Against) -> &Theorem, fn(&Variant) -> &Option<Agreement>); 2] =
-    [("the weights of f32, rounded", |a| &a.cast, |v| &v.cast), ("trained in it", |a| &a.trained, |v| &v.trained)];
+/// One of the two ways to hold a precision against f32.
+struct Way {
+    name: &'static str,
+    of_run: fn(&Against) -> &Theorem,
+    of_all: fn(&Variant) -> Option<&Agreement>,
+}
+
+const WAYS: [Way; 2] = [
+    Way { name: "the weights of f32, rounded", of_run: |a| &a.cast, of_all: |v| v.cast.as_ref() },
+    Way { name: "trained in it", of_run: |a| &a.trained, of_all: |v| v.trained.as_ref() },
+];
 
 /// Section, plots and table.
 pub fn part(folder: &Folder) -> anyhow::Result<Part> {
@@ -25,8 +33,8 @@ pub fn part(folder: &Folder) -> anyhow::Result<Part> {
     for group in folder.telling(GROUPS) {
         let mut figures = vec![];
         for variant in group.variants.iter().filter(|v| v.name != "f32").take(VARIANTS) {
-            for (way, of, _) in WAYS {
-                figures.extend(figure(folder, group, variant, way, of)?);
+            for way in WAYS {
+                figures.extend(figure(folder, group, variant, &way)?);
             }
         }
         if !figures.is_empty() {
@@ -49,14 +57,8 @@ pub fn part(folder: &Folder) -> anyhow::Result<Part> {
     })
 }
 
-fn figure(
-    folder: &Folder,
-    group: &Group,
-    variant: &Variant,
-    way: &str,
-    of: fn(&Against) -> &Theorem,
-) -> anyhow::Result<Option<Figure>> {
-    let points = folder.runs_of(variant).filter_map(|r| r.against_f32.as_ref()).map(|a| &of(a).points);
+fn figure(folder: &Folder, group: &Group, variant: &Variant, way: &Way) -> anyhow::Result<Option<Figure>> {
+    let points = folder.runs_of(variant).filter_map(|r| r.against_f32.as_ref()).map(|a| &(way.of_run)(a).points);
     let samples = points.flat_map(|p| {
         let delta = p.delta.iter().copied().map(f64::from);
         let gamma = p.gamma.iter().copied().map(f64::from);
@@ -66,9 +68,12 @@ fn figure(
     if samples.is_empty() {
         return Ok(None);
     }
-    let plot =
-        Scatter { title: &format!("{}: {way}", variant.name), look: folder.look(&variant.name), samples: &samples };
-    let name = file_name(&["margin", &variant.name, way, &of_group(group)]);
+    let plot = Scatter {
+        title: &format!("{}: {}", variant.name, way.name),
+        look: folder.look(&variant.name),
+        samples: &samples,
+    };
+    let name = file_name(&["margin", &variant.name, way.name, &of_group(group)]);
     Ok(Some(Figure { name, svg: scatter(&plot)? }))
 }
 
@@ -84,9 +89,10 @@ fn counts(groups: &[Group]) -> maud::Markup {
         let numbers = [a.samples, a.flips, a.certified, a.certified_flips].map(n);
         words.into_iter().flatten().map(Cell::from).chain(numbers).collect()
     };
-    let rows = groups.iter().flat_map(|g| g.variants.iter().map(move |v| (g, v))).flat_map(|(g, v)| {
-        WAYS.into_iter().filter_map(move |(way, _, agreement)| Some(row(g, v, way, agreement(v).as_ref()?)))
-    });
+    let rows = groups
+        .iter()
+        .flat_map(|g| g.variants.iter().map(move |v| (g, v)))
+        .flat_map(|(g, v)| WAYS.into_iter().filter_map(move |way| Some(row(g, v, way.name, (way.of_all)(v)?))));
     let header: Vec<String> = header.into_iter().map(String::from).collect();
     table(2 + usize::from(several), &header, &rows.collect::<Vec<_>>())
 }

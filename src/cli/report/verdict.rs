@@ -17,7 +17,7 @@ pub fn words(folder: &Folder) -> Markup {
     html! {
         div.verdict {
             @if groups.is_empty() { p { "Nothing was trained; what was measured is below." } }
-            @if groups.len() <= GROUPS { @for group in groups { (told(group)) } } @else { (sorted(groups)) }
+            @if groups.len() <= GROUPS { @for group in groups { (told(group)) } } @else { (sorted(folder)) }
             (certified(groups))
         }
     }
@@ -37,20 +37,16 @@ fn told(group: &Group) -> Markup {
 }
 
 /// Of each precision, in which groups what came out.
-fn sorted(groups: &[Group]) -> Markup {
-    let mut found: Vec<(&str, Vec<(Outcome, Vec<&str>)>)> = vec![];
-    for (group, variant) in groups.iter().flat_map(|g| others(g).map(move |v| (g, v))) {
-        let at = found.iter().position(|(name, _)| *name == variant.name).unwrap_or_else(|| {
-            found.push((&variant.name, Outcome::ALL.map(|outcome| (outcome, vec![])).into()));
-            found.len() - 1
-        });
-        let of = found[at].1.iter_mut().find(|(outcome, _)| *outcome == Outcome::of(variant));
-        of.expect("all are there").1.push(&group.name);
-    }
-    html! { ul { @for (name, outcomes) in found { li {
+fn sorted(folder: &Folder) -> Markup {
+    let groups = |name: &str, outcome: Outcome| {
+        let came = |g: &&Group| g.variants.iter().any(|v| v.name == name && Outcome::of(v) == outcome);
+        folder.experiment.groups.iter().filter(came).map(|g| g.name.as_str()).collect::<Vec<_>>().join("; ")
+    };
+    let of = |name: &str| Outcome::ALL.map(|outcome| (outcome, groups(name, outcome)));
+    html! { ul { @for name in folder.variants().into_iter().filter(|name| *name != "f32") { li {
         b { (name) }
-        @for (outcome, groups) in outcomes.into_iter().filter(|(_, groups)| !groups.is_empty()) {
-            div { (tag(outcome)) " " (groups.join("; ")) }
+        @for (outcome, groups) in of(name).into_iter().filter(|(_, groups)| !groups.is_empty()) {
+            div { (tag(outcome)) " " (groups) }
         }
     } } } }
 }

@@ -78,7 +78,7 @@ impl Curves<'_> {
                 let sound =
                     || curve.points.iter().filter(|(_, y)| y.is_finite()).map(|&(x, y)| (x, y.clamp(low, high)));
                 chart.draw_series(LineSeries::new(sound(), curve.look.colour().stroke_width(2)))?;
-                ends.push(sound().last().map_or((right, low), |at| at));
+                ends.push(sound().next_back().unwrap_or((right, low)));
             }
             let ends: Vec<_> = ends.iter().map(|at| chart.backend_coord(at)).collect();
             let (top, foot) = (chart.backend_coord(&(0.0, high)).1, chart.backend_coord(&(0.0, low)).1);
