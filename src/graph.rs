@@ -47,7 +47,7 @@ pub enum Origin {
     Op(Arc<dyn Op>),
 }
 
-/// What a training step makes of a state: `(1 − share) · state + share · value`.
+/// What a training step makes of a state: `(1 − share) · state + share · factor · value`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Assignment {
     /// The state.
@@ -56,6 +56,8 @@ pub struct Assignment {
     pub value: Value,
     /// How far: 1 is all the way.
     pub share: f32,
+    /// What the value is taken times.
+    pub factor: f32,
 }
 
 /// A node of the graph.
@@ -212,6 +214,12 @@ impl Graph {
     /// `value` leaves the state alone. A weight that is itself the value is taken as the step leaves it.
     #[track_caller]
     pub fn average<'g>(&'g self, state: Tensor<'g>, value: Tensor<'g>, share: f32) {
+        self.average_times(state, value, 1.0, share);
+    }
+
+    /// As [`average`](Self::average), towards `factor · value`.
+    #[track_caller]
+    pub fn average_times<'g>(&'g self, state: Tensor<'g>, value: Tensor<'g>, factor: f32, share: f32) {
         if !matches!(self.node(state.value.node).origin, Origin::State(_)) || state.shape() != value.shape() {
             state.refuse("assign", &[value], "a state takes a value of its own shape".into());
             return;
@@ -225,7 +233,7 @@ impl Graph {
         if matches!(seen.origin, Origin::State(_)) {
             value = value.copied();
         }
-        let assignment = Assignment { state: state.value, value: value.value, share };
+        let assignment = Assignment { state: state.value, value: value.value, share, factor };
         self.state.borrow_mut().assignments.push(assignment);
     }
 

@@ -17,6 +17,7 @@ mod nodes;
 mod observe;
 mod reach;
 mod slots;
+mod states;
 mod train;
 
 pub use observe::{Observer, Part, WORDS, Watched};
@@ -123,6 +124,7 @@ pub fn lower(request: &Request) -> Result<Lowered> {
     let mut places = Places { operands: BTreeMap::new(), pinned: BTreeSet::new() };
     place_weights(request, &mut program, &mut places)?;
     let arenas = train::arenas(request, &mut program, &mut places)?;
+    let statistics = states::arenas(request, &reached, &mut program, &mut places);
     place_inputs(&reached, &mut program, &mut places, control);
 
     let observer = match request.observe {
@@ -141,8 +143,7 @@ pub fn lower(request: &Request) -> Result<Lowered> {
             made.look(places.operands[g], Part::Gradient, &name, precision);
         }
         made.records = train::lower(request, training, &arenas, &places, control, &mut made.program);
-        let assignments = reached.assignments.iter();
-        assignments.for_each(|a| train::average(request, a, &places, control, &mut made.program));
+        states::lower(request, &reached, &statistics, &places, control, &mut made.program);
     }
     finish(request, &reached, places, made)
 }

@@ -7,7 +7,7 @@ use crate::{
     Dtype, LossScale, Precision, Result, Shape,
     arena::{self, Arena, flat},
     dispatch::*,
-    graph::{Assignment, Value},
+    graph::Value,
     optim::{UpdateIo, factors, held},
     precision::Rounding,
     shape::GROUP,
@@ -285,24 +285,6 @@ fn follow(
             .param("groups", groups)
             .param_f32("decay", decay)
             .flops(3 * weights.shape.len())
-            .workgroups(groups.div_ceil(64)),
-    );
-}
-
-/// Changes a state, when the step is settled and all that reads it has run.
-pub fn average(request: &Request, a: &Assignment, places: &Places, control: Control, program: &mut Program) {
-    let (state, precision) = (places.operands[&a.state], request.graph.precision());
-    let name = request.graph.node(a.state.node).name.unwrap_or_default();
-    let shader = Shader::new("average", include_str!("../../shaders/average.wgsl"), state.dtype, precision);
-    let groups = state.shape.groups();
-    program.push(
-        Dispatch::new(format!("average {name}"), shader)
-            .read(clock(control))
-            .read(places.operands[&a.value])
-            .update(state)
-            .param("groups", groups)
-            .param_f32("share", a.share)
-            .flops(3 * state.shape.len())
             .workgroups(groups.div_ceil(64)),
     );
 }

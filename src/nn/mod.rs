@@ -83,9 +83,9 @@ pub fn batch_norm_with<'g>(name: &str, x: Tensor<'g>, momentum: f32, epsilon: f3
     let states = [running("running_mean", 0.0), running("running_var", 1.0)];
     let (mean, variance) = x.moments(0..x.shape().rank().saturating_sub(1));
     let n = (x.shape().len() / x.shape().last()) as f32;
-    let unbiased = variance * (n / (n - 1.0).max(1.0));
-    for (state, found) in states.into_iter().zip([mean, unbiased]) {
-        x.graph.average(state, found.reshape(state.shape()), momentum);
+    let unbiased = n / (n - 1.0).max(1.0);
+    for (state, (found, factor)) in states.into_iter().zip([(mean, 1.0), (variance, unbiased)]) {
+        x.graph.average_times(state, found.reshape(state.shape()), factor, momentum);
     }
     let [mean, variance] =
         [(mean, states[0]), (variance, states[1])].map(|(m, s)| m.at_inference(s.reshape(m.shape())));
