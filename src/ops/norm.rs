@@ -4,12 +4,12 @@
 //! follows, and at inference with the convolution before. Its gradient has a kernel for the sums. Batch, layer, group
 //! and instance normalisation differ in the axes only; mean and variance are in the wide type, as all sums are.
 
-use super::reduce::{Run, lanes, sum_of_parts};
+use super::reduce::{Run, lanes};
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, Fill, indices};
 use crate::{
     Dtype, Precision, Shape,
-    dispatch::{Dispatch, Operand, Program, Shader},
+    dispatch::{Access, Dispatch, Operand, Program, Shader},
     op::{Backward, Expression, Io, Kind, Op, Type},
     shape::GROUP,
     tensor::Tensor,
@@ -24,27 +24,22 @@ struct Moments {
     centred: bool,
 }
 
-/// (x − mean) · rstd · gain + bias, for operands in this order.
+/// (x − mean) / √(variance + ε) · gain + bias, for operands in this order.
 #[derive(Debug, Clone, Copy)]
-struct Standardize;
-
-/// Σ dy · (x − mean) and Σ dy over a run of axes, for operands x, dy, mean, factor.
-#[derive(Debug, Clone, Copy)]
-struct StandardizeBackward {
-    /// The first axis and the one behind the last.
-    axes: (usize, usize),
-    factor: Factor,
+struct Standardize {
+    epsilon: f32,
 }
 
-/// What the factor does in [`StandardizeBackward`].
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Factor {
-    /// Nothing.
-    None,
-    /// It has the shape of the last axis, and is on both sums.
-    OnBoth,
-    /// It has the shape of the mean, and is on the first sum. The mean is not of the sum's axes, but of the others.
-    OnFirst,
+/// The gradient of [`Standardize`], for operands x, dy, mean, variance, gain: what dy is taken times for that of x, and the
+/// gradients of mean, variance, gain and bias. It has no gradient itself.
+#[derive(Debug, Clone, Copy)]
+struct StandardizeBackward {
+    epsilon: f32,
+    /// The first axis that is summed over and the one behind the last.
+    axes: (usize, usize),
+    /// Whether gain and bias are of the operand's type and have a value for each of the mean's: so are their gradients then.
+    /// Else these are as those of the mean.
+    own: bool,
 }
 
 /// One operand while the network is trained, the other when it is not.
@@ -109,15 +104,21 @@ impl<'g> Tensor<'g> {
                 "an epsilon of {epsilon} is less than the {smallest:e} from which on f16 is sure to hold it"
             ));
         }
-        let rstd = (variance + epsilon).rsqrt();
         // Where nothing is stretched there is nothing to sum.
         if mean.shape().len() == self.shape().len() {
-            return ((self - mean) * rstd * gain + bias).cast(self.dtype());
+            return ((self - mean) * (variance + epsilon).rsqrt() * gain + bias).cast(self.dtype());
+        }
+        // The gradient's kernel has one gain for all that it sums.
+        let in_rows = stretched(self.shape(), mean.shape()).is_some_and(|axes| axes.1 == self.shape().rank());
+        if in_rows && gain.shape().len().max(bias.shape().len()) > 1 {
+            let plain = self.standardize((mean, variance), epsilon, self.number(1.0), self.number(0.0));
+            return (plain * gain + bias).cast(self.dtype());
         }
         // A row by itself is one of a matrix: the sums need an axis for the others.
         let rows = if self.shape().rank() == 1 { self.reshape([1, self.shape().last()]) } else { self };
         let of_row = |t: Tensor<'g>| if self.shape().rank() == 1 { t.reshape([1, 1]) } else { t };
-        graph.apply(Standardize, &[rows, of_row(mean), of_row(rstd), gain, bias]).reshape(self.shape())
+        let operands = [rows, of_row(mean), of_row(variance), gain, bias];
+        graph.apply(Standardize { epsilon }, &operands).reshape(self.shape())
     }
 
     /// Each row with mean 0 and variance 1: `[.., d] → [.., d]` (arXiv 1607.06450). See [`crate::nn::layer_norm`].
@@ -345,9 +346,9 @@ impl Op for Standardize {
     }
 
     fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
-        let [x, mean, rstd, affine @ ..] = x else { unreachable!("five operands") };
+        let [x, mean, variance, affine @ ..] = x else { unreachable!("five operands") };
         x.number()?;
-        if x.shape.rank() < 2 || mean != rstd || stretched(x.shape, mean.shape).is_none() {
+        if x.shape.rank() < 2 || mean != variance || stretched(x.shape, mean.shape).is_none() {
             return Err("mean and variance have the first operand's shape with 1 for some neighbouring axes".into());
         }
         if affine.iter().any(|t| t.shape.len() > 1 && t.shape != Shape::from([x.shape.last()])) {
@@ -357,34 +358,23 @@ impl Op for Standardize {
     }
 
     fn kind(&self) -> Kind {
-        Kind::Map(Expression { name: "standardize", body: "(a - b) * c * d + e".into(), params: vec![] })
+        let body = "(a - b) * inverseSqrt(c + acc(p.x)) * d + e".into();
+        Kind::Map(Expression { name: "standardize", body, params: vec![self.epsilon] })
     }
 
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
-        let [x, mean, rstd, gain, bias] = at.x[..] else { unreachable!("five operands") };
-        let (dy, wide, rank) = (at.dy(), x.graph.precision().wide(), x.shape().rank());
-        let (mean, rstd) = (mean.cast(wide), rstd.cast(wide));
+        let [x, mean, variance, gain, bias] = at.x[..] else { unreachable!("five operands") };
+        let (dy, wide) = (at.dy(), x.graph.precision().wide());
         let axes = stretched(x.shape(), mean.shape()).expect("inferred");
-        let sums = |axes, factor, by: Tensor<'g>| {
-            let sums = x.graph.apply_all(StandardizeBackward { axes, factor }, &[x, dy, mean, by]);
-            (sums[0], sums[1])
-        };
-        let by_row = axes.1 == rank && gain.shape().len().max(bias.shape().len()) > 1;
-        let (of_x, of_mean, of_rstd, of_gain, of_bias) = if by_row {
-            let weight = gain.broadcast_to([x.shape().last()]).cast(wide);
-            let (of_rstd, of_rest) = sums(axes, Factor::OnBoth, weight);
-            let (of_gain, of_bias) = sums((0, rank - 1), Factor::OnFirst, rstd);
-            (dy * rstd * gain, -(of_rest * rstd), of_rstd, of_gain, of_bias)
-        } else {
-            // Gain and bias are the same all along the axes.
-            let (first, second) = sums(axes, Factor::None, mean);
-            let scale = rstd * gain;
-            (dy * scale, -(second * scale), first * gain, first * rstd, second)
-        };
+        let like = |t: Tensor| t.dtype() == x.dtype() && t.shape().len() == mean.shape().len();
+        let op = StandardizeBackward { epsilon: self.epsilon, axes, own: like(gain) && like(bias) };
+        let gained = if gain.dtype() == x.dtype() { gain } else { gain.cast(wide) };
+        let found = x.graph.apply_all(op, &[x, dy, mean.cast(wide), variance.cast(wide), gained]);
+        let [scale, of_mean, of_variance, of_gain, of_bias] = found[..] else { return vec![None; 5] };
         vec![
-            Some(of_x),
+            Some(dy * scale),
             Some(of_mean),
-            Some(of_rstd),
+            Some(of_variance),
             Some(of_gain.sum_to(gain.shape())),
             Some(of_bias.sum_to(bias.shape())),
         ]
@@ -392,7 +382,8 @@ impl Op for Standardize {
 
     #[cfg(feature = "reference")]
     fn reference(&self, x: &[Array]) -> Vec<Array> {
-        let [x, mean, rstd, gain, bias] = x else { unreachable!("five operands") };
+        let [x, mean, variance, gain, bias] = x else { unreachable!("five operands") };
+        let rstd = variance.map(|v| (v + f64::from(self.epsilon)).powf(-0.5));
         let value = |i: &[usize]| (x.at(i) - mean.at(i)) * rstd.at(i) * gain.at(i) + bias.at(i);
         vec![Array::from_fn(x.shape, value)]
     }
@@ -404,57 +395,73 @@ impl Op for StandardizeBackward {
     }
 
     fn infer(&self, x: &[Type], precision: Precision) -> Result<Vec<Type>, String> {
-        let shape = run_of(&x[0], self.axes)?;
-        Ok(vec![Type { shape, dtype: precision.wide() }; 2])
+        let of_mean = Type { shape: run_of(&x[0], self.axes)?, dtype: precision.wide() };
+        let of_gain = if self.own { Type { shape: x[4].shape, dtype: x[0].dtype } } else { of_mean };
+        Ok(vec![of_mean, of_mean, of_mean, of_gain, of_gain])
     }
 
-    /// It has no gradient: normalisation has no second one.
+    /// Normalisation has no second gradient.
     fn grad<'g>(&self, _: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
-        vec![None; 4]
+        vec![None; 5]
     }
 
     fn lower(&self, io: &Io, program: &mut Program) {
-        let [x, dy, mean, factor] = io.inputs[..] else { unreachable!("four operands") };
-        let work = Work::new(x.shape, self.axes, io.outputs[0].shape);
+        let [x, dy, mean, variance, gain] = io.inputs[..] else { unreachable!("five operands") };
+        let work = Work::new(x.shape, self.axes, mean.shape);
         let source = include_str!("../../shaders/standardize_backward.wgsl");
-        let shader = Shader::new("standardize_backward", source, x.dtype, io.precision)
-            .wide(mean.dtype)
-            .constant("BY_TERM", (self.factor == Factor::OnFirst).into())
-            .constant("WEIGHTED", (self.factor == Factor::OnBoth).into());
-        let parts: Vec<Operand> = io.outputs.iter().map(|&y| work.parts(y, program)).collect();
-        // Rows of x that have one mean in common.
-        let lines = x.shape.len() / x.shape.last() / mean.shape.len();
+        let shader = Shader::new("standardize_backward", source, x.dtype, io.precision).wide(mean.dtype);
+        let sums = program.scratch(Shape::from([2 * work.splits, work.groups * GROUP]), mean.dtype);
         let dispatch = Dispatch::new(io.label, work.shader(shader))
             .read(x)
             .read(dy)
             .read(mean)
-            .read(factor)
-            .write(parts[0])
-            .write(parts[1])
+            .write(sums)
             .flops(4 * x.shape.len());
+        program.push(work.spread(dispatch, mean));
+
+        let source = include_str!("../../shaders/standardize_join.wgsl");
+        let lanes = lanes(work.splits);
+        let shader = Shader::new("standardize_join", source, io.outputs[3].dtype, io.precision)
+            .wide(mean.dtype)
+            .constant("LANES", lanes);
+        let dispatch = Dispatch::new(io.label, shader).read(sums).read(variance);
+        // Of another type than the results perhaps, and a single value or one for each of the last axis.
+        let (four, unpack) =
+            if gain.dtype == mean.dtype { ("wide4", "unpack4_wide") } else { ("elem4", "unpack4") };
+        let one = if gain.shape.len() == 1 { format!("vec4({unpack}(gain[0]).x)") } else { format!("{unpack}(gain[g % p.gains])") };
         program.push(
-            work.spread(dispatch, if work.splits == 1 { io.outputs[0] } else { parts[0] })
-                .param("lines", lines)
-                .param("last_mean", mean.shape.storage().last()),
+            io.outputs
+                .iter()
+                .fold(dispatch, |d, &y| d.write(y))
+                .extra(gain, Access::Read, &format!("gain: array<{four}>"))
+                .splice("gain", format!("    return {one};\n"))
+                .param("groups", work.groups)
+                .param("splits", work.splits)
+                .param("last", mean.shape.storage().last())
+                .param("gains", gain.shape.groups())
+                .param_f32("epsilon", self.epsilon)
+                .flops(2 * sums.shape.len())
+                .workgroups((work.groups * lanes as usize).div_ceil(64)),
         );
-        if work.splits > 1 {
-            parts.iter().zip(io.outputs).for_each(|(&x, &y)| program.push(sum_of_parts(io, x, y)));
-        }
     }
 
     #[cfg(feature = "reference")]
     fn reference(&self, x: &[Array]) -> Vec<Array> {
-        let [x, dy, mean, factor] = x else { unreachable!("four operands") };
-        let shape = x.shape.keep(&(self.axes.0..self.axes.1).collect::<Vec<_>>());
-        let (first, second) = match self.factor {
-            Factor::None => (false, false),
-            Factor::OnBoth => (true, true),
-            Factor::OnFirst => (true, false),
+        let [x, dy, mean, variance, gain] = x else { unreachable!("five operands") };
+        let first = folded(mean.shape, x.shape, |i| dy.at(i) * (x.at(i) - mean.at(i)));
+        let second = folded(mean.shape, x.shape, |i| dy.at(i));
+        let each = |f: &dyn Fn(f64, f64, f64, f64) -> f64| {
+            Array::from_fn(mean.shape, |i| {
+                f(first.at(i), second.at(i), (variance.at(i) + f64::from(self.epsilon)).powf(-0.5), gain.at(i))
+            })
         };
-        let factor = |on: bool, i: &[usize]| if on { factor.at(i) } else { 1.0 };
+        let affine = |a: Array| if self.own { Array::new(gain.shape, a.data) } else { a };
         vec![
-            folded(shape, x.shape, |i| dy.at(i) * (x.at(i) - mean.at(i)) * factor(first, i)),
-            folded(shape, x.shape, |i| dy.at(i) * factor(second, i)),
+            each(&|_, _, rstd, gain| rstd * gain),
+            each(&|_, sum, rstd, gain| -sum * rstd * gain),
+            each(&|sum, _, rstd, gain| -0.5 * sum * gain * rstd.powi(3)),
+            affine(each(&|sum, _, rstd, _| sum * rstd)),
+            affine(each(&|_, sum, _, _| sum)),
         ]
     }
 }
@@ -490,8 +497,10 @@ pub fn cases() -> Vec<Case> {
         let (terms, last) = (x.len() / mean.iter().product::<usize>(), [x.last()]);
         let mut found = vec![Case::new(Moments { axes, centred: true }, [dims]).terms(terms)];
         if terms > 1 && x.rank() > 1 {
-            let five = [dims, &mean, &mean, &last, &last];
-            found.push(Case::new(Standardize, five).fill(2, near_one).terms(x.len() / x.last().min(terms)));
+            let affine = if axes.1 == x.rank() { &[][..] } else { &last };
+            let op = Standardize { epsilon: 0.125 };
+            let case = Case::new(op, [dims, &mean, &mean, affine, affine]).fill(2, near_one);
+            found.push(case.terms(x.len() / x.last().min(terms)));
         }
         found
     };
