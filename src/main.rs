@@ -130,7 +130,7 @@ struct StudyArgs {
     data: DataArgs,
     #[command(flatten)]
     network: NetworkArgs,
-    /// Which of f32, f16, f16-strict, mixed, or variants as f16+nearest, f16+compensated, f16+scale=1024
+    /// Which of f32, f16, f16-strict, mixed, or variants as f16+nearest, f16+compensated, f16+scale=1024, f16+acc=chunk32
     /// [default: all that the adapter can run]. Comparisons need f32.
     #[arg(long, value_name = "LIST")]
     precision: Option<List<Precision>>,

@@ -5,6 +5,7 @@ pub mod compare;
 pub mod data;
 pub mod devices;
 pub mod doctor;
+pub mod experiment;
 pub mod model_file;
 pub mod numbers;
 pub mod order;

@@ -4,14 +4,14 @@ use halfgrad::{
     Caps, Gpu,
     study::{Comparison, DeviceBytes, Outcome},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// An adapter and its driver.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Adapter {
     pub name: String,
     pub backend: String,
-    pub r#type: &'static str,
+    pub r#type: String,
     pub driver: String,
     pub driver_info: String,
 }
@@ -21,7 +21,7 @@ impl Adapter {
         Adapter {
             name: info.name.clone(),
             backend: format!("{:?}", info.backend),
-            r#type: caps.kind.name(),
+            r#type: caps.kind.name().into(),
             driver: info.driver.clone(),
             driver_info: info.driver_info.clone(),
         }
@@ -123,7 +123,7 @@ impl Run {
             lost_update_share: run.lost_update_share(),
             loss_scale: run.progress.loss_scale,
             failure: run.failure.as_ref().map(ToString::to_string),
-            warnings: run.warnings.clone(),
+            warnings: run.warnings.iter().map(ToString::to_string).collect(),
         }
     }
 }

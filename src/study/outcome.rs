@@ -1,12 +1,13 @@
 use crate::{
     Error, Precision, Weights,
     dispatch::{Program, Role},
+    error::Warning,
     plan::{Changes, Evaluation, Observation, Progress},
 };
 
 /// Bytes on the device, by what they hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct DeviceBytes {
     /// Weights, as the forward pass reads them.
     pub weights: u64,
@@ -60,7 +61,7 @@ pub struct Outcome {
     /// Why it ended early, if it did: the loss was no longer finite.
     pub failure: Option<Error>,
     /// Numbers of the user's that the precision cannot hold.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// The weights that were tested: as they are now, or their average.
     pub weights: Weights,
 }
