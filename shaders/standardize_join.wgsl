@@ -8,8 +8,6 @@
 @group(0) @binding(2) var<storage, read_write> scale: array<wide4>;       // [groups]
 @group(0) @binding(3) var<storage, read_write> of_mean: array<wide4>;     // [groups]
 @group(0) @binding(4) var<storage, read_write> of_variance: array<wide4>; // [groups]
-@group(0) @binding(5) var<storage, read_write> of_gain: array<elem4>;     // [groups]
-@group(0) @binding(6) var<storage, read_write> of_bias: array<elem4>;     // [groups]
 
 struct Params {
     groups: u32,
@@ -26,6 +24,11 @@ fn gain_of(g: u32) -> vec4<acc> {
     //: end
 }
 
+fn store(g: u32, of_gain: vec4<acc>, of_bias: vec4<acc>) {
+    //: store
+    //: end
+}
+
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let g = linear_id(workgroup) * RESULTS + lane % RESULTS;
@@ -36,7 +39,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         scale[g] = pack4_wide(tail(rstd * gain, g, p.last));
         of_mean[g] = pack4_wide(tail(-(all.second * (rstd * gain)), g, p.last));
         of_variance[g] = pack4_wide(tail(acc(-0.5) * (all.first * gain) * rstd * rstd * rstd, g, p.last));
-        of_gain[g] = pack4(tail(all.first * rstd, g, p.last));
-        of_bias[g] = pack4(tail(all.second, g, p.last));
+        store(g, tail(all.first * rstd, g, p.last), tail(all.second, g, p.last));
     }
 }

@@ -226,21 +226,24 @@ impl Op for StandardizeBackward {
         let (work, sums) = write_sums(io, [x, dy, mean], self.axes, false, program);
         let source = include_str!("../../shaders/standardize_join.wgsl");
         let lanes = lanes(work.splits);
-        let shader = Shader::new("standardize_join", source, io.outputs[3].dtype, io.precision)
-            .wide(mean.dtype)
-            .constant("LANES", lanes);
+        let shader =
+            Shader::new("standardize_join", source, x.dtype, io.precision).wide(mean.dtype).constant("LANES", lanes);
         let dispatch = Dispatch::new(io.label, shader).read(sums).read(variance);
-        // Of another type than the results perhaps, and a single value or one for each of the last axis.
-        let (four, unpack) = if gain.dtype == mean.dtype { ("wide4", "unpack4_wide") } else { ("elem4", "unpack4") };
-        let one = if gain.shape.len() == 1 {
-            format!("vec4({unpack}(gain[0]).x)")
-        } else {
-            format!("{unpack}(gain[g % p.gains])")
+        let dispatch = io.outputs[..3].iter().fold(dispatch, |d, &y| d.write(y));
+        // What belongs to gain and bias is of the operand's type or of the mean's.
+        let suffix = |t: Operand| if t.dtype == x.dtype { ("elem4", "") } else { ("wide4", "_wide") };
+        let (four, wide) = suffix(io.outputs[3]);
+        let dispatch = dispatch
+            .extra(io.outputs[3], Access::Write, &format!("gains: array<{four}>"))
+            .extra(io.outputs[4], Access::Write, &format!("biases: array<{four}>"))
+            .splice("store", format!("    gains[g] = pack4{wide}(of_gain);\n    biases[g] = pack4{wide}(of_bias);\n"));
+        let (four, wide) = suffix(gain);
+        let one = match gain.shape.len() {
+            1 => format!("vec4(unpack4{wide}(gain[0]).x)"),
+            _ => format!("unpack4{wide}(gain[g % p.gains])"),
         };
         program.push(
-            io.outputs
-                .iter()
-                .fold(dispatch, |d, &y| d.write(y))
+            dispatch
                 .extra(gain, Access::Read, &format!("gain: array<{four}>"))
                 .splice("gain", format!("    return {one};\n"))
                 .param("groups", work.groups)
@@ -308,7 +311,8 @@ pub fn cases() -> Vec<Case> {
             let affine = if axes.1 == x.rank() { &[][..] } else { &last };
             let op = Standardize { epsilon: 0.125 };
             let case = Case::new(op, [dims, &mean, &mean, affine, affine]).fill(2, near_one);
-            found.push(case.terms(x.len() / x.last().min(terms)));
+            // One gain for all of a row is one for all values.
+            found.push(case.terms(if axes.1 == x.rank() { x.len() } else { x.len() / x.last().min(terms) }));
         }
         found
     };
