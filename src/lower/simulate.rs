@@ -26,7 +26,7 @@ pub fn check(request: &Request) -> Result<()> {
     let wider = [weights, activations, gradients].into_iter().flatten().find(|q| !q.format.fits(storage));
     wider.map_or(Ok(()), |q| {
         let detail = format!("{storage}, in which this network is stored, does not hold all its numbers; f32 does");
-        Err(Error::name(&q.format.to_string(), detail))
+        Err(Error::name(q.format.to_string(), detail))
     })
 }
 
