@@ -16,6 +16,7 @@ mod fuse;
 mod nodes;
 mod observe;
 mod reach;
+mod simulate;
 mod slots;
 mod states;
 mod train;
@@ -118,6 +119,7 @@ pub fn lower(request: &Request) -> Result<Lowered> {
         return Err(Error::name("loss scale", detail));
     }
 
+    simulate::check(request)?;
     let reached = Reached::new(request);
     let mut program = Program { warnings: request.graph.warnings(), ..Program::default() };
     let control = control_buffers(&mut program, request);
@@ -132,7 +134,8 @@ pub fn lower(request: &Request) -> Result<Lowered> {
         false => Observer::default(),
     };
     let made = Lowered { program, control, observer, ..Lowered::default() };
-    let mut lowering = Lowering { request, reached: &reached, places, made };
+    let wide = simulate::wide(&reached);
+    let mut lowering = Lowering { request, reached: &reached, wide, places, made };
     lowering.nodes();
     let Lowering { places, mut made, .. } = lowering;
 

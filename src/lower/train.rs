@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Control, FLAG_WORDS, LOSSES, Places, Record, Request, Training, clock};
+use super::{Control, FLAG_WORDS, LOSSES, Places, Record, Request, Training, clock, simulate};
 use crate::{
     Dtype, LossScale, Precision, Result, Shape,
     arena::{self, Arena, flat},
@@ -165,6 +165,7 @@ pub fn lower(
             factors,
             record,
             clock: clock(control),
+            simulated: request.graph.simulation().weights,
             stream: STREAM + n,
         };
         training.optimizer.lower(&io, program);
@@ -180,6 +181,10 @@ pub fn lower(
                 control,
                 program,
             );
+            if let Some(q) = request.graph.simulation().weights {
+                let copy = part(copy, precision.storage);
+                program.push(simulate::round(copy, q, precision, control, STREAM + (1 << 28) + n, "average"));
+            }
         }
     }
     program.warnings.extend(training.optimizer.warnings(precision));
