@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use halfgrad::{
     Precision, Shape,
     data::{Augment, folder::OnBroken, text::Unit},
+    format::Simulation,
 };
 
 use cli::{
@@ -151,6 +152,10 @@ struct StudyArgs {
     optimizer: OptimizerArgs,
     #[command(flatten)]
     device: DeviceArgs,
+    /// Rounds what is stored to formats that no adapter need have: weights=e4m3+stochastic,activations=e5m2,gradients=e5m2,
+    /// or a part of that; bf16 and eXmY, X from 2 to 8, Y from 1 to 23.
+    #[arg(long, value_name = "LIST")]
+    simulate: Option<Simulation>,
     /// The first weights, instead of seeded ones: fc1.weight [in, out], fc1.bias [out], fc2.weight …
     #[arg(long, value_name = "FILE.safetensors")]
     init: Option<PathBuf>,
