@@ -7,6 +7,7 @@ use crate::{
     arena::{self, Arena},
     checkpoint::{self, Record},
     dispatch::{Source, bytes, count},
+    format::Format,
     gpu::{self, Gpu, Reading},
     graph::Origin,
 };
@@ -22,6 +23,8 @@ struct Shared {
     gpu: Gpu,
     graph: u32,
     policy: Policy,
+    /// What the weights are rounded to.
+    simulated: Option<Format>,
     /// The weights, then the states.
     names: Vec<(String, Shape)>,
     /// How many weights there are.
@@ -117,6 +120,7 @@ impl Weights {
                 gpu: of.gpu.clone(),
                 graph: of.graph,
                 policy: of.policy.clone(),
+                simulated: of.simulated,
                 names: of.names.clone(),
                 trained: of.trained,
                 weights: Store::new(&of.gpu, "average copy", arena(), Some).await?,
@@ -229,6 +233,9 @@ impl Weights {
         if self.shared.graph != graph.id() {
             return Err(Error::Port("the weights belong to another graph".into()));
         }
+        if self.shared.simulated != graph.simulation().weights.map(|q| q.format) {
+            return Err(Error::Port("Graph::simulate must be called before Weights::init".into()));
+        }
         if !self.shared.gpu.shares_device(gpu) {
             return Err(Error::Port("the weights are on another device than the plan".into()));
         }
@@ -278,6 +285,7 @@ impl Weights {
             shared: Arc::new(Shared {
                 gpu: gpu.clone(),
                 graph: graph.id(),
+                simulated: graph.simulation().weights.map(|q| q.format),
                 names,
                 trained,
                 weights: Store::new(gpu, "weights", weights.clone(), Some).await?,
@@ -295,22 +303,31 @@ impl Weights {
 
     /// Where tensor `i` lies in full precision.
     fn kept(&self, i: usize) -> Place<'_> {
-        self.places(i).next().expect("each tensor lies somewhere")
-    }
-
-    /// All places of tensor `i`, that in full precision first.
-    fn places(&self, i: usize) -> impl Iterator<Item = Place<'_>> {
         let (shared, shape) = (&*self.shared, self.shared.names[i].1);
-        let places = match i.checked_sub(shared.trained) {
-            Some(state) => [shared.states.place(state, shape), None],
-            None => [shared.masters.place(i, shape), shared.weights.place(i, shape)],
+        let kept = match i.checked_sub(shared.trained) {
+            Some(state) => shared.states.place(state, shape),
+            None => shared.masters.place(i, shape).or(shared.weights.place(i, shape)),
         };
-        places.into_iter().flatten()
+        kept.expect("each tensor lies somewhere")
     }
 
     fn write(&self, i: usize, values: &[f32]) {
-        for Place { buffer, offset, shape, dtype } in self.places(i) {
-            self.shared.gpu.queue().write_buffer(buffer, offset, &gpu::stored(values, shape, dtype));
+        let (shared, shape) = (&*self.shared, self.shared.names[i].1);
+        let write = |place: Option<Place>, values: &[f32]| {
+            if let Some(Place { buffer, offset, dtype, .. }) = place {
+                shared.gpu.queue().write_buffer(buffer, offset, &gpu::stored(values, shape, dtype));
+            }
+        };
+        if let Some(state) = i.checked_sub(shared.trained) {
+            return write(shared.states.place(state, shape), values);
+        }
+        write(shared.masters.place(i, shape), values);
+        match shared.simulated {
+            Some(format) => {
+                let rounded: Vec<f32> = values.iter().map(|&v| format.nearest(v.into()) as f32).collect();
+                write(shared.weights.place(i, shape), &rounded);
+            }
+            None => write(shared.weights.place(i, shape), values),
         }
     }
 }

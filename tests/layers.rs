@@ -9,7 +9,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("shape", &[]),
     ("precision", &[]),
     ("policy", &["precision"]),
-    ("format", &[]),
+    ("format", &["precision"]),
     ("random", &[]),
     ("file", &["error"]),
     ("init", &["shape", "random"]),
