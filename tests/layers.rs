@@ -8,7 +8,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("error", &["shape"]),
     ("shape", &[]),
     ("precision", &[]),
-    ("format", &[]),
+    ("policy", &["precision"]),
+    ("format", &["precision"]),
     ("random", &[]),
     ("file", &["error"]),
     ("init", &["shape", "random"]),
@@ -45,7 +46,7 @@ const RULES: &[(&str, &[&str])] = &[
 ];
 
 /// The plain data that every module above the ground may use.
-const PLAIN: &str = "error shape precision format caps dispatch";
+const PLAIN: &str = "error shape precision policy format caps dispatch";
 
 /// Modules that may say `wgpu`.
 const WGPU: &[&str] = &["gpu", "plan", "weights", "check"];
@@ -66,6 +67,7 @@ const EXPORTS: &[(&str, &str)] = &[
     ("Plan", "plan"),
     ("Dtype", "precision"),
     ("LossScale", "precision"),
+    ("Policy", "policy"),
     ("Precision", "precision"),
     ("Shape", "shape"),
     ("Tensor", "tensor"),

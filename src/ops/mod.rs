@@ -8,10 +8,12 @@ mod dropout;
 mod gather;
 mod gemm;
 mod labels;
+mod layer_norm;
 mod layout;
 mod loss;
 mod map;
 mod matmul;
+mod moments;
 mod norm;
 mod pool2d;
 mod reduce;
@@ -40,6 +42,7 @@ pub fn cases() -> Vec<crate::reference::Case> {
         cross_entropy::cases(),
         conv2d::cases(),
         norm::cases(),
+        layer_norm::cases(),
         pool2d::cases(),
         resample2d::cases(),
         gather::cases(),

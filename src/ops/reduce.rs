@@ -134,7 +134,7 @@ impl<'g> Tensor<'g> {
             };
             result = self.graph.apply(Reduce { fold, axes: run, kept, to }, &[result]);
         }
-        let wide = if wide { self.graph.precision().wide() } else { self.dtype() };
+        let wide = if wide { self.precision().wide() } else { self.dtype() };
         result.cast(wide).reshape(to)
     }
 }
@@ -186,12 +186,6 @@ impl Run {
         };
         Run { rows, terms, inner, last }
     }
-}
-
-/// The dispatch that sums what several workgroups left of `y`, `[parts, ..]` for `[..]`: statistics.
-pub(super) fn sum_of_parts(io: &Io, x: Operand, y: Operand) -> Dispatch {
-    let whole = Operand { shape: Shape::from([y.shape.stored()]), ..y };
-    Reduce { fold: Fold::Sum(1.0), axes: (0, 1), kept: Kept::Wide, to: None }.dispatch(io, x, whole)
 }
 
 impl Reduce {

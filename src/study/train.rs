@@ -50,6 +50,7 @@ pub fn train(
 ) -> Result<Outcome> {
     setup.check(gpu.caps(), precision, data.train.shape(), data.train.classes())?;
     let graph = Graph::new(precision);
+    graph.simulate(setup.simulate);
     let network = setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
     let weights = match &setup.init {
         Some(path) => Weights::load(gpu, &graph, path)?,
