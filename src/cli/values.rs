@@ -4,7 +4,7 @@ use std::{fmt::Display, str::FromStr};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
 use halfgrad::{
-    Shape,
+    Policy, Shape,
     data::{Augment, folder::OnBroken, text::Unit},
 };
 
@@ -17,6 +17,22 @@ impl<T: FromStr<Err: Display>> FromStr for List<T> {
     fn from_str(s: &str) -> Result<Self, String> {
         let parts = s.split(',').map(|part| part.trim().parse().map_err(|e: T::Err| e.to_string()));
         parts.collect::<Result<_, _>>().map(List)
+    }
+}
+
+/// What a user asks to train in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wanted {
+    /// This.
+    Policy(Policy),
+    /// What [`halfgrad::Precision::AUTO`] finds.
+    Auto,
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        if s == "auto" { Ok(Wanted::Auto) } else { s.parse().map(Wanted::Policy) }
     }
 }
 
