@@ -15,9 +15,11 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod doctor;
+pub mod experiment;
 mod optimizer;
 mod outcome;
 mod setup;
+pub mod statistics;
 mod theorem;
 #[cfg(not(target_arch = "wasm32"))]
 mod train;
@@ -25,6 +27,6 @@ mod train;
 pub use optimizer::{FORMS, OPTIMIZERS, Optimizer, SCHEDULES};
 pub use outcome::{DeviceBytes, Outcome, deviation, mean, median};
 pub use setup::{MODELS, Model, Network, Setup};
-pub use theorem::Comparison;
+pub use theorem::{Comparison, Sample, class};
 #[cfg(not(target_arch = "wasm32"))]
-pub use train::{Stand, train};
+pub use train::{Stand, predict, train};
