@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use crate::{Dtype, Precision, Shape, shape::GROUP};
+use crate::{Dtype, Precision, Shape, error::Warning, precision::Accumulate, shape::GROUP};
 
 /// A WGSL file with the choices that make a variant of it. Two equal shaders are one pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +51,18 @@ impl Shader {
     pub fn acc(mut self, dtype: Dtype) -> Self {
         self.acc = dtype;
         self
+    }
+
+    /// Keeps growing sums as `precision` says; for files that import `accumulate`.
+    pub fn accumulating(self, precision: Precision) -> Self {
+        let chunk = match precision.accumulate {
+            // As registers do by themselves.
+            Accumulate::F16 if !precision.rounds_sums() => return self,
+            Accumulate::F32 => return self.acc(Dtype::F32),
+            Accumulate::F16 => 0,
+            Accumulate::Chunks(n) => n.get(),
+        };
+        self.acc(Dtype::F32).constant("SUM_IN_F16", 1).constant("CHUNK", chunk)
     }
 
     /// Sets the type behind `wide4`.
@@ -301,7 +313,7 @@ pub struct Program {
     /// The number of trained and frozen weights.
     pub parameters: usize,
     /// What the planner noticed: values that this precision cannot hold, and what it did about them.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl Program {

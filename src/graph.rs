@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     Dtype, Error, Precision, Result, Shape,
-    error::Site,
+    error::{Site, Warning},
     init::Init,
     op::{Kind, Op, Type},
     tensor::Tensor,
@@ -105,7 +105,7 @@ struct State {
     assignments: Vec<Assignment>,
     frozen: Vec<String>,
     error: Option<Error>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
     /// The layer of nodes made while a backward pass is written.
     layer: Option<String>,
 }
@@ -286,6 +286,13 @@ impl Graph {
         state.frozen.iter().any(|pattern| matches(pattern, name))
     }
 
+    /// Samples in a batch: the length of the first axis of the first input, 1 without any.
+    pub fn batch(&self) -> usize {
+        let state = self.state.borrow();
+        let first = state.nodes.iter().find(|n| matches!(n.origin, Origin::Input));
+        first.and_then(|n| n.outputs[0].shape.dims().next()).unwrap_or(1)
+    }
+
     /// The number of nodes.
     pub fn len(&self) -> usize {
         self.state.borrow().nodes.len()
@@ -390,15 +397,15 @@ impl Graph {
     }
 
     /// Keeps what the user should know of a number that this precision cannot hold; once, however often it is said.
-    pub(crate) fn warn(&self, text: String) {
+    pub(crate) fn warn(&self, warning: Warning) {
         let mut state = self.state.borrow_mut();
-        if !state.warnings.contains(&text) {
-            state.warnings.push(text);
+        if !state.warnings.contains(&warning) {
+            state.warnings.push(warning);
         }
     }
 
     /// What was noticed so far: the first of a program's warnings.
-    pub fn warnings(&self) -> Vec<String> {
+    pub fn warnings(&self) -> Vec<Warning> {
         self.state.borrow().warnings.clone()
     }
 

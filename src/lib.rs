@@ -65,6 +65,7 @@
 //! dispatch computes in f32 registers and rounds once, when it stores: what is fused into it is not rounded between.
 //! In [`Precision::F16_STRICT`] registers are f16 too, except inside exp, log, tanh, erf, sigmoid, softplus, gelu, silu
 //! and pow, which are computed in f32 by `shaders/lib/math.wgsl` and rounded: native f16 tanh is up to 3072 ulp off.
+//! Growing sums are f32 unless [`Precision::accumulate`] makes them f16 or chunks of f16, on any adapter, to see what that costs.
 //! Weights and moments of 16 bit are rounded stochastically in [`Precision::F16`], so that changes smaller than half a unit in
 //! the last place arrive on average ([`precision::Rounding`]); what became of them is recorded by weight ([`Plan::changes`]),
 //! and what tensors hold is counted on the device in the steps that are observed ([`Plan::observe`]).

@@ -371,6 +371,7 @@ fn the_doctor_names_what_breaks_and_what_cures_it() {
     let ill = run("doctor --steps 60 --optimizer adam --form textbook --json");
     let found: serde_json::Value = serde_json::from_slice(&ill.stdout).unwrap();
     assert_eq!(found["advice"], "mixed");
+    assert_eq!(found["chance"]["ratios"].as_array().map(Vec::len), Some(3));
     let findings = found["findings"].as_array().unwrap();
     let named = |words: &str| findings.iter().any(|f| f["what"].as_str().is_some_and(|w| w.contains(words)));
     assert!(named("epsilon 1e-8 rounds to 0") && named("v = (1 − β₂) g² rounds to 0 for"), "{findings:?}");

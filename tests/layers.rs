@@ -13,7 +13,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("file", &["error"]),
     ("init", &["shape", "random"]),
     ("caps", &["error", "precision"]),
-    ("dispatch", &["precision", "shape"]),
+    ("dispatch", &["error", "precision", "shape"]),
     ("arena", &["error", "precision", "shape", "dispatch"]),
     ("checkpoint", &["error", "precision", "shape", "file"]),
     // What a network is. These know each other.

@@ -5,6 +5,7 @@
 // The file that imports this binds a, b and y, and says where blocks lie:
 //   lines_a(i, tap, member), lines_b(j, tap, member): the four lines of memory behind block row i, block column j
 //   place(i, r, j, member): the group of y for row r of block (i, j), or NOWHERE
+#import accumulate
 #import epilogue
 #import grid
 #import tail
@@ -91,6 +92,9 @@ fn plus(y: block, b: block, a: block) -> block {
 }
 
 fn plus_row(y: vec4<acc>, b: block, a: vec4<acc>) -> vec4<acc> {
+    if SUM_IN_F16 == 1u {
+        return running(a.w * b[3] + running(a.z * b[2] + running(a.y * b[1] + running(a.x * b[0] + y))));
+    }
     return a.w * b[3] + (a.z * b[2] + (a.y * b[1] + (a.x * b[0] + y)));
 }
 
@@ -109,6 +113,11 @@ fn gemm(id: u32, members: u32, down: u32, wide: u32, taps: u32, steps: u32, last
     var y01 = block();
     var y10 = block();
     var y11 = block();
+    // Totals of the chunks that are full, where sums are kept so.
+    var t00 = block();
+    var t01 = block();
+    var t10 = block();
+    var t11 = block();
     for (var tap = 0u; tap < taps; tap++) {
         let a0 = lines_a(i, tap, member);
         let b0 = lines_b(j, tap, member);
@@ -136,7 +145,23 @@ fn gemm(id: u32, members: u32, down: u32, wide: u32, taps: u32, steps: u32, last
                     y11 = plus(y11, v1, u1);
                 }
             }
+            if CHUNK > 0u && (tap * steps + k + 1u) * 4u % max(CHUNK, 1u) < 4u {
+                t00 += y00;
+                t01 += y01;
+                t10 += y10;
+                t11 += y11;
+                y00 = block();
+                y01 = block();
+                y10 = block();
+                y11 = block();
+            }
         }
+    }
+    if CHUNK > 0u {
+        y00 += t00;
+        y01 += t01;
+        y10 += t10;
+        y11 += t11;
     }
     store(i, j, member, last, y00);
     if COLUMNS == 2u {

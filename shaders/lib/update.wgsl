@@ -19,7 +19,7 @@ const LIFT: f32 = 1024.0;
 @group(0) @binding(1) var<storage, read_write> weights: array<wide4>; // [groups]
 @group(0) @binding(2) var<storage, read> gradient: array<elem4>;      // [groups], times the loss scale
 
-// Of each invocation's group: ⟨applied, intended⟩, ⟨intended, intended⟩, changes lost, changes in all.
+// Of each invocation's group: ⟨applied, intended⟩, ⟨intended, intended⟩, changes lost, changes that count.
 var<workgroup> records: array<vec4<f32>, 64>;
 
 // A moment as it is stored.
@@ -71,7 +71,8 @@ fn apply(g: u32, lane: u32, w: vec4<acc>, change: vec4<acc>, random: vec4<u32>) 
     //: end
     if RECORD == 1u && clock.recording != 0u {
         let intended = -vec4<f32>(change);
-        let real = !same(abs(intended), vec4<f32>());
+        // What f32 itself cannot add to the weight says nothing of 16 bit: momentum that dies away under a dead unit.
+        let real = abs(intended) > 0x1p-25 * abs(before);
         // What is rounded stochastically or compensated arrives later, unless f32 has lost it already.
         let arrives = select(exact, rounded, ROUNDING == 1u);
         let lost = real & same(arrives, before);

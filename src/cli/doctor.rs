@@ -6,6 +6,7 @@ use halfgrad::{
     study::{
         Setup,
         doctor::{self, Examination, Layer},
+        late_loss,
     },
 };
 
@@ -38,7 +39,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
 }
 
 fn render(found: &Examination) -> String {
-    let mut text = runs(found) + "\n" + &layers(&found.layers) + "\n";
+    let mut text = runs(found) + &chance(found) + "\n" + &layers(&found.layers) + "\n";
     if found.findings.is_empty() {
         text += "Nothing goes wrong in 16 bit.\n";
     }
@@ -57,20 +58,39 @@ fn render(found: &Examination) -> String {
     text + &format!("\nAdvice: {}\n", advice(found))
 }
 
-/// Findings of one kind and cure together, with the places in one line.
+/// What a loss is held against.
+fn chance(found: &Examination) -> String {
+    let moved =
+        found.noise.ratios.iter().map(|r| format!("{:+.0} %", 100.0 * (r - 1.0))).collect::<Vec<_>>().join(", ");
+    format!(
+        "Chance alone, first weights rounded to the bits of f16, moves the loss of f32 by {moved}:\n\
+         what ends at up to {:.2} times that loss trains as f32 does.\n",
+        found.noise.allowed()
+    )
+}
+
+/// What goes wrong, and in which places.
+type Wrong<'a> = (&'a str, Vec<&'a str>);
+
+/// Findings that have a cure in common stand together, and those that differ in the place only in one line.
 fn grouped(found: &Examination) -> Vec<String> {
-    let mut groups: Vec<(&str, &str, Vec<&str>)> = vec![];
+    let mut groups: Vec<(&str, Vec<Wrong>)> = vec![];
     for f in &found.findings {
-        match groups.iter_mut().find(|(what, cure, _)| *what == f.what && *cure == f.cure) {
-            Some((.., places)) => places.push(&f.place),
-            None => groups.push((&f.what, &f.cure, vec![&f.place])),
+        let at = groups.iter().position(|(cure, _)| *cure == f.cure).unwrap_or(groups.len());
+        if at == groups.len() {
+            groups.push((&f.cure, vec![]));
+        }
+        match groups[at].1.iter_mut().find(|(what, _)| *what == f.what) {
+            Some((_, places)) => places.push(&f.place),
+            None => groups[at].1.push((&f.what, vec![&f.place])),
         }
     }
-    let line = |(what, cure, places): (&str, &str, Vec<&str>)| {
-        let cure = if cure.is_empty() { String::new() } else { format!("\n    cure: {cure}") };
-        format!("* {}: {what}{cure}\n", places.join(", "))
+    let line = |(what, places): &Wrong| format!("* {}: {what}\n", places.join(", "));
+    let text = |(cure, found): (&str, Vec<Wrong>)| {
+        let cure = if cure.is_empty() { String::new() } else { format!("    cure: {cure}\n") };
+        found.iter().map(line).collect::<String>() + &cure
     };
-    groups.into_iter().map(line).collect()
+    groups.into_iter().map(text).collect()
 }
 
 fn advice(found: &Examination) -> String {
@@ -93,7 +113,7 @@ fn runs(found: &Examination) -> String {
         let broken = if run.failure.is_some() { "! " } else { "" };
         table.add_row([
             run.precision.to_string(),
-            broken.to_owned() + &number(doctor::late_loss(run), |v| format!("{v:.4}")),
+            broken.to_owned() + &number(late_loss(run), |v| format!("{v:.4}")),
             format!("{:.2}", 100.0 * run.evaluation.accuracy),
             run.progress.skipped.to_string(),
             run.lost_update_share().map_or(NONE.into(), |share| format!("{:.2} %", 100.0 * share)),
@@ -143,8 +163,9 @@ fn report(found: &Examination) -> serde_json::Value {
     };
     serde_json::json!({
         "advice": found.advice.to_string(),
+        "chance": { "ratios": found.noise.ratios, "allowed": found.noise.allowed() },
         "runs": found.runs.iter().map(|r| serde_json::json!({
-            "precision": r.precision.to_string(), "late_loss": doctor::late_loss(r), "accuracy": r.evaluation.accuracy,
+            "precision": r.precision.to_string(), "late_loss": late_loss(r), "accuracy": r.evaluation.accuracy,
             "skipped_steps": r.progress.skipped, "lost_update_share": r.lost_update_share(),
             "failure": r.failure.as_ref().map(ToString::to_string),
         })).collect::<Vec<_>>(),

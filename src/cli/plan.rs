@@ -15,7 +15,7 @@ struct Step<'a> {
     dispatches: Vec<Dispatch<'a>>,
     totals: Totals,
     device_bytes: DeviceBytes,
-    warnings: &'a [String],
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -91,7 +91,7 @@ fn step<'a>(args: &PlanArgs, model: String, optimizer: String, program: &'a Prog
         dispatches,
         totals,
         device_bytes: DeviceBytes::of(program),
-        warnings: &program.warnings,
+        warnings: program.warnings.iter().map(ToString::to_string).collect(),
     }
 }
 

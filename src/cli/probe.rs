@@ -19,8 +19,9 @@ use serde::Serialize;
 use super::record;
 use crate::DevicesArgs;
 
+/// What `--json` prints.
 #[derive(Serialize)]
-struct Report {
+pub struct Report {
     adapter: record::Adapter,
     probe: Probe,
     conclusions: Vec<String>,
@@ -30,9 +31,7 @@ struct Report {
 pub fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     let choice = args.adapter.as_deref().map_or(Choice::Best, Choice::from);
     let gpu = pollster::block_on(Gpu::request(choice))?;
-    let probe = gpu.probe()?;
-    let conclusions = probe.conclusions();
-    let report = Report { adapter: record::Adapter::of_gpu(&gpu), probe, conclusions };
+    let report = Report::of(&gpu)?;
     match args.json {
         true => super::print_json(&report),
         false => super::print(&report.text()),
@@ -40,7 +39,14 @@ pub fn run(args: &DevicesArgs) -> anyhow::Result<()> {
 }
 
 impl Report {
-    fn text(&self) -> String {
+    /// Probes.
+    pub fn of(gpu: &Gpu) -> anyhow::Result<Self> {
+        let probe = gpu.probe()?;
+        let conclusions = probe.conclusions();
+        Ok(Report { adapter: record::Adapter::of_gpu(gpu), probe, conclusions })
+    }
+
+    pub fn text(&self) -> String {
         let a = &self.adapter;
         let p = &self.probe;
         let tables = [arithmetic(p), conversions(p), functions(p)].map(|t| t.trim_fmt());

@@ -123,7 +123,7 @@ impl Run {
             lost_update_share: run.lost_update_share(),
             loss_scale: run.progress.loss_scale,
             failure: run.failure.as_ref().map(ToString::to_string),
-            warnings: run.warnings.clone(),
+            warnings: run.warnings.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::{
 
 /// The library that `#import` reads.
 static LIBRARY: &[(&str, &str)] = &[
+    ("accumulate", include_str!("../../shaders/lib/accumulate.wgsl")),
     ("attention", include_str!("../../shaders/lib/attention.wgsl")),
     ("attention_gradient", include_str!("../../shaders/lib/attention_gradient.wgsl")),
     ("chain", include_str!("../../shaders/lib/chain.wgsl")),

@@ -111,7 +111,7 @@ pub fn lower(request: &Request) -> Result<Lowered> {
     request.graph.check()?;
     let precision = request.graph.precision();
     request.caps.supports(precision)?;
-    let scale = precision.loss_scale.initial();
+    let scale = precision.loss_scale.initial(request.graph.batch());
     if precision.wide() == Dtype::F16 && half::f16::from_f32(scale).is_infinite() {
         let detail = format!("{scale} is more than f16 holds, in which {precision} keeps it; use at most 32768");
         return Err(Error::name("loss scale", detail));

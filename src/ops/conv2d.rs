@@ -379,7 +379,8 @@ impl Op for Conv {
             Wanted::Image => along(true, true),
             Wanted::Weights => along(false, false),
         };
-        let mut shader = io.shader(file, source).constant("ROWS", per).constant("COLUMNS", per);
+        let mut shader =
+            io.shader(file, source).constant("ROWS", per).constant("COLUMNS", per).accumulating(io.precision);
         shader.constants.extend(along);
         let invocations = s.groups * down.div_ceil(per as usize) * wide.div_ceil(per as usize);
         program.push(self.dispatch(io, shader, [s.groups, down, wide, taps, steps], invocations));
@@ -419,7 +420,7 @@ impl Conv {
     fn lower_depthwise(&self, io: &Io, program: &mut Program) {
         let s = self.sizes;
         let wide = s.image[3].div_ceil(GROUP);
-        let shader = |name, source| io.shader(name, source);
+        let shader = |name, source| io.shader(name, source).accumulating(io.precision);
         if self.wanted == Wanted::Weights {
             let source = include_str!("../../shaders/conv2d_depthwise_weights.wgsl");
             let lines = s.result[0] * s.result[1];

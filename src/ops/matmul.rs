@@ -160,7 +160,8 @@ impl Op for Matmul {
             .constant("ALONG_A", (!ta).into())
             .constant("ALONG_B", tb.into())
             .constant("ROWS", rows)
-            .constant("COLUMNS", columns);
+            .constant("COLUMNS", columns)
+            .accumulating(io.precision);
         let (rows, columns) = (blocks(s.m, rows as usize), blocks(s.n, columns as usize));
         program.push(
             Dispatch::new(io.label, shader)

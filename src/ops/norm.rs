@@ -10,6 +10,7 @@ use crate::reference::{Array, Case, Fill, indices};
 use crate::{
     Dtype, Precision, Shape,
     dispatch::{Dispatch, Operand, Program, Shader},
+    error::Warning,
     op::{Backward, Expression, Io, Kind, Op, Type},
     shape::GROUP,
     tensor::Tensor,
@@ -105,9 +106,9 @@ impl<'g> Tensor<'g> {
         let graph = self.graph;
         let smallest = half::f16::MIN_POSITIVE.to_f32();
         if graph.precision().acc() == Dtype::F16 && epsilon.abs() < smallest {
-            graph.warn(format!(
-                "an epsilon of {epsilon} is less than the {smallest:e} from which on f16 is sure to hold it"
-            ));
+            let what =
+                format!("an epsilon of {epsilon} is less than the {smallest:e} from which on f16 is sure to hold it");
+            graph.warn(Warning { what, cure: "use 1e-3, or a precision that computes in f32".into() });
         }
         let rstd = (variance + epsilon).rsqrt();
         // Where nothing is stretched there is nothing to sum.

@@ -25,6 +25,7 @@ pub use self::{
 use crate::{
     Caps, Dtype, Precision, arena,
     dispatch::{Access, Dispatch, Operand, Program, Shader},
+    error::Warning,
 };
 pub(crate) use group::factors;
 
@@ -38,8 +39,8 @@ pub trait Update: Debug + Send + Sync {
     fn schedule(&self) -> &Schedule;
     /// Appends the dispatch.
     fn lower(&self, io: &UpdateIo, program: &mut Program);
-    /// Which of its numbers `precision` cannot hold, in words for the user.
-    fn warnings(&self, precision: Precision) -> Vec<String>;
+    /// Which of its numbers `precision` cannot hold.
+    fn warnings(&self, precision: Precision) -> Vec<Warning>;
 }
 
 /// What an optimizer needs to change one run of weights.
@@ -135,21 +136,19 @@ fn epsilon(chosen: Option<f32>, precision: Precision) -> f32 {
 }
 
 /// What is lost of `numbers` in this precision.
-fn lost(optimizer: &str, numbers: &[(&str, f32)], precision: Precision) -> Vec<String> {
+fn lost(optimizer: &str, numbers: &[(&str, f32)], precision: Precision) -> Vec<Warning> {
     let mut found = vec![];
     for &(name, value) in numbers {
-        let kept = held(value, precision);
-        if value != 0.0 && kept == 0.0 {
-            found.push(format!(
-                "{optimizer}: {name} {value:e} rounds to 0 in {}, whose smallest number is 6e-8; use at least 1e-4, or Precision::MIXED",
-                precision.state()
-            ));
+        let (kept, state) = (held(value, precision), precision.state());
+        let (what, bound) = if value != 0.0 && kept == 0.0 {
+            (format!("{value:e} rounds to 0 in {state}, whose smallest number is 6e-8"), "at least 1e-4")
         } else if value < 1.0 && kept == 1.0 {
-            found.push(format!(
-                "{optimizer}: {name} {value} rounds to 1 in {}, so that average never moves; use at most 0.999, or Precision::MIXED",
-                precision.state()
-            ));
-        }
+            (format!("{value} rounds to 1 in {state}, so that average never moves"), "at most 0.999")
+        } else {
+            continue;
+        };
+        let cure = format!("use {bound}, or Precision::MIXED");
+        found.push(Warning { what: format!("{optimizer}: {name} {what}"), cure });
     }
     found
 }

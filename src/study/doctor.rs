@@ -2,19 +2,19 @@
 //!
 //! [`examine`] trains the network for some hundred steps in f32 with all tensors looked at, and on the same batches in f16
 //! with weights rounded to nearest, in f16 as it is, with a loss scale if gradients underflow, and mixed. What it finds is
-//! measured, not guessed: numbers of f32 that f16 cannot hold, changes of weights that rounding loses, losses that part.
+//! measured, not guessed: numbers of f32 that f16 cannot hold, changes of weights that rounding loses, losses that part by
+//! more than chance makes them.
 
-use super::{Comparison, Outcome, Setup, Stand, mean, predict, train};
+use super::{Comparison, Noise, Outcome, Setup, Stand, late_loss, predict, train};
 use crate::{
     Error, Gpu, LossScale, Precision, Result,
     data::Split,
+    error::Warning,
     optim::Form,
     plan::{Observation, Part},
     precision::Rounding,
 };
 
-/// A loss that is this much larger than that of f32, over the last quarter of the steps, is another result.
-const WORSE: f64 = 0.03;
 /// The share of a gradient's values that may become zero without a word.
 const UNDERFLOW: f64 = 0.01;
 /// The share of a weight's changes that may be lost without a word.
@@ -27,6 +27,8 @@ const EVERY: usize = 10;
 pub struct Examination {
     /// The runs, f32 first; each on the same batches from the same weights.
     pub runs: Vec<Outcome>,
+    /// What chance alone does to the loss.
+    pub noise: Noise,
     /// One line for each trained weight.
     pub layers: Vec<Layer>,
     /// What goes wrong in 16 bit, and what cures it.
@@ -76,36 +78,24 @@ pub fn examine(
     seed: u64,
     watch: &mut dyn FnMut(Precision, Stand) -> Result<()>,
 ) -> Result<Examination> {
-    let mut run = |precision: Precision, observe| {
-        let setup = Setup { observe, ..setup.clone() };
-        train(gpu, data, &setup, precision, seed, &mut |at| watch(precision, at))
-    };
-    let twin = run(Precision::F32, Some(EVERY))?;
+    let observed = Setup { observe: Some(EVERY), ..setup.clone() };
+    let twin = train(gpu, data, &observed, Precision::F32, seed, &mut |at| watch(Precision::F32, at))?;
+    let noise = Noise::measure(gpu, data, setup, &twin, &mut |at| watch(Precision::F32, at))?;
+    let mut run = |precision: Precision| train(gpu, data, setup, precision, seed, &mut |at| watch(precision, at));
     let scale = loss_scale(&twin.observations);
     let scaled = scale.map(|scale| Precision { loss_scale: LossScale::Static(scale), ..Precision::F16 });
     let nearest = Precision { rounding: Rounding::Nearest, ..Precision::F16 };
     let mut runs = vec![twin];
     for precision in [Some(nearest), Some(Precision::F16), scaled, Some(Precision::MIXED)].into_iter().flatten() {
-        runs.push(run(precision, None)?);
+        runs.push(run(precision)?);
     }
     let layers = layers(&runs);
-    let findings = findings(setup, &runs, &layers, scale);
-    let sound = |precision: &Precision| runs.iter().any(|r| r.precision == *precision && trains_as(r, &runs[0]));
+    let findings = findings(setup, &runs, &noise, &layers, scale);
+    let sound = |precision: &Precision| runs.iter().any(|r| r.precision == *precision && noise.trains_as(r, &runs[0]));
     let candidates = [Some(Precision::F16), scaled, Some(Precision::MIXED)];
     let advice = candidates.into_iter().flatten().find(sound).unwrap_or(Precision::F32);
     let rounded = rounded(gpu, data, setup, &runs[0])?;
-    Ok(Examination { runs, layers, findings, rounded, advice })
-}
-
-/// Whether a run ended well, with a loss like that of f32.
-fn trains_as(run: &Outcome, twin: &Outcome) -> bool {
-    run.failure.is_none() && late_loss(run) <= late_loss(twin) * (1.0 + WORSE)
-}
-
-/// The mean loss over the last quarter of the steps.
-pub fn late_loss(run: &Outcome) -> f64 {
-    let from = run.step_loss.len() - run.step_loss.len().div_ceil(4);
-    mean(&run.step_loss[from..].iter().map(|&loss| f64::from(loss)).collect::<Vec<_>>())
+    Ok(Examination { runs, noise, layers, findings, rounded, advice })
 }
 
 fn gradients(seen: &[Observation]) -> impl Iterator<Item = &Observation> {
@@ -152,7 +142,7 @@ fn layers(runs: &[Outcome]) -> Vec<Layer> {
     runs[0].observations.iter().filter(|o| o.part == Part::Gradient).map(of).collect()
 }
 
-fn findings(setup: &Setup, runs: &[Outcome], layers: &[Layer], scale: Option<f32>) -> Vec<Finding> {
+fn findings(setup: &Setup, runs: &[Outcome], noise: &Noise, layers: &[Layer], scale: Option<f32>) -> Vec<Finding> {
     let mut found = overflows(&runs[0].observations);
     let cure = match scale {
         Some(scale) => format!("a loss scale of {scale} (f16+scale={scale}), or mixed, which finds its own"),
@@ -172,11 +162,11 @@ fn findings(setup: &Setup, runs: &[Outcome], layers: &[Layer], scale: Option<f32
             100.0 * layer.lost,
             layer.quality[0]
         );
-        let cure = format!("stochastic rounding, as f16 has it (quality {:.2}), or masters (mixed)", layer.quality[1]);
+        let cure = "stochastic rounding, as f16 has it, or masters (mixed)".to_owned();
         found.push(Finding { place: layer.weight.clone(), what, cure });
     }
     found.extend(optimizer(setup, &runs[0].observations, runs));
-    found.extend(runs[1..].iter().filter(|r| !trains_as(r, &runs[0])).map(|r| departs(r, &runs[0])));
+    found.extend(runs[1..].iter().filter(|r| !noise.trains_as(r, &runs[0])).map(|r| departs(r, &runs[0])));
     found
 }
 
@@ -203,8 +193,8 @@ fn optimizer(setup: &Setup, seen: &[Observation], runs: &[Outcome]) -> Vec<Findi
     let mut found: Vec<Finding> = vec![];
     let f16 = runs.iter().find(|r| r.precision == Precision::F16);
     for warning in f16.map_or(&[][..], |r| &r.warnings) {
-        let (what, cure) = warning.split_once("; ").unwrap_or((warning, ""));
-        found.push(Finding { place: place.clone(), what: what.into(), cure: cure.into() });
+        let Warning { what, cure } = warning.clone();
+        found.push(Finding { place: place.clone(), what, cure });
     }
     if setup.optimizer.form == Form::Textbook && setup.optimizer.name.starts_with("adam") {
         // (1 − β₂) g² is below half of f16's smallest number for |g| < 5.5e-3; bins end at 2^-8 = 3.9e-3.

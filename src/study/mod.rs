@@ -15,7 +15,11 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod doctor;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod experiment;
+mod networks;
+#[cfg(not(target_arch = "wasm32"))]
+mod noise;
 mod optimizer;
 mod outcome;
 mod setup;
@@ -24,6 +28,8 @@ mod theorem;
 #[cfg(not(target_arch = "wasm32"))]
 mod train;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use noise::{Noise, late_loss};
 pub use optimizer::{FORMS, OPTIMIZERS, Optimizer, SCHEDULES};
 pub use outcome::{DeviceBytes, Outcome, deviation, mean, median};
 pub use setup::{MODELS, Model, Network, Setup};

@@ -1,6 +1,7 @@
 use crate::{
     Error, Precision, Weights,
     dispatch::{Program, Role},
+    error::Warning,
     plan::{Changes, Evaluation, Observation, Progress},
 };
 
@@ -62,7 +63,7 @@ pub struct Outcome {
     /// Why it ended early, if it did: the loss was no longer finite.
     pub failure: Option<Error>,
     /// Numbers of the user's that the precision cannot hold.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// The weights that were tested: as they are now, or their average.
     pub weights: Weights,
 }

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::{Optimizer, experiment::networks};
+use super::{Optimizer, networks};
 use crate::{
     Caps, Dtype, Error, Graph, Plan, Precision, Result, Shape, Tensor,
     data::{Augment, Batch, text::next_tokens},
@@ -46,7 +46,7 @@ pub const MODELS: [&str; NETWORKS.len()] = {
 /// A network by name: what becomes of a batch of samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    /// One of [`MODELS`], or what only an [experiment](super::experiment) trains.
+    /// One of [`MODELS`], or what only an experiment trains.
     pub name: &'static str,
     /// The widths of the hidden layers of `mlp`; others have their own.
     pub hidden: Vec<usize>,
@@ -138,6 +138,9 @@ pub struct Setup {
     pub steps: usize,
     /// The first weights, in a safetensors file; else they come from the seed.
     pub init: Option<PathBuf>,
+    /// Whether the first weights are rounded to f16, stochastically with this seed: what a change so small makes of a run is
+    /// what chance makes of it.
+    pub nudge: Option<u32>,
     /// The samples in the order in which they are used, over the whole run; else each epoch is shuffled by the seed.
     pub order: Option<Vec<u32>>,
     /// How training samples are changed, if at all; what is drawn follows from the run's seed, not from the one in here.
@@ -151,7 +154,8 @@ pub struct Setup {
 impl Setup {
     /// A study without anything unusual.
     pub fn new(model: Model, optimizer: Optimizer, batch: usize, steps: usize) -> Self {
-        Setup { model, optimizer, batch, steps, init: None, order: None, augment: None, pause: None, observe: None }
+        let (init, nudge, order, augment) = (None, None, None, None);
+        Setup { model, optimizer, batch, steps, init, nudge, order, augment, pause: None, observe: None }
     }
 
     /// Fails, before anything is allocated, if a training step cannot be made or does not fit on the device; then it says which

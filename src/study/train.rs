@@ -4,7 +4,9 @@ use super::{DeviceBytes, Network, Outcome, Setup, median};
 use crate::{
     Error, Gpu, Graph, Plan, Precision, Result, Weights,
     data::{Augment, Batch, Batches, Dataset, Split, text::next_tokens},
+    format::Format,
     plan::{Changes, Evaluation, Observation, Options},
+    random::Random,
 };
 
 /// The most steps between two looks at the device: long enough to keep it busy, short enough to show that it lives, and far
@@ -56,6 +58,9 @@ pub fn train(
         Some(path) => Weights::load(gpu, &graph, path)?,
         None => Weights::init(gpu, &graph, seed)?,
     };
+    if let Some(seed) = setup.nudge {
+        nudge(&weights, seed)?;
+    }
     let observe = setup.observe.is_some();
     let options = Options { record_changes: true, observe, seed: seed as u32, ..Options::default() };
     let options = setup.optimizer.options(options);
@@ -128,6 +133,17 @@ struct Window {
     seconds: f64,
     /// Whether lost updates were counted, or tensors looked at, which takes time.
     looked: bool,
+}
+
+/// Rounds all weights to the 11 bits of f16, up or down by chance; the range stays that of f32.
+fn nudge(weights: &Weights, seed: u32) -> Result<()> {
+    let format = Format { mantissa: Format::F16.mantissa, ..Format::F32 };
+    for ((name, _), values) in weights.names().iter().zip(weights.read_all().wait()?) {
+        let mut random = Random::new(seed.into(), name);
+        let mut rounded = |w: f64| format.nearest(w + (random.uniform() - 0.5) * format.ulp(w)) as f32;
+        weights.set(name, &values.into_iter().map(|w| rounded(w.into())).collect::<Vec<_>>())?;
+    }
+    Ok(())
 }
 
 /// A plan under way.

@@ -6,7 +6,10 @@
 mod needs;
 mod updates;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
 
 use naga::{Module, valid::ModuleInfo};
 
@@ -23,6 +26,7 @@ use crate::{
     ops,
     optim::Update,
     plan::{Options, lower_training},
+    precision::Accumulate,
     study::{MODELS, Model},
 };
 
@@ -216,8 +220,9 @@ impl Found {
 
 /// Every program that may hold another variant, one after another.
 fn programs(caps: &Caps, precision: Precision, mut each: impl FnMut(Precision, Program) -> Result<()>) -> Result<()> {
-    for case in ops::cases() {
-        each(precision, check::program(caps, precision, &case)?)?;
+    let in_chunks = Precision { accumulate: Accumulate::Chunks(NonZeroU32::MIN), ..precision };
+    for (case, precision) in ops::cases().iter().flat_map(|case| [(case, precision), (case, in_chunks)]) {
+        each(precision, check::program(caps, precision, case)?)?;
     }
     updates::programs(caps, precision, &mut each)?;
     let names: Vec<&str> = MODELS.into_iter().filter(|name| !DEEPER.contains(name)).collect();

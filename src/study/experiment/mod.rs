@@ -13,7 +13,6 @@
 
 mod definitions;
 mod measures;
-pub(super) mod networks;
 mod table5;
 
 use super::{Model, Optimizer, Setup};

@@ -1,6 +1,6 @@
 //! Networks that only experiments train.
 
-use super::super::setup::Classifier;
+use super::setup::Classifier;
 use crate::{
     Dtype, Init, Tensor,
     format::Format,
