@@ -5,7 +5,7 @@
 //! measured, not guessed: numbers of f32 that f16 cannot hold, changes of weights that rounding loses, losses that part by
 //! more than chance makes them.
 
-use super::{Comparison, Noise, Outcome, Setup, Stand, late_loss, predict, train};
+use super::{Comparison, Noise, Outcome, Setup, Stand, evaluate, late_loss, train};
 use crate::{
     Error, Gpu, LossScale, Precision, Result,
     data::Split,
@@ -226,6 +226,6 @@ fn departs(run: &Outcome, twin: &Outcome) -> Finding {
 
 /// The weights that f32 trained, tested in f16.
 fn rounded(gpu: &Gpu, data: &Split, setup: &Setup, twin: &Outcome) -> Result<Comparison> {
-    let logits = predict(gpu, data, setup, Precision::F16, &twin.weights)?;
+    let (_, logits) = evaluate(gpu, data, setup, Precision::F16, &twin.weights)?;
     Ok(Comparison::of(&twin.logits, &logits, data.test.classes()))
 }

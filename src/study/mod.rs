@@ -35,4 +35,4 @@ pub use outcome::{DeviceBytes, Outcome, deviation, mean, median};
 pub use setup::{MODELS, Model, Network, Setup};
 pub use theorem::{Comparison, Sample, class};
 #[cfg(not(target_arch = "wasm32"))]
-pub use train::{Stand, predict, train};
+pub use train::{Stand, evaluate, train};

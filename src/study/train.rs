@@ -104,18 +104,26 @@ pub fn train(
     })
 }
 
-/// The logits that weights, trained in whatever precision, give to the test set in `precision`: `[samples, classes]`.
+/// What weights, trained in whatever precision, are worth in `precision`: loss and accuracy over the test set, and its logits
+/// `[samples, classes]`.
 ///
 /// # Errors
 /// What a plan's making and running may meet.
-pub fn predict(gpu: &Gpu, data: &Split, setup: &Setup, precision: Precision, trained: &Weights) -> Result<Vec<f32>> {
+pub fn evaluate(
+    gpu: &Gpu,
+    data: &Split,
+    setup: &Setup,
+    precision: Precision,
+    trained: &Weights,
+) -> Result<(Evaluation, Vec<f32>)> {
     let graph = Graph::new(precision);
     let network = setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
     let weights = Weights::init(gpu, &graph, 0)?;
     for ((name, _), values) in trained.names().iter().zip(trained.read_all().wait()?) {
         weights.set(name, &values)?;
     }
-    Plan::infer(gpu, &weights, [network.logits])?.predict(network.x, network.logits, &data.test)
+    let logits = Plan::infer(gpu, &weights, [network.logits])?.predict(network.x, network.logits, &data.test)?;
+    Ok((Evaluation::of(&logits, &truth(&network, &data.test)), logits))
 }
 
 /// What a network is to say of a data set.

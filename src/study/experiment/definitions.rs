@@ -17,7 +17,24 @@ const COMPENSATED: Precision = Precision { rounding: Rounding::Compensated, ..Pr
 
 /// Every experiment, in the order of their numbers.
 pub fn all() -> Vec<Experiment> {
-    vec![e0(), e1(), e2(), e3(), e4(), e5(), e6(), e7(), e8(), e10(), e11(), e12(), e13(), e15(), table5::table5()]
+    vec![
+        e0(),
+        e1(),
+        e2(),
+        e3(),
+        e4(),
+        e5(),
+        e6(),
+        e7(),
+        e8(),
+        e9(),
+        e10(),
+        e11(),
+        e12(),
+        e13(),
+        e15(),
+        table5::table5(),
+    ]
 }
 
 /// A group of digits: a perceptron of one hidden layer of 64, SGD with momentum 0.9.
