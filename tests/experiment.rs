@@ -73,8 +73,8 @@ fn a_run_that_was_killed_goes_on_and_ends_as_one_that_was_not() {
 
     let refused = tiny(&killed, &["--steps", "41"]).output().unwrap();
     let text = String::from_utf8(refused.stderr).unwrap();
-    assert_eq!(refused.status.code(), Some(2));
-    assert!(text.contains("f32-seed1.json: is of another setup: steps is 40 there and 41 here"), "{text}");
+    assert_eq!((refused.status.code(), &refused.stdout[..]), (Some(2), &b""[..]));
+    assert!(text.contains("seed1.json: is of another setup: steps is 40 there and 41 here"), "{text}");
 }
 
 #[test]
@@ -123,6 +123,10 @@ fn experiments_are_listed_and_unknown_ones_refused() {
     assert!(code == Some(2) && error.contains("no experiment \"e99\"; there are e0, e1"), "{error}");
     let (code, _, error) = study(&["--experiment", "e5", "--networks", "vgg16"]);
     assert!(code == Some(2) && error.contains("e5 has no network \"vgg16\"; it has cnn"), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("f32-seed1.json"), "{\"format\":1,\"experiment\":\"e3\"}").unwrap();
+    let (code, _, error) = study(&["--experiment", "e1", "--out", folder.path().to_str().unwrap()]);
+    assert!(code == Some(2) && error.contains("is of e3, not of e1: take another --out"), "{error}");
     let (code, _, error) = study(&["--experiment", "e1", "--lr", "1"]);
     assert!(code == Some(2) && error.contains("--lr"), "{error}");
 }

@@ -9,7 +9,7 @@ use halfgrad::{Error, file};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::record::{FORMAT, Run, Setup, Table};
+use super::record::{FORMAT, Run, Table};
 
 /// Where an experiment's files are.
 pub struct Folder(PathBuf);
@@ -34,22 +34,7 @@ impl Folder {
         Ok(())
     }
 
-    /// The run of this name, if it is there; it must be of this setup.
-    pub fn run(&self, name: &str, setup: &Setup) -> anyhow::Result<Option<Run>> {
-        let Some(run) = self.read::<Run>(name)? else { return Ok(None) };
-        self.same(name, &run.setup, setup)?;
-        Ok(Some(run))
-    }
-
-    /// The table of this name, if it is there; it must be of the same device and version.
-    pub fn table(&self, wanted: &Table) -> anyhow::Result<Option<Table>> {
-        let Some(table) = self.read::<Table>(&wanted.name)? else { return Ok(None) };
-        let device = |t: &Table| (t.halfgrad.clone(), t.adapter.clone(), t.settings.clone());
-        self.same(&wanted.name, &device(&table), &device(wanted))?;
-        Ok(Some(table))
-    }
-
-    /// All runs and tables of an experiment, the files in the order of their names.
+    /// All runs and tables, the files in the order of their names; all must be of this experiment.
     pub fn all(&self, experiment: &str) -> anyhow::Result<(Vec<Run>, Vec<Table>)> {
         let (mut runs, mut tables) = (vec![], vec![]);
         let unreadable = |e: std::io::Error| Error::file(&self.0, e.to_string());
@@ -58,26 +43,20 @@ impl Folder {
         paths.sort();
         for path in paths.iter().filter(|path| path.extension().is_some_and(|e| e == "json")) {
             let value: Value = parse(path)?;
-            let has = |key| value.get(key).is_some();
-            if value.get("experiment").is_none_or(|name| name != experiment) {
-                continue;
+            let Some(name) = value.get("experiment").and_then(Value::as_str) else { continue };
+            if name != experiment {
+                return Err(Error::file(path, format!("is of {name}, not of {experiment}: take another --out")).into());
             }
-            match (has("predicted"), has("rows")) {
-                (true, _) => runs.push(typed(path, value)?),
-                (_, true) => tables.push(typed(path, value)?),
-                _ => {}
+            match value.get("predicted").is_some() {
+                true => runs.push(typed(path, value)?),
+                false => tables.push(typed(path, value)?),
             }
         }
         Ok((runs, tables))
     }
 
-    fn read<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<Option<T>> {
-        let path = self.0.join(format!("{name}.json"));
-        if path.exists() { Ok(Some(typed(&path, parse(&path)?)?)) } else { Ok(None) }
-    }
-
-    /// Fails if a file is of something else than what it is to be, and says in what they differ.
-    fn same(&self, name: &str, there: &impl Serialize, wanted: &impl Serialize) -> anyhow::Result<()> {
+    /// Fails if a file was made under other circumstances than those wanted, and says in what they differ.
+    pub fn same(&self, name: &str, there: &impl Serialize, wanted: &impl Serialize) -> anyhow::Result<()> {
         let (there, wanted) = (serde_json::to_value(there)?, serde_json::to_value(wanted)?);
         let Some(difference) = difference("", &there, &wanted) else { return Ok(()) };
         let path = self.0.join(format!("{name}.json"));

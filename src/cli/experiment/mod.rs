@@ -49,13 +49,13 @@ pub fn run(args: &StudyArgs, name: &str) -> anyhow::Result<()> {
     let mut lab =
         Lab { args, gpu: &gpu, folder: Folder::new(&path), experiment: &experiment, runs: vec![], tables: vec![] };
     let trials = lab.trials()?;
+    lab.take_up(&trials)?;
     print(&lab.introduction(&trials, &path))?;
     let probe = probe::Report::of(&gpu)?;
     lab.folder.write("probe", &probe)?;
     if experiment.groups.is_empty() && experiment.measures.is_empty() {
         print(&probe.text())?;
     }
-    (lab.runs, lab.tables) = lab.folder.all(name)?;
     lab.measure()?;
     lab.train(&trials)?;
     let summary = lab.summarise()?;
@@ -165,6 +165,30 @@ impl<'a> Lab<'a> {
         }
     }
 
+    /// Takes up what is in the folder; all of it must have been made as it would be now.
+    fn take_up(&mut self, trials: &[Trial]) -> anyhow::Result<()> {
+        (self.runs, self.tables) = self.folder.all(self.experiment.name)?;
+        for run in &self.runs {
+            let trial = trials.iter().find(|t| t.group.name == run.group);
+            let Some(wanted) = trial.map(|trial| self.bench(trial).record(&run.variant)) else { continue };
+            self.folder.same(&run.name, &run.setup, &wanted)?;
+        }
+        let circumstances = |t: &record::Table| (t.halfgrad.clone(), t.adapter.clone(), t.settings.clone());
+        for (table, measure) in self.tables.iter().flat_map(|t| self.experiment.measures.iter().map(move |m| (t, m))) {
+            if table.name == measure.name {
+                self.folder.same(&table.name, &circumstances(table), &circumstances(&self.table(measure)))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn bench<'b>(&self, trial: &'b Trial) -> Bench<'b>
+    where
+        'a: 'b,
+    {
+        Bench { gpu: self.gpu, data: &trial.data, setup: &trial.setup }
+    }
+
     fn introduction(&self, trials: &[Trial], path: &Path) -> String {
         let e = self.experiment;
         let runs: usize = trials.iter().map(|t| t.precisions.len()).sum::<usize>() * e.seeds;
@@ -185,7 +209,7 @@ impl<'a> Lab<'a> {
     fn measure(&mut self) -> anyhow::Result<()> {
         for measure in &self.experiment.measures {
             let empty = self.table(measure);
-            if self.folder.table(&empty)?.is_none() {
+            if !self.tables.iter().any(|table| table.name == measure.name) {
                 note(&format!("measuring {} …", measure.name));
                 let found = (measure.table)(self.gpu, self.args.seed)?;
                 let cell = |cell: Cell| match cell {
@@ -224,23 +248,23 @@ impl<'a> Lab<'a> {
         let mut progress = Progress::new(trials, count as usize);
         for trial in trials {
             for seed in first..=last {
-                self.seed(trial, seed, &mut progress)?;
+                self.train_pair(trial, seed, &mut progress)?;
             }
         }
         progress.bar.finish();
         Ok(())
     }
 
-    /// The runs of a group and a seed.
-    fn seed(&mut self, trial: &Trial, seed: u64, progress: &mut Progress) -> anyhow::Result<()> {
-        let bench = Bench { gpu: self.gpu, data: &trial.data, setup: &trial.setup };
+    /// The runs of a group and a seed, f32 first, which the others are paired with.
+    fn train_pair(&mut self, trial: &Trial, seed: u64, progress: &mut Progress) -> anyhow::Result<()> {
+        let bench = self.bench(trial);
         let mut twin: Option<Twin> = None;
         let mut restorable = None;
         for &precision in &trial.precisions {
             let id = Id { experiment: self.experiment.name, group: &trial.group.name, precision, seed };
             let (name, weights) = (id.name(), self.folder.weights(&id.name()));
             let is_f32 = precision == Precision::F32;
-            if self.folder.run(&name, &bench.record(precision))?.is_some() && (!is_f32 || weights.exists()) {
+            if self.runs.iter().any(|run| run.name == name) && (!is_f32 || weights.exists()) {
                 progress.skip(trial.setup.steps);
                 restorable = if is_f32 { Some((name, weights)) } else { restorable };
                 continue;

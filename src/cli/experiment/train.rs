@@ -54,7 +54,7 @@ pub struct Bench<'a> {
 
 impl Bench<'_> {
     /// All that determines a run in this precision, but its seed.
-    pub fn record(&self, precision: Precision) -> Setup {
+    pub fn record(&self, precision: &str) -> Setup {
         let (data, setup) = (self.data, self.setup);
         let (sample, classes) = (data.train.shape(), data.train.classes());
         Setup {
@@ -75,7 +75,7 @@ impl Bench<'_> {
             batch: setup.batch,
             steps: setup.steps,
             augment: setup.augment.map(|augment| augment.to_string()).unwrap_or_default(),
-            precision: precision.to_string(),
+            precision: precision.into(),
         }
     }
 
@@ -89,7 +89,14 @@ impl Bench<'_> {
         let outcome = study::train(self.gpu, self.data, self.setup, id.precision, id.seed, &mut watched)?;
         let seconds = started.elapsed().as_secs_f64();
         let against_f32 = twin.map(|twin| self.against(twin, &outcome)).transpose()?;
-        let run = record(id, self.record(id.precision), &outcome, seconds, self.data.train.classes(), against_f32);
+        let run = record(
+            id,
+            self.record(&id.precision.to_string()),
+            &outcome,
+            seconds,
+            self.data.train.classes(),
+            against_f32,
+        );
         let twin = Twin { run: run.name.clone(), weights: outcome.weights, logits: outcome.logits };
         Ok((run, twin))
     }

@@ -15,26 +15,13 @@ const THREE: [Precision; 3] = [Precision::F32, Precision::F16, Precision::MIXED]
 const NEAREST: Precision = Precision { rounding: Rounding::Nearest, ..Precision::F16 };
 const COMPENSATED: Precision = Precision { rounding: Rounding::Compensated, ..Precision::F16 };
 
-/// Every experiment, in the order of their numbers.
+/// Every experiment, in the order of their numbers; `e14` with the feature `reference`, which measures speed.
 pub fn all() -> Vec<Experiment> {
-    vec![
-        e0(),
-        e1(),
-        e2(),
-        e3(),
-        e4(),
-        e5(),
-        e6(),
-        e7(),
-        e8(),
-        e9(),
-        e10(),
-        e11(),
-        e12(),
-        e13(),
-        e15(),
-        table5::table5(),
-    ]
+    let mut all = vec![e0(), e1(), e2(), e3(), e4(), e5(), e6(), e7(), e8(), e9(), e10(), e11(), e12(), e13()];
+    #[cfg(feature = "reference")]
+    all.push(super::speed::e14());
+    all.extend([e15(), table5::table5()]);
+    all
 }
 
 /// A group of digits: a perceptron of one hidden layer of 64, SGD with momentum 0.9.

@@ -13,6 +13,8 @@
 
 mod definitions;
 mod measures;
+#[cfg(feature = "reference")]
+mod speed;
 mod table5;
 
 use super::{Model, Optimizer, Setup};
