@@ -15,6 +15,7 @@ use std::{
 use crate::{
     Dtype, Error, Precision, Result, Shape,
     error::{Site, Warning},
+    format::Simulation,
     init::Init,
     op::{Kind, Op, Type},
     tensor::Tensor,
@@ -47,7 +48,7 @@ pub enum Origin {
     Op(Arc<dyn Op>),
 }
 
-/// What a training step makes of a state: `(1 − share) · state + share · value`.
+/// What a training step makes of a state: `(1 − share) · state + share · factor · value`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Assignment {
     /// The state.
@@ -56,6 +57,8 @@ pub struct Assignment {
     pub value: Value,
     /// How far: 1 is all the way.
     pub share: f32,
+    /// What the value is taken times.
+    pub factor: f32,
 }
 
 /// A node of the graph.
@@ -104,6 +107,7 @@ struct State {
     states: Vec<usize>,
     assignments: Vec<Assignment>,
     frozen: Vec<String>,
+    simulation: Simulation,
     error: Option<Error>,
     warnings: Vec<Warning>,
     /// The layer of nodes made while a backward pass is written.
@@ -212,6 +216,12 @@ impl Graph {
     /// `value` leaves the state alone. A weight that is itself the value is taken as the step leaves it.
     #[track_caller]
     pub fn average<'g>(&'g self, state: Tensor<'g>, value: Tensor<'g>, share: f32) {
+        self.average_times(state, value, 1.0, share);
+    }
+
+    /// As [`average`](Self::average), towards `factor · value`.
+    #[track_caller]
+    pub fn average_times<'g>(&'g self, state: Tensor<'g>, value: Tensor<'g>, factor: f32, share: f32) {
         if !matches!(self.node(state.value.node).origin, Origin::State(_)) || state.shape() != value.shape() {
             state.refuse("assign", &[value], "a state takes a value of its own shape".into());
             return;
@@ -225,7 +235,7 @@ impl Graph {
         if matches!(seen.origin, Origin::State(_)) {
             value = value.copied();
         }
-        let assignment = Assignment { state: state.value, value: value.value, share };
+        let assignment = Assignment { state: state.value, value: value.value, share, factor };
         self.state.borrow_mut().assignments.push(assignment);
     }
 
@@ -237,6 +247,31 @@ impl Graph {
             Some(value) if matches!(self.node(value.node).origin, Origin::Weight(_)) => Tensor { graph: self, value },
             _ => self.mistake(Error::name(name, "no weight has this name yet, so it cannot be shared")),
         }
+    }
+
+    /// Rounds what is stored to formats that no adapter need have, to see what so few bits do: weights, activations and
+    /// gradients each by themselves, in a network of [`Precision::F32`] or of another type that holds the format's numbers.
+    ///
+    /// It must be said before weights are made. What a network of 16 bit keeps in f32, losses and statistics, stays as it is;
+    /// so do the optimizer's moments, and states.
+    ///
+    /// ```
+    /// use halfgrad::{Gpu, Graph, Precision, Weights, format::Format, nn};
+    /// let (gpu, graph) = (Gpu::new()?, Graph::new(Precision::F32));
+    /// graph.simulate("weights=e4m3+stochastic,activations=e4m3,gradients=e5m2".parse().unwrap());
+    /// let y = nn::linear("fc", graph.input("x", [4, 8]), 3);
+    /// let weights = Weights::init(&gpu, &graph, 1)?;
+    /// let all = weights.get("fc.weight")?.wait()?;
+    /// assert!(all.iter().all(|&w| Format::E4M3.nearest(w.into()) as f32 == w));
+    /// # Ok::<(), halfgrad::Error>(())
+    /// ```
+    pub fn simulate(&self, simulation: Simulation) {
+        self.state.borrow_mut().simulation = simulation;
+    }
+
+    /// What is rounded to formats that no adapter need have.
+    pub fn simulation(&self) -> Simulation {
+        self.state.borrow().simulation
     }
 
     /// Leaves the weights whose names match `pattern` as they are while training; `*` stands for any text.

@@ -78,7 +78,8 @@
 //! f16 only where a driver's own conversions or fused multiply-adds do.
 //!
 //! What an adapter's arithmetic really does, [`Gpu::probe`] finds out ([`gpu::probe`]). What fewer bits than 16 would do,
-//! [`Tensor::rounded_to`] simulates, for any [`format`](mod@format).
+//! [`Graph::simulate`] shows for a whole network, weights, activations and gradients each by themselves, and
+//! [`Tensor::rounded_to`] for one tensor, in any [`format`](mod@format).
 //!
 //! The same seed on the same adapter gives the same bits: random numbers are functions of seed, step and place, sums
 //! are ordered, and no float is added atomically.

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use halfgrad::{
     Precision, Shape,
     data::{Augment, folder::OnBroken, text::Unit},
+    format::Simulation,
 };
 
 use cli::{
@@ -29,6 +30,7 @@ enum Command {
     Train(TrainArgs),
     Predict(PredictArgs),
     Study(StudyArgs),
+    Report(ReportArgs),
     Doctor(DoctorArgs),
     Plan(PlanArgs),
     Selftest(SelftestArgs),
@@ -170,6 +172,10 @@ struct StudyArgs {
     optimizer: OptimizerArgs,
     #[command(flatten)]
     device: DeviceArgs,
+    /// Rounds what is stored to formats that no adapter need have: weights=e4m3+stochastic,activations=e5m2,gradients=e5m2,
+    /// or a part of that; bf16 and eXmY, X from 2 to 8, Y from 1 to 23.
+    #[arg(long, value_name = "LIST")]
+    simulate: Option<Simulation>,
     /// The first weights, instead of seeded ones: fc1.weight [in, out], fc1.bias [out], fc2.weight …
     #[arg(long, value_name = "FILE.safetensors")]
     init: Option<PathBuf>,
@@ -185,7 +191,7 @@ struct StudyArgs {
 }
 
 /// What an experiment has its own of.
-const OF_A_NETWORK: [&str; 15] = [
+const OF_A_NETWORK: [&str; 16] = [
     "model",
     "hidden",
     "batch",
@@ -201,7 +207,19 @@ const OF_A_NETWORK: [&str; 15] = [
     "average",
     "init",
     "order",
+    "simulate",
 ];
+
+/// Makes a page of an experiment's folder, and pictures of its plots; also of one that is not done yet.
+#[derive(Debug, Args)]
+struct ReportArgs {
+    /// What `study --experiment` has written.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Where to write the page [default: report.html in the folder].
+    #[arg(long, value_name = "FILE.html")]
+    out: Option<PathBuf>,
+}
 
 /// Says what 16 bit would do to a network on this adapter, layer by layer, and which setting cures it.
 ///
@@ -414,6 +432,7 @@ fn main() -> ExitCode {
             Command::Train(args) => cli::train::run(&args),
             Command::Predict(args) => cli::predict::run(&args),
             Command::Study(args) => cli::study::run(&args),
+            Command::Report(args) => cli::report::run(&args),
             Command::Doctor(args) => cli::doctor::run(&args),
             Command::Plan(args) => cli::plan::run(&args),
             Command::Selftest(args) => cli::selftest::run(&args),

@@ -7,6 +7,7 @@ use crate::{
     arena::{self, Arena},
     checkpoint::{self, Record},
     dispatch::{Source, bytes, count},
+    format::Format,
     gpu::{self, Gpu, Reading},
     graph::Origin,
 };
@@ -22,6 +23,8 @@ struct Shared {
     gpu: Gpu,
     graph: u32,
     precision: Precision,
+    /// What the weights are rounded to.
+    simulated: Option<Format>,
     /// The weights, then the states.
     names: Vec<(String, Shape)>,
     /// How many weights there are.
@@ -94,6 +97,7 @@ impl Weights {
                 gpu: of.gpu.clone(),
                 graph: of.graph,
                 precision: of.precision,
+                simulated: of.simulated,
                 names: of.names.clone(),
                 trained: of.trained,
                 weights: Store::new(&of.gpu, "average copy", names, of.precision.storage).await?,
@@ -208,6 +212,9 @@ impl Weights {
         if self.shared.graph != graph.id() {
             return Err(Error::Port("the weights belong to another graph".into()));
         }
+        if self.shared.simulated != graph.simulation().weights.map(|q| q.format) {
+            return Err(Error::Port("Graph::simulate must be called before Weights::init".into()));
+        }
         if !self.shared.gpu.shares_device(gpu) {
             return Err(Error::Port("the weights are on another device than the plan".into()));
         }
@@ -254,8 +261,10 @@ impl Weights {
             false => None,
         };
         let states = Store::new(gpu, "states", of_states, precision.wide()).await?;
+        let simulated = graph.simulation().weights.map(|q| q.format);
         let (gpu, graph) = (gpu.clone(), graph.id());
-        Ok(Weights { shared: Arc::new(Shared { gpu, graph, precision, names, trained, weights, masters, states }) })
+        let shared = Shared { gpu, graph, precision, simulated, names, trained, weights, masters, states };
+        Ok(Weights { shared: Arc::new(shared) })
     }
 
     fn index(&self, name: &str) -> Result<usize> {
@@ -274,14 +283,22 @@ impl Weights {
 
     fn write(&self, i: usize, values: &[f32]) {
         let shape = self.shared.names[i].1;
-        let write = |store: &Store, at: usize| {
+        let write = |store: &Store, at: usize, values: &[f32]| {
             let (buffer, offset, _) = store.range(at, shape);
             self.shared.gpu.queue().write_buffer(buffer, offset, &gpu::stored(values, shape, store.dtype));
         };
-        let (store, at) = self.kept(i);
-        write(store, at);
-        if self.shared.masters.is_some() && i < self.shared.trained {
-            write(&self.shared.weights, i);
+        let trained = i < self.shared.trained;
+        if !trained || self.shared.masters.is_some() {
+            let (store, at) = self.kept(i);
+            write(store, at, values);
+        }
+        match self.shared.simulated {
+            Some(format) if trained => {
+                let rounded: Vec<f32> = values.iter().map(|&v| format.nearest(v.into()) as f32).collect();
+                write(&self.shared.weights, i, &rounded);
+            }
+            None if trained => write(&self.shared.weights, i, values),
+            _ => {}
         }
     }
 }

@@ -140,6 +140,8 @@ fn bad_flags_get_one_line_and_code_2() {
     refuses("study --batch 0", "no whole number");
     refuses("study --precision f32,f8", "f32, f16, f16-strict, mixed");
     refuses("study --optimizer lion", "sgd, adam, adamw, rmsprop");
+    refuses("study --simulate weights=e9m1", "X from 2 to 8");
+    refuses("study --simulate gradients=bf16 --precision f16", "f16, in which this network is stored");
     refuses("study --optimizer adam --momentum 0.9", "only sgd");
     refuses("study --lrr 1", "a similar argument exists: '--lr'");
     refuses("study --save-every 5", "--out");

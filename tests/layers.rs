@@ -8,7 +8,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("error", &["shape"]),
     ("shape", &[]),
     ("precision", &[]),
-    ("format", &[]),
+    ("format", &["precision"]),
     ("random", &[]),
     ("file", &["error"]),
     ("init", &["shape", "random"]),

@@ -75,6 +75,9 @@ pub struct Network {
     pub optimizer: String,
     pub batch: usize,
     pub steps: usize,
+    /// What is rounded to formats that no adapter need have: `weights=e4m3+stochastic,gradients=e5m2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub simulated: Option<String>,
 }
 
 /// One run; what cannot be said is null: comparisons without f32, the share of no updates.

@@ -7,6 +7,7 @@ use halfgrad::{
     Error, Gpu, Graph, Precision, Weights,
     data::Split,
     file,
+    format::Simulation,
     gpu::title,
     study::{self, Comparison, Setup},
 };
@@ -41,6 +42,7 @@ pub fn run(args: &StudyArgs) -> anyhow::Result<()> {
     let (sample, classes) = (data.train.shape(), data.train.classes());
     precisions.iter().try_for_each(|p| setup.check(gpu.caps(), *p, sample, classes))?;
     let graph = Graph::new(precisions[0]);
+    graph.simulate(setup.simulate);
     setup.model.build(&graph, setup.batch, sample, classes)?;
     if let Some(path) = &setup.init {
         Weights::load(&gpu, &graph, path)?;
@@ -78,6 +80,7 @@ fn setup(args: &StudyArgs, data: &Split) -> anyhow::Result<Setup> {
     let mut setup = Setup::new(model, args.optimizer.optimizer()?, batch, steps);
     (setup.init, setup.order, setup.pause) = (args.init.clone(), order, args.save_every);
     setup.augment = args.data.augment;
+    setup.simulate = args.simulate.unwrap_or_default();
     Ok(setup)
 }
 
@@ -112,10 +115,14 @@ fn introduction(data: &Split, setup: &Setup, gpu: &Gpu) -> String {
     let (train, test) = (&data.train, &data.test);
     let (sample, classes) = (train.shape(), train.classes());
     let epochs = setup.steps.div_ceil(train.len().div_ceil(setup.batch));
+    let simulated = match setup.simulate {
+        simulation if simulation == Simulation::default() => String::new(),
+        simulation => format!("; simulated {simulation}"),
+    };
     let steps = if setup.steps == 1 { "1 step".into() } else { format!("{} steps", setup.steps) };
     format!(
         "{}: {} training and {} test samples of {sample}, {classes} classes\n\
-         {}; batch {}, {steps} in {epochs} epoch{}; {}\n{}, {}{}\n",
+         {}; batch {}, {steps} in {epochs} epoch{}; {}{simulated}\n{}, {}{}\n",
         data.name,
         train.len(),
         test.len(),
@@ -201,6 +208,7 @@ fn write(
             optimizer: super::describe_optimizer(&setup.optimizer),
             batch: setup.batch,
             steps: setup.steps,
+            simulated: Some(setup.simulate.to_string()).filter(|text| !text.is_empty()),
         },
         runs: runs.iter().map(|r| record::Run::of(&r.run, r.against_f32.as_ref())).collect(),
     };

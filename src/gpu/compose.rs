@@ -39,6 +39,7 @@ static LIBRARY: &[(&str, &str)] = &[
     ("random", include_str!("../../shaders/lib/random.wgsl")),
     ("resample", include_str!("../../shaders/lib/resample.wgsl")),
     ("span", include_str!("../../shaders/lib/span.wgsl")),
+    ("sums", include_str!("../../shaders/lib/sums.wgsl")),
     ("tail", include_str!("../../shaders/lib/tail.wgsl")),
     ("update", include_str!("../../shaders/lib/update.wgsl")),
     ("winner", include_str!("../../shaders/lib/winner.wgsl")),

@@ -16,7 +16,9 @@ mod fuse;
 mod nodes;
 mod observe;
 mod reach;
+mod simulate;
 mod slots;
+mod states;
 mod train;
 
 pub use observe::{Observer, Part, WORDS, Watched};
@@ -117,12 +119,14 @@ pub fn lower(request: &Request) -> Result<Lowered> {
         return Err(Error::name("loss scale", detail));
     }
 
+    simulate::check(request)?;
     let reached = Reached::new(request);
     let mut program = Program { warnings: request.graph.warnings(), ..Program::default() };
     let control = control_buffers(&mut program, request);
     let mut places = Places { operands: BTreeMap::new(), pinned: BTreeSet::new() };
     place_weights(request, &mut program, &mut places)?;
     let arenas = train::arenas(request, &mut program, &mut places)?;
+    let statistics = states::arenas(request, &reached, &mut program, &mut places);
     place_inputs(&reached, &mut program, &mut places, control);
 
     let observer = match request.observe {
@@ -130,7 +134,8 @@ pub fn lower(request: &Request) -> Result<Lowered> {
         false => Observer::default(),
     };
     let made = Lowered { program, control, observer, ..Lowered::default() };
-    let mut lowering = Lowering { request, reached: &reached, places, made };
+    let wide = simulate::wide(&reached);
+    let mut lowering = Lowering { request, reached: &reached, wide, places, made };
     lowering.nodes();
     let Lowering { places, mut made, .. } = lowering;
 
@@ -141,8 +146,7 @@ pub fn lower(request: &Request) -> Result<Lowered> {
             made.look(places.operands[g], Part::Gradient, &name, precision);
         }
         made.records = train::lower(request, training, &arenas, &places, control, &mut made.program);
-        let assignments = reached.assignments.iter();
-        assignments.for_each(|a| train::average(request, a, &places, control, &mut made.program));
+        states::lower(request, &reached, &statistics, &places, control, &mut made.program);
     }
     finish(request, &reached, places, made)
 }

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use super::{Control, FLAG_WORDS, LOSSES, Places, Record, Request, Training, clock};
+use super::{Control, FLAG_WORDS, LOSSES, Places, Record, Request, Training, clock, simulate};
 use crate::{
     Dtype, LossScale, Precision, Result, Shape,
     arena::{self, Arena, flat},
     dispatch::*,
-    graph::{Assignment, Value},
+    graph::Value,
     optim::{UpdateIo, factors, held},
     precision::Rounding,
     shape::GROUP,
@@ -165,6 +165,7 @@ pub fn lower(
             factors,
             record,
             clock: clock(control),
+            simulated: request.graph.simulation().weights,
             stream: STREAM + n,
         };
         training.optimizer.lower(&io, program);
@@ -180,6 +181,10 @@ pub fn lower(
                 control,
                 program,
             );
+            if let Some(q) = request.graph.simulation().weights {
+                let copy = part(copy, precision.storage);
+                program.push(simulate::round(copy, q, precision, control, STREAM + (1 << 28) + n, "average"));
+            }
         }
     }
     program.warnings.extend(training.optimizer.warnings(precision));
@@ -285,24 +290,6 @@ fn follow(
             .param("groups", groups)
             .param_f32("decay", decay)
             .flops(3 * weights.shape.len())
-            .workgroups(groups.div_ceil(64)),
-    );
-}
-
-/// Changes a state, when the step is settled and all that reads it has run.
-pub fn average(request: &Request, a: &Assignment, places: &Places, control: Control, program: &mut Program) {
-    let (state, precision) = (places.operands[&a.state], request.graph.precision());
-    let name = request.graph.node(a.state.node).name.unwrap_or_default();
-    let shader = Shader::new("average", include_str!("../../shaders/average.wgsl"), state.dtype, precision);
-    let groups = state.shape.groups();
-    program.push(
-        Dispatch::new(format!("average {name}"), shader)
-            .read(clock(control))
-            .read(places.operands[&a.value])
-            .update(state)
-            .param("groups", groups)
-            .param_f32("share", a.share)
-            .flops(3 * state.shape.len())
             .workgroups(groups.div_ceil(64)),
     );
 }

@@ -83,9 +83,9 @@ pub fn batch_norm_with<'g>(name: &str, x: Tensor<'g>, momentum: f32, epsilon: f3
     let states = [running("running_mean", 0.0), running("running_var", 1.0)];
     let (mean, variance) = x.moments(0..x.shape().rank().saturating_sub(1));
     let n = (x.shape().len() / x.shape().last()) as f32;
-    let unbiased = variance * (n / (n - 1.0).max(1.0));
-    for (state, found) in states.into_iter().zip([mean, unbiased]) {
-        x.graph.average(state, found.reshape(state.shape()), momentum);
+    let unbiased = n / (n - 1.0).max(1.0);
+    for (state, (found, factor)) in states.into_iter().zip([(mean, 1.0), (variance, unbiased)]) {
+        x.graph.average_times(state, found.reshape(state.shape()), factor, momentum);
     }
     let [mean, variance] =
         [(mean, states[0]), (variance, states[1])].map(|(m, s)| m.at_inference(s.reshape(m.shape())));
@@ -97,8 +97,7 @@ pub fn batch_norm_with<'g>(name: &str, x: Tensor<'g>, momentum: f32, epsilon: f3
 #[track_caller]
 pub fn layer_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
     let (weight, bias) = affine(name, x);
-    let last = x.shape().rank().saturating_sub(1);
-    x.standardize(x.moments(last..last + 1), epsilon(x), weight, bias)
+    x.layer_norm_with(epsilon(x), weight, bias)
 }
 
 /// Root mean square normalisation (arXiv 1910.07467), `[.., d] → [.., d]`: each row over the root of its mean square, times
@@ -106,8 +105,7 @@ pub fn layer_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
 #[track_caller]
 pub fn rms_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
     let weight = x.graph.weight(&format!("{name}.weight"), [x.shape().last()], Init::Constant(1.0));
-    let last = x.shape().rank().saturating_sub(1);
-    x.standardize(x.moments_about_zero(last..last + 1), epsilon(x), weight, x.number(0.0))
+    x.rms_norm_with(epsilon(x), weight)
 }
 
 /// Group normalisation (arXiv 1803.08494), `[n, .., c] → [n, .., c]`: of each sample, each of so many groups of neighbouring

@@ -188,12 +188,6 @@ impl Run {
     }
 }
 
-/// The dispatch that sums what several workgroups left of `y`, `[parts, ..]` for `[..]`: statistics.
-pub(super) fn sum_of_parts(io: &Io, x: Operand, y: Operand) -> Dispatch {
-    let whole = Operand { shape: Shape::from([y.shape.stored()]), ..y };
-    Reduce { fold: Fold::Sum(1.0), axes: (0, 1), kept: Kept::Wide, to: None }.dispatch(io, x, whole)
-}
-
 impl Reduce {
     fn kept(&self, shape: Shape) -> Shape {
         shape.keep(&(self.axes.0..self.axes.1).collect::<Vec<_>>())

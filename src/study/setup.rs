@@ -4,6 +4,7 @@ use super::{Optimizer, networks};
 use crate::{
     Caps, Dtype, Error, Graph, Plan, Precision, Result, Shape, Tensor,
     data::{Augment, Batch, text::next_tokens},
+    format::Simulation,
     nn::{self, Gpt},
     plan::{Options, lower_training},
 };
@@ -141,6 +142,8 @@ pub struct Setup {
     /// Whether the first weights are rounded to f16, stochastically with this seed: what a change so small makes of a run is
     /// what chance makes of it.
     pub nudge: Option<u32>,
+    /// What is rounded to formats that no adapter need have.
+    pub simulate: Simulation,
     /// The samples in the order in which they are used, over the whole run; else each epoch is shuffled by the seed.
     pub order: Option<Vec<u32>>,
     /// How training samples are changed, if at all; what is drawn follows from the run's seed, not from the one in here.
@@ -154,8 +157,8 @@ pub struct Setup {
 impl Setup {
     /// A study without anything unusual.
     pub fn new(model: Model, optimizer: Optimizer, batch: usize, steps: usize) -> Self {
-        let (init, nudge, order, augment) = (None, None, None, None);
-        Setup { model, optimizer, batch, steps, init, nudge, order, augment, pause: None, observe: None }
+        let (init, nudge, order, augment, simulate) = (None, None, None, None, Simulation::default());
+        Setup { model, optimizer, batch, steps, init, nudge, simulate, order, augment, pause: None, observe: None }
     }
 
     /// Fails, before anything is allocated, if a training step cannot be made or does not fit on the device; then it says which
@@ -166,6 +169,7 @@ impl Setup {
     pub fn check(&self, caps: &Caps, precision: Precision, sample: Shape, classes: usize) -> Result<()> {
         let lower = |precision, batch| {
             let graph = Graph::new(precision);
+            graph.simulate(self.simulate);
             let network = self.model.build(&graph, batch, sample, classes)?;
             let options = self.optimizer.options(Options { record_changes: true, ..Options::default() });
             lower_training(network.loss, &*self.optimizer.update(self.steps), caps, &options).map(drop)

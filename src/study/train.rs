@@ -53,6 +53,7 @@ pub fn train(
 ) -> Result<Outcome> {
     setup.check(gpu.caps(), precision, data.train.shape(), data.train.classes())?;
     let graph = Graph::new(precision);
+    graph.simulate(setup.simulate);
     let network = setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
     let weights = match &setup.init {
         Some(path) => Weights::load(gpu, &graph, path)?,
@@ -117,6 +118,7 @@ pub fn evaluate(
     trained: &Weights,
 ) -> Result<(Evaluation, Vec<f32>)> {
     let graph = Graph::new(precision);
+    graph.simulate(setup.simulate);
     let network = setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
     let weights = Weights::init(gpu, &graph, 0)?;
     for ((name, _), values) in trained.names().iter().zip(trained.read_all().wait()?) {
