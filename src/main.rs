@@ -29,7 +29,7 @@ enum Command {
     Devices(DevicesArgs),
     Train(TrainArgs),
     Predict(PredictArgs),
-    Study(StudyArgs),
+    Study(Box<StudyArgs>),
     Report(ReportArgs),
     Doctor(DoctorArgs),
     Plan(PlanArgs),

@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_set_has_the_published_size_and_is_the_seeds() {
-        let [a, b, c] = [42, 42, 43].map(|seed| mnist1d(seed));
+        let [a, b, c] = [42, 42, 43].map(mnist1d);
         assert_eq!((a.train.len(), a.test.len(), a.train.shape().len(), a.train.classes()), (4000, 1000, 40, 10));
         assert_eq!(a, b);
         assert_ne!(a.train.images(), c.train.images());
