@@ -64,7 +64,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let network = model.build(&graph, batch, sample, classes)?;
 
     // The digits' pixels are counts up to 16.
-    let white = if args.data.data == "digits" { 16.0 } else { 255.0 };
+    let white = if args.data.name() == "digits" { 16.0 } else { 255.0 };
     let card = Card::new(model, &data, white, policy);
     print(&introduction(&data, &card, &optimizer, batch, &gpu))?;
     let weights = Weights::init(&gpu, &graph, args.seed)?;

@@ -4,7 +4,7 @@ use std::{fmt::Display, str::FromStr};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
 use halfgrad::{
-    Policy, Shape,
+    Policy, Precision, Shape,
     data::{Augment, folder::OnBroken, text::Unit},
 };
 
@@ -27,6 +27,16 @@ pub enum Wanted {
     Policy(Policy),
     /// What [`halfgrad::Precision::AUTO`] finds.
     Auto,
+}
+
+impl Wanted {
+    /// One precision for all layers, as experiments compare them.
+    pub fn of_all_layers(&self) -> anyhow::Result<Precision> {
+        match self {
+            Wanted::Policy(Policy { base, kept }) if kept.is_empty() => Ok(*base),
+            _ => anyhow::bail!("an experiment takes precisions of whole networks: no auto, and no layers in f32"),
+        }
+    }
 }
 
 impl FromStr for Wanted {
