@@ -48,7 +48,7 @@ fn render(found: &Examination) -> String {
         100.0 * same.certified_share(),
         same.certified_flips
     );
-    text + "\n" + &prescription::render(&found.advice)
+    text + &format!("\n{}\n", found.advice)
 }
 
 /// What a loss is held against.

@@ -6,9 +6,9 @@
 //! more than chance makes them.
 
 use super::{
-    Comparison, Noise, Outcome, Prescription, Setup, Stand,
-    auto::{EVERY, NEAR, UNDERFLOW, gradients, loss_scale, share_below},
-    evaluate, late_loss, train,
+    Comparison, Noise, Outcome, Prescription, Setup, Stand, evaluate, late_loss,
+    search::{EVERY, NEAR, UNDERFLOW, gradients, loss_scale, share_below},
+    train,
 };
 use crate::{
     Error, Gpu, LossScale, Policy, Precision, Result,

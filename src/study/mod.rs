@@ -24,6 +24,8 @@ mod networks;
 mod noise;
 mod optimizer;
 mod outcome;
+#[cfg(not(target_arch = "wasm32"))]
+mod search;
 mod setup;
 pub mod statistics;
 mod theorem;
