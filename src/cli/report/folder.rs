@@ -78,6 +78,14 @@ impl Folder {
         order.sort_unstable();
         order.into_iter().map(|i| &groups[i]).collect()
     }
+
+    /// Which groups these are, if not all.
+    pub fn told(&self, most: usize) -> String {
+        match most < self.experiment.groups.len() {
+            true => "Shown are the groups in which a run broke or a precision is farthest from f32.".into(),
+            false => String::new(),
+        }
+    }
 }
 
 /// Reads a file of this format.

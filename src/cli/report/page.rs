@@ -98,9 +98,9 @@ pub fn heading(text: &str) -> Block {
     Block::Words(html! { @if !text.is_empty() { h3 { (text) } } })
 }
 
-/// A word instead of a plot.
-pub fn left_out(why: &str) -> Block {
-    Block::Words(html! { p { (why) } })
+/// A sentence, if there is something to say.
+pub fn sentence(text: &str) -> Block {
+    Block::Words(html! { @if !text.is_empty() { p { (text) } } })
 }
 
 /// The name of a picture: letters and digits, and hyphens between them.
