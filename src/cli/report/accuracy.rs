@@ -4,14 +4,14 @@ use maud::html;
 
 use super::{
     folder::Folder,
-    page::{Block, Figure, Part, cell, file_name, maybe, of_group},
+    page::{Block, Figure, Part, cell, file_name, folded, maybe, of_group},
     plots::{Intervals, Row},
     verdict::{percent, points},
 };
 use crate::cli::{
     experiment::record::{Group, Interval, Run, Spread, Variant},
     numbers::NONE,
-    page::{Cell, number, table},
+    page::{Cell, number},
 };
 
 /// More groups than these are shown by precision, a row each, and not a plot each.
@@ -144,8 +144,7 @@ fn numbers(groups: &[Group]) -> maud::Markup {
         cells
     };
     let rows: Vec<_> = groups.iter().flat_map(|g| g.variants.iter().map(move |v| row(g, v))).collect();
-    let header: Vec<String> = header.into_iter().map(String::from).collect();
-    table(1 + usize::from(several), &header, &rows)
+    folded("Accuracies of all groups", 1 + usize::from(several), &header, &rows)
 }
 
 /// A mean, and how far single runs are from it.
@@ -168,6 +167,6 @@ fn noise(groups: &[Group]) -> maud::Markup {
     let rows: Vec<_> = groups.iter().filter_map(row).collect();
     html! { @if !rows.is_empty() {
         p { "Noise: what no precision can be blamed for." }
-        (table(1, &header.map(String::from), &rows))
+        (folded("Noise of all groups", 1, &header, &rows))
     } }
 }

@@ -2,13 +2,13 @@
 
 use super::{
     folder::Folder,
-    page::{Block, Figure, Part, cell, file_name, maybe, of_group},
+    page::{Block, Figure, Part, cell, file_name, folded, maybe, of_group},
     plots::{Bar, Intervals, Row, bars},
 };
 use crate::cli::{
     experiment::record::{Group, Variant},
     numbers::{size, three},
-    page::{Cell, table},
+    page::Cell,
 };
 
 /// Groups that are drawn; all are in the table.
@@ -82,6 +82,5 @@ fn numbers(groups: &[Group]) -> maud::Markup {
         cells
     };
     let rows: Vec<_> = groups.iter().flat_map(|g| g.variants.iter().map(move |v| row(g, v))).collect();
-    let header: Vec<String> = header.into_iter().map(String::from).collect();
-    table(1 + usize::from(several), &header, &rows)
+    folded("Time and memory of all groups", 1 + usize::from(several), &header, &rows)
 }

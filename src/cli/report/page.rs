@@ -9,6 +9,9 @@ use crate::cli::{
     page::{self, Cell, Section, number},
 };
 
+/// Tables of more rows are folded away.
+const ROWS: usize = 16;
+
 /// A plot and the name of its picture.
 pub struct Figure {
     pub name: String,
@@ -96,6 +99,16 @@ fn show(block: &Block) -> Markup {
 /// A heading, if what is under it needs one.
 pub fn heading(text: &str) -> Block {
     Block::Words(html! { @if !text.is_empty() { h3 { (text) } } })
+}
+
+/// A table that is folded away if it is long.
+pub fn folded(title: &str, words: usize, header: &[&str], rows: &[Vec<Cell>]) -> Markup {
+    let header: Vec<String> = header.iter().map(ToString::to_string).collect();
+    let table = page::table(words, &header, rows);
+    match rows.len() <= ROWS {
+        true => table,
+        false => html! { details { summary { (title) } (table) } },
+    }
 }
 
 /// A sentence, if there is something to say.

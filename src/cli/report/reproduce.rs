@@ -47,7 +47,7 @@ fn setup(group: &Group) -> maud::Markup {
     let axes = s.data.sample.iter().map(ToString::to_string).collect::<Vec<_>>().join("×");
     let some = |text: &str| if text.is_empty() { "none".to_owned() } else { text.to_owned() };
     let count = |n: usize| number(n, &n.to_string());
-    let seeds = group.seeds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let seed = |i: usize, seed: &u64| html! { @if i > 0 { ", " } (number(seed, &seed.to_string())) };
     let data = html! { (s.data.name) ": " (count(s.data.train)) " training and " (count(s.data.test)) " test samples of " (axes)
     ", " (count(s.data.classes)) " classes" };
     let rows = [
@@ -58,7 +58,7 @@ fn setup(group: &Group) -> maud::Markup {
         ("steps", count(s.steps)),
         ("augmentation", html! { (some(&s.augment)) }),
         ("device settings", html! { (some(&s.settings)) }),
-        ("seeds", html! { (seeds) }),
+        ("seeds", html! { @for (i, s) in group.seeds.iter().enumerate() { (seed(i, s)) } }),
     ];
     let rows = rows.map(|(name, what)| vec![Cell::from(name), Cell { text: what, ..Cell::from("") }]);
     let header = [String::new(), if group.name.is_empty() { "all runs".into() } else { group.name.clone() }];

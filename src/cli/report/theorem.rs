@@ -4,12 +4,12 @@ use maud::html;
 
 use super::{
     folder::Folder,
-    page::{Block, Figure, Part, cell, file_name, heading, of_group, sentence},
+    page::{Block, Figure, Part, cell, file_name, folded, heading, of_group, sentence},
     plots::{Scatter, least, scatter},
 };
 use crate::cli::{
     experiment::record::{Against, Agreement, Group, Theorem, Variant},
-    page::{Cell, table},
+    page::Cell,
 };
 
 /// Groups that are drawn.
@@ -100,6 +100,5 @@ fn counts(groups: &[Group]) -> maud::Markup {
         .iter()
         .flat_map(|g| g.variants.iter().map(move |v| (g, v)))
         .flat_map(|(g, v)| WAYS.into_iter().filter_map(move |way| Some(row(g, v, way.name, (way.of_all)(v)?))));
-    let header: Vec<String> = header.into_iter().map(String::from).collect();
-    table(2 + usize::from(several), &header, &rows.collect::<Vec<_>>())
+    folded("Counts of all groups", 2 + usize::from(several), &header, &rows.collect::<Vec<_>>())
 }

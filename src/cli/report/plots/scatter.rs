@@ -60,7 +60,7 @@ pub fn scatter(scatter: &Scatter) -> anyhow::Result<String> {
         let (foot, top) = (place(start.0, start.1), place(0.75, 1.5));
         area.draw(&PathElement::new([foot, top], INK.stroke_width(2)))?;
         write(area, "Γ = 2δ", (foot.0 - 6, foot.1 - 14), HPos::Right, INK)?;
-        write(area, "certified: Γ > 2δ", (place(left, 1.0).0 + 8, top.1 + 34), HPos::Left, INK)?;
+        write(area, "certified: Γ > 2δ", (place(left, 1.0).0 + 8, (foot.1 + top.1) / 2), HPos::Left, INK)?;
         let corner = place(1.0, low);
         write(area, "may flip", (corner.0 - 8, corner.1 - 34), HPos::Right, INK)?;
         write(area, "× another class", (corner.0 - 8, corner.1 - 14), HPos::Right, INK)
