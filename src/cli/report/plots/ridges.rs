@@ -61,7 +61,9 @@ pub fn ridges(title: &str, series: &[(&str, Look)], ridges: &[Ridge]) -> anyhow:
         let mut end = super::WIDTH as i32 - 14;
         for (name, look) in series.iter().rev() {
             write(area, name, (end, 16), HPos::Right, look.colour())?;
-            end -= width([*name].into_iter()) as i32 + 14;
+            end -= width([*name].into_iter()) as i32 + 6;
+            look.mark(area, (end, 16))?;
+            end -= 18;
         }
         for (i, ridge) in ridges.iter().enumerate() {
             let base = rows - 1.0 - i as f64;
@@ -73,7 +75,10 @@ pub fn ridges(title: &str, series: &[(&str, Look)], ridges: &[Ridge]) -> anyhow:
                 if k == 0 {
                     chart.draw_series([Polygon::new(line.clone(), paint.mix(0.4).filled())])?;
                 }
+                let peak = line.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((BINS.0, base));
                 chart.draw_series(LineSeries::new(line, paint.stroke_width(if k == 0 { 1 } else { 2 })))?;
+                // In the middle of the highest bin.
+                look.mark(area, chart.backend_coord(&(peak.0 - BINS.1 / 2.0, peak.1)))?;
             }
             let (left, right) = (chart.backend_coord(&(BINS.0, base)), chart.backend_coord(&(END, base)));
             write(area, &names[i], (left.0 - 6, left.1 - 9), HPos::Right, INK)?;
