@@ -68,9 +68,8 @@ fn ratios(curves: &[Curve]) -> Vec<Curve> {
     let over = |c: &Curve| {
         let width = c.points.len().div_ceil(POINTS).max(1);
         let pairs = c.points.chunks_exact(width).zip(f32.points.chunks_exact(width));
-        let ratio =
-            |(own, twin): (&[(f64, f64)], &[(f64, f64)])| (own[width - 1].0, (mean(own) / mean(twin)).min(EDGE));
-        Curve { name: c.name.clone(), look: c.look, points: pairs.map(ratio).collect() }
+        let points = pairs.map(|(own, twin)| (own[width - 1].0, (mean(own) / mean(twin)).min(EDGE))).collect();
+        Curve { name: c.name.clone(), look: c.look, points }
     };
     curves.iter().filter(|c| c.name != "f32").map(over).collect()
 }
