@@ -54,14 +54,14 @@ fn measured(found: &super::record::Table) -> String {
     format!("\n{}\n{}\n{}", found.title, table.trim_fmt(), lines(&found.note))
 }
 
-/// A text in lines of up to 110 columns.
+/// A text in lines of up to 120 columns.
 pub fn lines(text: &str) -> String {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let line = lines.last_mut().expect("there is a first");
         match line.chars().count() + word.chars().count() {
-            0..110 if line.is_empty() => *line += word,
-            0..110 => *line += &format!(" {word}"),
+            0..120 if line.is_empty() => *line += word,
+            0..120 => *line += &format!(" {word}"),
             _ => lines.push(word.to_owned()),
         }
     }
@@ -81,6 +81,7 @@ fn trained(group: &Group) -> String {
     table.load_style(cli::TABLE).set_header(HEADER);
     table.add_rows(group.variants.iter().map(row));
     cli::align_right(&mut table, 1, 1);
+    table.column_mut(0).expect("there are ten").set_padding((0, 0));
     text += &format!("{}\n", table.trim_fmt());
     if let Some(noise) = &group.noise {
         let (flips, points) = (100.0 * noise.flips, noise.accuracy_points);
