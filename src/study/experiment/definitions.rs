@@ -135,8 +135,8 @@ fn e4() -> Experiment {
 }
 
 fn e5() -> Experiment {
-    // At a constant rate the last steps move the accuracy by more than any precision does.
-    let optimizer = Optimizer { schedule: "cosine", ..sgd(0.05) };
+    // At a larger or a constant rate the last steps move the accuracy by more than any precision does.
+    let optimizer = Optimizer { schedule: "cosine", ..sgd(0.01) };
     let group = |(name, model)| named(name, Group { optimizer: optimizer.clone(), ..clothes(model, 10_000) });
     Experiment {
         name: "e5",
