@@ -1,5 +1,6 @@
 // Convolution of each channel by itself, and its gradient to the image. An invocation computes four pixels of a group of
 // channels: each weight that it loads serves four times.
+#import accumulate
 #import conv
 #import epilogue
 #import grid
@@ -39,10 +40,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     let at = pixels(number, ours.x, ours.y);
     let zero = vec4<acc>();
-    var y0 = zero;
-    var y1 = zero;
-    var y2 = zero;
-    var y3 = zero;
+    var y0 = Sum();
+    var y1 = Sum();
+    var y2 = Sum();
+    var y3 = Sum();
     for (var i = 0u; i < p.kh; i++) {
         let row = met(at.y, i, p.stride_h, p.before_h, p.dilation_h);
         let line = (at.n * theirs.x + row) * theirs.y;
@@ -51,14 +52,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             let there = (number < vec4(p.down)) & (row < vec4(theirs.x)) & (column < vec4(theirs.y));
             let place = (line + column) * p.wide + vec4(q);
             let w = unpack4(b[(i * p.kw + k) * p.wide + q]);
-            y0 += w * select(zero, unpack4(a[place.x]), there.x);
-            y1 += w * select(zero, unpack4(a[place.y]), there.y);
-            y2 += w * select(zero, unpack4(a[place.z]), there.z);
-            y3 += w * select(zero, unpack4(a[place.w]), there.w);
+            y0 = added(y0, w * select(zero, unpack4(a[place.x]), there.x));
+            y1 = added(y1, w * select(zero, unpack4(a[place.y]), there.y));
+            y2 = added(y2, w * select(zero, unpack4(a[place.z]), there.z));
+            y3 = added(y3, w * select(zero, unpack4(a[place.w]), there.w));
         }
     }
-    store(number.x, q, y0);
-    store(number.y, q, y1);
-    store(number.z, q, y2);
-    store(number.w, q, y3);
+    store(number.x, q, whole(y0));
+    store(number.y, q, whole(y1));
+    store(number.z, q, whole(y2));
+    store(number.w, q, whole(y3));
 }

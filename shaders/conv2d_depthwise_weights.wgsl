@@ -1,4 +1,5 @@
 // The gradient of a convolution of each channel by itself to its weights: each sums over all pixels.
+#import accumulate
 #import conv
 #import epilogue
 #import grid
@@ -10,37 +11,38 @@
 @group(0) @binding(2) var<storage, read_write> y: array<elem4>; // weights [kh, kw, 1, c]
 
 fn combine(u: vec4<acc>, v: vec4<acc>) -> vec4<acc> {
-    return u + v;
+    return joined(u, v);
 }
 
 // The sum over one row of the result.
 fn sum(line: u32, weight: u32, q: u32) -> vec4<acc> {
     let n = line / p.oh;
     let row = (line - n * p.oh) * p.stride_h + weight / p.kw * p.dilation_h - p.before_h;
-    var v = vec4<acc>();
+    var s = Sum();
     if row >= p.h {
-        return v;
+        return whole(s);
     }
     var column = weight % p.kw * p.dilation_w - p.before_w;
     for (var k = 0u; k < p.steps; k++) {
         if column < p.w {
-            v += unpack4(a[((n * p.h + row) * p.w + column) * p.wide + q]) * unpack4(b[(line * p.ow + k) * p.wide + q]);
+            let x = unpack4(a[((n * p.h + row) * p.w + column) * p.wide + q]);
+            s = added(s, x * unpack4(b[(line * p.ow + k) * p.wide + q]));
         }
         column += p.stride_w;
     }
-    return v;
+    return whole(s);
 }
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let g = linear_id(workgroup) * RESULTS + lane % RESULTS;
-    var v = vec4<acc>();
+    var s = Sum();
     if g < p.down * p.wide {
         for (var line = lane / RESULTS; line < p.taps; line += LANES) {
-            v += sum(line, g / p.wide, g % p.wide);
+            s = added(s, sum(line, g / p.wide, g % p.wide));
         }
     }
-    v = combined(v, lane);
+    let v = combined(whole(s), lane);
     if lane < RESULTS && g < p.down * p.wide {
         y[g] = pack4(tail(epilogue(g, v), g, p.c));
     }

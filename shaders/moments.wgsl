@@ -3,8 +3,6 @@
 #import span
 #import tail
 
-const CENTRED: u32 = 1u; // if not, the mean is 0, and the variance the mean of the squares
-
 @group(0) @binding(0) var<storage, read> x: array<elem4>;              // over rows [rows, terms], else [_, terms, inner]
 @group(0) @binding(1) var<storage, read_write> variance: array<wide4>; // [splits, groups]
 @group(0) @binding(2) var<storage, read_write> mean: array<wide4>;     // [splits, groups]
@@ -20,14 +18,6 @@ struct Params {
 }
 @group(1) @binding(0) var<uniform> p: Params;
 
-fn with_value(all: Part, v: vec4<acc>, counts: vec4<bool>) -> Part {
-    let one = select(vec4<f32>(), vec4(1.0), counts);
-    if CENTRED == 1u {
-        return joined(all, Part(one, v, vec4<acc>()));
-    }
-    return joined(all, Part(one, vec4<acc>(), v * v));
-}
-
 // An invocation's terms of a row; all four members are the same.
 fn of_row(row: u32, s: Span) -> Part {
     var q: Part;
@@ -36,8 +26,7 @@ fn of_row(row: u32, s: Span) -> Part {
         let counts = vec4(first) + vec4(0u, 1u, 2u, 3u) < vec4(p.last_in);
         q = with_value(q, unpack4(x[row * p.terms + k]), counts);
     }
-    q = joined(Part(q.n.xyxy, q.mean.xyxy, q.variance.xyxy), Part(q.n.zwzw, q.mean.zwzw, q.variance.zwzw));
-    return joined(Part(q.n.xxxx, q.mean.xxxx, q.variance.xxxx), Part(q.n.yyyy, q.mean.yyyy, q.variance.yyyy));
+    return together(q);
 }
 
 @compute @workgroup_size(64)

@@ -1,4 +1,5 @@
 // Sum or largest value over a run of axes; LANES invocations share one group of four results.
+#import accumulate
 #import epilogue
 #import grid
 #import parts
@@ -24,7 +25,7 @@ fn combine(u: vec4<acc>, v: vec4<acc>) -> vec4<acc> {
     if MAX == 1u {
         return max(u, v);
     }
-    return u + v;
+    return joined(u, v);
 }
 
 // The values of one group of a row, as one; its padding is zero, which a largest value must not see.
@@ -35,7 +36,8 @@ fn across(row: u32, k: u32) -> acc {
         let w = select(vec4(v.x), v, vec4(first) + vec4(0u, 1u, 2u, 3u) < vec4(p.last_in));
         return max(max(w.x, w.y), max(w.z, w.w));
     }
-    return (v.x + v.y) + (v.z + v.w);
+    let pairs = running(vec4<acc>(v.xz + v.yw, vec2<acc>()));
+    return running(vec4<acc>(pairs.x + pairs.y)).x;
 }
 
 // Term k of the four results of group g.
@@ -56,12 +58,18 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let g = linear_id(workgroup) * RESULTS + lane % RESULTS;
     var v = vec4<acc>();
     if g < p.groups {
+        var sum = Sum();
         if MAX == 1u {
-            v = term(g, 0u);
+            sum.part = term(g, 0u);
         }
         for (var k = lane / RESULTS; k < p.terms; k += LANES) {
-            v = combine(v, term(g, k));
+            if MAX == 1u {
+                sum.part = combine(sum.part, term(g, k));
+            } else {
+                sum = added(sum, term(g, k));
+            }
         }
+        v = whole(sum);
     }
     v = combined(v, lane);
     if lane < RESULTS && g < p.groups {

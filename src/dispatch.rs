@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use crate::{Dtype, Precision, Shape, shape::GROUP};
+use crate::{Dtype, Precision, Shape, error::Warning, precision::Accumulate, shape::GROUP};
 
 /// A WGSL file with the choices that make a variant of it. Two equal shaders are one pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +23,8 @@ pub struct Shader {
     pub splices: Vec<(&'static str, String)>,
     /// Text to put after the imports: functions and bindings that the splices use.
     pub declarations: String,
+    /// Whether workgroup memory is zero at first. Compilers clear it in many ways, some by one invocation.
+    pub zeroed: bool,
 }
 
 impl Shader {
@@ -38,6 +40,7 @@ impl Shader {
             constants: vec![],
             splices: vec![],
             declarations: String::new(),
+            zeroed: true,
         }
     }
 
@@ -51,6 +54,18 @@ impl Shader {
     pub fn acc(mut self, dtype: Dtype) -> Self {
         self.acc = dtype;
         self
+    }
+
+    /// Keeps growing sums as `precision` says; for files that import `accumulate`.
+    pub fn accumulating(self, precision: Precision) -> Self {
+        let chunk = match precision.accumulate {
+            // As registers do by themselves.
+            Accumulate::F16 if !precision.rounds_sums() => return self,
+            Accumulate::F32 => return self.acc(Dtype::F32),
+            Accumulate::F16 => 0,
+            Accumulate::Chunks(n) => n.get(),
+        };
+        self.acc(Dtype::F32).constant("SUM_IN_F16", 1).constant("CHUNK", chunk)
     }
 
     /// Sets the type behind `wide4`.
@@ -208,6 +223,24 @@ impl Dispatch {
         self
     }
 
+    /// Adds a file of the library.
+    pub fn import(mut self, name: &str) -> Self {
+        Arc::make_mut(&mut self.shader).declarations += &format!("#import {name}\n");
+        self
+    }
+
+    /// Leaves workgroup memory as it is found: for a shader that writes all that it reads of it.
+    pub fn unzeroed(mut self) -> Self {
+        Arc::make_mut(&mut self.shader).zeroed = false;
+        self
+    }
+
+    /// Sets the type behind `wide4`.
+    pub fn wide(mut self, dtype: Dtype) -> Self {
+        Arc::make_mut(&mut self.shader).wide = dtype;
+        self
+    }
+
     /// Binds a tensor that the file does not declare and a splice uses: `copy: array<elem4>`.
     pub fn extra(mut self, x: Operand, access: Access, declaration: &str) -> Self {
         let (at, mode) = (self.bindings.len(), if access == Access::Read { "read" } else { "read_write" });
@@ -301,7 +334,7 @@ pub struct Program {
     /// The number of trained and frozen weights.
     pub parameters: usize,
     /// What the planner noticed: values that this precision cannot hold, and what it did about them.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl Program {

@@ -1,6 +1,21 @@
-//! One error type. Every variant names what was wrong, where, and what to do about it.
+//! One error type. Every variant names what was wrong, where, and what to do about it. And warnings: what is no error.
 
 use std::{fmt, panic::Location, path::PathBuf};
+
+/// Something to know of a plan that was made nevertheless.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub cure: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.cure)
+    }
+}
 
 /// What can go wrong, from a mistyped shape to a lost device.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

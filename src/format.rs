@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::Dtype;
+
 /// What a format does with the exponent whose bits are all ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Top {
@@ -53,6 +55,11 @@ impl Format {
 
     const fn ieee(exponent: u32, mantissa: u32) -> Self {
         Format { exponent, mantissa, top: Top::Ieee, saturate: false }
+    }
+
+    /// Whether this type holds all its numbers.
+    pub fn fits(&self, dtype: Dtype) -> bool {
+        dtype != Dtype::F16 || (self.exponent <= Self::F16.exponent && self.mantissa <= Self::F16.mantissa)
     }
 
     /// The exponent of the smallest normal number.
@@ -136,6 +143,83 @@ impl Format {
 impl From<Format> for Quantization {
     fn from(format: Format) -> Self {
         Quantization { format, stochastic: false }
+    }
+}
+
+impl Quantization {
+    /// The constants of `lib/format.wgsl`.
+    pub fn constants(&self) -> [(&'static str, u32); 5] {
+        let Quantization { format, stochastic } = *self;
+        [
+            ("EXPONENT", format.exponent),
+            ("MANTISSA", format.mantissa),
+            ("LARGEST", (format.largest() as f32).to_bits()),
+            ("OVERFLOWED", (format.overflow() as f32).to_bits()),
+            ("STOCHASTIC", stochastic.into()),
+        ]
+    }
+}
+
+impl fmt::Display for Quantization {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let how = if self.stochastic { "+stochastic" } else { "" };
+        f.pad(&format!("{}{how}", self.format))
+    }
+}
+
+impl FromStr for Quantization {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s.split_once('+') {
+            None => Ok(s.parse::<Format>()?.into()),
+            Some((format, "stochastic")) => Ok(format.parse::<Format>()?.stochastic()),
+            Some((format, how)) => Err(format!("{how:?} behind {format} is not stochastic")),
+        }
+    }
+}
+
+/// What of a network is rounded to another format when it is stored: [`Graph::simulate`](crate::Graph::simulate).
+///
+/// ```
+/// use halfgrad::format::{Format, Simulation};
+/// let fp8: Simulation = "weights=e4m3+stochastic,gradients=e5m2".parse().unwrap();
+/// assert_eq!(fp8.weights, Some(Format::E4M3.stochastic()));
+/// assert_eq!(fp8.activations, None);
+/// assert_eq!(fp8.to_string(), "weights=e4m3+stochastic,gradients=e5m2");
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Simulation {
+    /// The trained weights, at first to nearest and then by the optimizer; masters are not, but what is copied of them is.
+    pub weights: Option<Quantization>,
+    /// Inputs, and what the forward pass stores.
+    pub activations: Option<Quantization>,
+    /// What the backward pass stores, times the loss scale.
+    pub gradients: Option<Quantization>,
+}
+
+impl fmt::Display for Simulation {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let parts = [("weights", self.weights), ("activations", self.activations), ("gradients", self.gradients)];
+        let parts = parts.into_iter().filter_map(|(name, q)| Some(format!("{name}={}", q?)));
+        f.pad(&parts.collect::<Vec<_>>().join(","))
+    }
+}
+
+impl FromStr for Simulation {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let mut simulation = Simulation::default();
+        for part in s.split(',').map(str::trim) {
+            let (name, quantization) = part.split_once('=').unwrap_or((part, ""));
+            let place = match name {
+                "weights" => &mut simulation.weights,
+                "activations" => &mut simulation.activations,
+                "gradients" => &mut simulation.gradients,
+                _ => return Err(format!("{part:?} is not weights=, activations= or gradients= and a format")),
+            };
+            *place = Some(quantization.parse()?);
+        }
+        Ok(simulation)
     }
 }
 

@@ -65,9 +65,13 @@
 //! dispatch computes in f32 registers and rounds once, when it stores: what is fused into it is not rounded between.
 //! In [`Precision::F16_STRICT`] registers are f16 too, except inside exp, log, tanh, erf, sigmoid, softplus, gelu, silu
 //! and pow, which are computed in f32 by `shaders/lib/math.wgsl` and rounded: native f16 tanh is up to 3072 ulp off.
+//! Growing sums are f32 unless [`Precision::accumulate`] makes them f16 or chunks of f16, on any adapter, to see what that costs.
 //! Weights and moments of 16 bit are rounded stochastically in [`Precision::F16`], so that changes smaller than half a unit in
 //! the last place arrive on average ([`precision::Rounding`]); what became of them is recorded by weight ([`Plan::changes`]),
 //! and what tensors hold is counted on the device in the steps that are observed ([`Plan::observe`]).
+//! A [`Policy`] keeps layers in f32 beside others in 16 bit: their weights, activations, gradients and moments lie in chunks of
+//! f32, and where a layer reads what another type of layer made, the graph casts it ([`Graph::apply_all`]).
+//! [`Precision::AUTO`] finds the layers that need it, by a run in f32 that is observed and by trials.
 //! Statistics of normalisation, and the running averages that are kept beside the weights ([`Graph::state`]), are f32
 //! in all but strict 16 bit. Overflow, NaN and lost updates are found by bits of stored values, since compilers may
 //! assume that they do not exist.
@@ -77,7 +81,8 @@
 //! f16 only where a driver's own conversions or fused multiply-adds do.
 //!
 //! What an adapter's arithmetic really does, [`Gpu::probe`] finds out ([`gpu::probe`]). What fewer bits than 16 would do,
-//! [`Tensor::rounded_to`] simulates, for any [`format`](mod@format).
+//! [`Graph::simulate`] shows for a whole network, weights, activations and gradients each by themselves, and
+//! [`Tensor::rounded_to`] for one tensor, in any [`format`](mod@format).
 //!
 //! The same seed on the same adapter gives the same bits: random numbers are functions of seed, step and place, sums
 //! are ordered, and no float is added atomically.
@@ -104,6 +109,7 @@ pub mod op;
 pub mod ops;
 pub mod optim;
 pub mod plan;
+pub mod policy;
 pub mod precision;
 mod random;
 #[cfg(feature = "reference")]
@@ -122,6 +128,7 @@ pub use graph::{Graph, Port};
 pub use init::Init;
 pub use optim::{Adam, AdamW, RmsProp, Sgd};
 pub use plan::Plan;
+pub use policy::Policy;
 pub use precision::{Dtype, LossScale, Precision};
 pub use shape::Shape;
 pub use tensor::Tensor;

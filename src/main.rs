@@ -6,13 +6,14 @@ use std::{env, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use halfgrad::{
-    Precision, Shape,
+    Policy, Precision, Shape,
     data::{Augment, folder::OnBroken, text::Unit},
+    format::Simulation,
 };
 
 use cli::{
     translate::Target,
-    values::{self, List},
+    values::{self, List, Wanted},
 };
 
 /// Train neural networks on any GPU in f32, f16, strict f16 and mixed precision.
@@ -28,7 +29,8 @@ enum Command {
     Devices(DevicesArgs),
     Train(TrainArgs),
     Predict(PredictArgs),
-    Study(StudyArgs),
+    Study(Box<StudyArgs>),
+    Report(ReportArgs),
     Doctor(DoctorArgs),
     Plan(PlanArgs),
     Selftest(SelftestArgs),
@@ -81,9 +83,10 @@ struct TrainArgs {
     data: DataArgs,
     #[command(flatten)]
     network: NetworkArgs,
-    /// One of f32, f16, f16-strict, mixed.
+    /// One of f32, f16, f16-strict, mixed, with layers in f32 as in f16+f32=conv1:norm*; or auto, which finds such a policy in
+    /// some runs of 200 steps.
     #[arg(long, default_value = "mixed", value_name = "P")]
-    precision: Precision,
+    precision: Wanted,
     /// How often each training sample is used.
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = values::count)]
     epochs: usize,
@@ -114,7 +117,7 @@ struct PredictArgs {
     top: usize,
     /// One of f32, f16, f16-strict, mixed [default: the one that the model was trained in].
     #[arg(long, value_name = "P")]
-    precision: Option<Precision>,
+    precision: Option<Policy>,
     #[command(flatten)]
     device: DeviceArgs,
     /// Prints JSON.
@@ -126,21 +129,42 @@ struct PredictArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 struct StudyArgs {
+    /// Runs an experiment by name instead, or lists them: each has networks, data and precisions of its own. Each run is kept in
+    /// --out when it ends; the same command goes on where it was broken off.
+    #[arg(
+        long,
+        value_name = "NAME",
+        num_args = 0..=1,
+        default_missing_value = "list",
+        conflicts_with_all = OF_A_NETWORK
+    )]
+    experiment: Option<String>,
+    /// Of an experiment: only these networks.
+    #[arg(long, value_name = "LIST", requires = "experiment")]
+    networks: Option<List<String>>,
+    /// Of an experiment: only the first N training samples.
+    #[arg(long, value_name = "N", value_parser = values::count, requires = "experiment")]
+    train: Option<usize>,
+    /// Of an experiment: only the first N test samples.
+    #[arg(long, value_name = "N", value_parser = values::count, requires = "experiment")]
+    test: Option<usize>,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
     network: NetworkArgs,
-    /// Which of f32, f16, f16-strict, mixed, or variants as f16+nearest, f16+compensated, f16+scale=1024
-    /// [default: all that the adapter can run]. Comparisons need f32.
+    /// Which of f32, f16, f16-strict, mixed, or variants as f16+nearest, f16+compensated, f16+scale=1024, f16+acc=chunk32,
+    /// with layers in f32 as in f16+f32=conv1:norm*; auto finds such a policy [default: all that the adapter can run]. Comparisons
+    /// need f32.
     #[arg(long, value_name = "LIST")]
-    precision: Option<List<Precision>>,
-    /// How many runs in each precision, of seeds one after another [default: 3, or 1 with --init and --order].
+    precision: Option<List<Wanted>>,
+    /// How many runs in each precision, of seeds one after another [default: 3, or 1 with --init and --order, or the
+    /// experiment's].
     #[arg(long, value_name = "N", value_parser = values::count)]
     seeds: Option<usize>,
     /// The first seed: of weights and of the order of the samples.
     #[arg(long, default_value_t = 1, value_name = "S", value_parser = values::seed)]
     seed: u64,
-    /// How often each training sample is used [default: 30, or as --steps or --order say].
+    /// How often each training sample is used [default: 30, or as --steps, --order or --experiment say].
     #[arg(long, value_name = "N", value_parser = values::count)]
     epochs: Option<usize>,
     /// Ends each run after so many steps.
@@ -150,6 +174,10 @@ struct StudyArgs {
     optimizer: OptimizerArgs,
     #[command(flatten)]
     device: DeviceArgs,
+    /// Rounds what is stored to formats that no adapter need have: weights=e4m3+stochastic,activations=e5m2,gradients=e5m2,
+    /// or a part of that; bf16 and eXmY, X from 2 to 8, Y from 1 to 23.
+    #[arg(long, value_name = "LIST")]
+    simulate: Option<Simulation>,
     /// The first weights, instead of seeded ones: fc1.weight [in, out], fc1.bias [out], fc2.weight …
     #[arg(long, value_name = "FILE.safetensors")]
     init: Option<PathBuf>,
@@ -159,8 +187,39 @@ struct StudyArgs {
     /// Also writes the weights after each N steps.
     #[arg(long, value_name = "N", value_parser = values::count, requires = "out")]
     save_every: Option<usize>,
-    /// Where to write study.json and the weights.
+    /// Where to write study.json and the weights; of an experiment, its runs [default: halfgrad-NAME].
     #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// What an experiment has its own of.
+const OF_A_NETWORK: [&str; 16] = [
+    "model",
+    "hidden",
+    "batch",
+    "optimizer",
+    "lr",
+    "momentum",
+    "weight_decay",
+    "epsilon",
+    "form",
+    "schedule",
+    "warm_up",
+    "clip_norm",
+    "average",
+    "init",
+    "order",
+    "simulate",
+];
+
+/// Makes a page of an experiment's folder, and pictures of its plots; also of one that is not done yet.
+#[derive(Debug, Args)]
+struct ReportArgs {
+    /// What `study --experiment` has written.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Where to write the page [default: report.html in the folder].
+    #[arg(long, value_name = "FILE.html")]
     out: Option<PathBuf>,
 }
 
@@ -195,9 +254,9 @@ struct DoctorArgs {
 struct PlanArgs {
     #[command(flatten)]
     network: NetworkArgs,
-    /// One of f32, f16, f16-strict, mixed.
+    /// One of f32, f16, f16-strict, mixed, with layers in f32 as in f16+f32=conv1:norm*.
     #[arg(long, default_value = "f32", value_name = "P")]
-    precision: Precision,
+    precision: Policy,
     /// The shape of a sample.
     #[arg(long, default_value = "28,28,1", value_name = "H,W,C", value_parser = values::shape)]
     input: Shape,
@@ -287,8 +346,9 @@ struct DataArgs {
     /// digits (in the program), fashion-mnist (as Debian's package or $HALFGRAD_DATA has it), or a folder: of images, with
     /// a sub-folder for each class; of CIFAR-10 or CIFAR-100, binary version, also as .tar.gz; of the four IDX files of
     /// an MNIST. For gpt a text in UTF-8.
-    #[arg(long, default_value = "digits", value_name = "digits|fashion-mnist|DIR|FILE.txt")]
-    data: String,
+    /// [default: digits]
+    #[arg(long, value_name = "digits|fashion-mnist|DIR|FILE.txt")]
+    data: Option<String>,
     /// Of a text: what gpt reads it by, characters or bytes.
     #[arg(long, default_value = "characters", value_name = "U", value_parser = values::unit)]
     tokens: Unit,
@@ -374,6 +434,7 @@ fn main() -> ExitCode {
             Command::Train(args) => cli::train::run(&args),
             Command::Predict(args) => cli::predict::run(&args),
             Command::Study(args) => cli::study::run(&args),
+            Command::Report(args) => cli::report::run(&args),
             Command::Doctor(args) => cli::doctor::run(&args),
             Command::Plan(args) => cli::plan::run(&args),
             Command::Selftest(args) => cli::selftest::run(&args),

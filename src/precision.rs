@@ -1,6 +1,6 @@
 //! What is stored and computed in how many bits.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, num::NonZeroU32, str::FromStr};
 
 /// The type of a tensor's values in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +38,9 @@ impl fmt::Display for Dtype {
 pub enum LossScale {
     /// The same factor at each step; 1 does nothing.
     Static(f32),
+    /// The number of samples in a batch, which is the length of the first axis of the graph's first input: what goes back is
+    /// the gradient of the sum of the samples' losses in the place of their mean, and the learning rate is divided by it.
+    Batch,
     /// Found while training: a step whose gradients overflow is skipped and lowers the factor.
     Dynamic {
         /// The factor at the first step.
@@ -55,10 +58,11 @@ impl LossScale {
     /// Start at 2^16, double after 2000 clean steps, halve on overflow.
     pub const DYNAMIC: Self = LossScale::Dynamic { initial: 65536.0, growth: 2.0, backoff: 0.5, interval: 2000 };
 
-    /// The factor at the first step.
-    pub fn initial(self) -> f32 {
+    /// The factor at the first step, with so many samples in a batch.
+    pub fn initial(self, batch: usize) -> f32 {
         match self {
             LossScale::Static(s) => s,
+            LossScale::Batch => batch as f32,
             LossScale::Dynamic { initial, .. } => initial,
         }
     }
@@ -83,9 +87,47 @@ impl Rounding {
         [("nearest", Self::Nearest), ("stochastic", Self::Stochastic), ("compensated", Self::Compensated)];
 }
 
+/// In which type the sums of matrix products, of convolutions and over axes are kept while they grow. Not those of losses,
+/// of attention and of the statistics of normalisation.
+///
+/// In f16 each addition is f32's and is then rounded to f16, so that it can be done on every adapter; a product of two
+/// halves is exact before that. Invocations that share a sum over an axis keep their parts so, and round where they join them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accumulate {
+    /// f32.
+    F32,
+    /// f16.
+    F16,
+    /// f16 for so many additions, whose total is then added to a sum in f32 (arXiv 1812.08011). Matrix products take four
+    /// terms at a time, and end a chunk with those.
+    Chunks(NonZeroU32),
+}
+
+impl fmt::Display for Accumulate {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Accumulate::F32 => f.pad("f32"),
+            Accumulate::F16 => f.pad("f16"),
+            Accumulate::Chunks(n) => f.pad(&format!("chunk{n}")),
+        }
+    }
+}
+
+impl FromStr for Accumulate {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        match (s, s.strip_prefix("chunk").and_then(|n| n.parse().ok())) {
+            ("f32", _) => Ok(Accumulate::F32),
+            ("f16", _) => Ok(Accumulate::F16),
+            (_, Some(n)) => Ok(Accumulate::Chunks(n)),
+            _ => Err(format!("{s:?} is not f32, f16 or chunkN, N from 1 on")),
+        }
+    }
+}
+
 /// In how many bits a network is stored, computed and updated. Four presets; every field may be set.
 ///
-/// | | weights, activations, gradients | accumulators, statistics, loss | optimizer state | its rounding |
+/// | | weights, activations, gradients | registers, sums, statistics, loss | optimizer state | its rounding |
 /// |---|---|---|---|---|
 /// | [`F32`](Self::F32) | f32 | f32 | f32 | – |
 /// | [`F16`](Self::F16) | f16 | f32 registers | f16 | stochastic |
@@ -97,7 +139,7 @@ impl Rounding {
 /// `f16+nearest`.
 ///
 /// As text a precision is a preset and what differs from it: `f16+compensated`, `f16+nearest+scale=1024`, `mixed+scale=1`,
-/// `f16+dynamic`.
+/// `f16+dynamic`, `f16+scale=batch`, `f16+acc=f16`, `f16+acc=chunk32`.
 ///
 /// ```
 /// use halfgrad::{LossScale, Precision};
@@ -111,7 +153,7 @@ impl Rounding {
 pub struct Precision {
     /// The type of weights, activations and gradients in memory.
     pub storage: Dtype,
-    /// Whether arithmetic and accumulators are in the storage type too.
+    /// Whether arithmetic is in the storage type too.
     pub strict: bool,
     /// Whether the optimizer keeps f32 weights and moments beside the 16-bit weights.
     pub master: bool,
@@ -119,6 +161,8 @@ pub struct Precision {
     pub loss_scale: LossScale,
     /// How the optimizer rounds what it stores in 16 bit.
     pub rounding: Rounding,
+    /// In which type sums are kept while they grow.
+    pub accumulate: Accumulate,
 }
 
 impl Precision {
@@ -129,11 +173,13 @@ impl Precision {
         master: false,
         loss_scale: LossScale::Static(1.0),
         rounding: Rounding::Stochastic,
+        accumulate: Accumulate::F32,
     };
     /// Sixteen bits in memory, f32 in registers.
     pub const F16: Self = Precision { storage: Dtype::F16, ..Self::F32 };
     /// Sixteen bits everywhere, accumulators included; needs `shader-f16`.
-    pub const F16_STRICT: Self = Precision { strict: true, rounding: Rounding::Nearest, ..Self::F16 };
+    pub const F16_STRICT: Self =
+        Precision { strict: true, rounding: Rounding::Nearest, accumulate: Accumulate::F16, ..Self::F16 };
     /// `F16` with f32 master weights and optimizer state, and a dynamic loss scale.
     pub const MIXED: Self = Precision { master: true, loss_scale: LossScale::DYNAMIC, ..Self::F16 };
 
@@ -141,7 +187,7 @@ impl Precision {
     pub const PRESETS: [(&str, Self); 4] =
         [("f32", Self::F32), ("f16", Self::F16), ("f16-strict", Self::F16_STRICT), ("mixed", Self::MIXED)];
 
-    /// The type of registers and accumulators.
+    /// The type of registers, and of accumulators unless [`accumulate`](Self::accumulate) says otherwise.
     pub fn acc(&self) -> Dtype {
         if self.strict { self.storage } else { Dtype::F32 }
     }
@@ -154,6 +200,20 @@ impl Precision {
     /// The type in memory of the optimizer's moments and of the weights that it updates.
     pub fn state(&self) -> Dtype {
         if self.master { Dtype::F32 } else { self.storage }
+    }
+
+    /// Whether growing sums are rounded by integers, since registers are wider than they.
+    pub fn rounds_sums(&self) -> bool {
+        match self.accumulate {
+            Accumulate::F32 => false,
+            Accumulate::F16 => self.acc() != Dtype::F16,
+            Accumulate::Chunks(_) => true,
+        }
+    }
+
+    /// The same with everything in f32: what a layer is that a [`Policy`](crate::Policy) keeps.
+    pub fn in_f32(self) -> Self {
+        Precision { loss_scale: self.loss_scale, ..Self::F32 }
     }
 
     /// How the optimizer rounds its state, if that is 16 bit.
@@ -182,11 +242,15 @@ impl fmt::Display for Precision {
         if self.loss_scale != preset.loss_scale {
             text += &match self.loss_scale {
                 LossScale::Static(scale) => format!("+scale={scale}"),
+                LossScale::Batch => "+scale=batch".to_owned(),
                 LossScale::DYNAMIC => "+dynamic".to_owned(),
                 LossScale::Dynamic { initial, growth, backoff, interval } => {
                     format!("+dynamic from {initial}, ×{growth} after {interval} steps, ×{backoff} on overflow")
                 }
             };
+        }
+        if self.accumulate != preset.accumulate {
+            text += &format!("+acc={}", self.accumulate);
         }
         f.pad(&text)
     }
@@ -207,12 +271,16 @@ impl FromStr for Precision {
                 precision.rounding = *rounding;
             } else if let Some(scale) = part.strip_prefix("scale=").and_then(|s| s.parse().ok()).filter(|s| *s > 0.0) {
                 precision.loss_scale = LossScale::Static(scale);
+            } else if let Some(accumulate) = part.strip_prefix("acc=") {
+                precision.accumulate = accumulate.parse().map_err(|e| format!("acc= in {s:?}: {e}"))?;
             } else {
                 precision = match part {
+                    "scale=batch" => Precision { loss_scale: LossScale::Batch, ..precision },
                     "dynamic" => Precision { loss_scale: LossScale::DYNAMIC, ..precision },
                     "master" => Precision { master: true, ..precision },
                     _ => {
-                        let what = "master, nearest, stochastic, compensated, dynamic or scale=NUMBER";
+                        let what = "master, nearest, stochastic, compensated, dynamic, scale=NUMBER, scale=batch, \
+                                    acc=f32, acc=f16 or acc=chunkN";
                         return Err(format!("{part:?} in {s:?} is not {what}"));
                     }
                 };

@@ -157,7 +157,7 @@ fn long_steps_are_submitted_in_parts_with_the_same_result() {
     };
     let ((whole, none), (parts, warnings)) = (losses(Duration::ZERO), losses(Duration::from_nanos(100)));
     assert!(whole == parts && whole.len() == 5 && none.is_empty(), "{whole:?} {parts:?} {none:?}");
-    assert!(!warnings.is_empty() && warnings.iter().all(|w| w.contains("watchdog")), "{warnings:?}");
+    assert!(!warnings.is_empty() && warnings.iter().all(|w| w.what.contains("watchdog")), "{warnings:?}");
 }
 
 #[test]

@@ -8,12 +8,13 @@ const RULES: &[(&str, &[&str])] = &[
     ("error", &["shape"]),
     ("shape", &[]),
     ("precision", &[]),
-    ("format", &[]),
+    ("policy", &["precision"]),
+    ("format", &["precision"]),
     ("random", &[]),
     ("file", &["error"]),
     ("init", &["shape", "random"]),
     ("caps", &["error", "precision"]),
-    ("dispatch", &["precision", "shape"]),
+    ("dispatch", &["error", "precision", "shape"]),
     ("arena", &["error", "precision", "shape", "dispatch"]),
     ("checkpoint", &["error", "precision", "shape", "file"]),
     // What a network is. These know each other.
@@ -38,11 +39,14 @@ const RULES: &[(&str, &[&str])] = &[
         "check",
         &[PLAIN, "op", "graph", "tensor", "reference", "random", "lower", "gpu", "weights", "plan", "optim", "init"],
     ),
-    ("variants", &[PLAIN, "op", "graph", "init", "ops", "optim", "lower", "gpu", "plan", "check", "study", "bench"]),
+    (
+        "variants",
+        &[PLAIN, "op", "graph", "tensor", "init", "ops", "optim", "lower", "gpu", "plan", "check", "study", "bench"],
+    ),
 ];
 
 /// The plain data that every module above the ground may use.
-const PLAIN: &str = "error shape precision format caps dispatch";
+const PLAIN: &str = "error shape precision policy format caps dispatch";
 
 /// Modules that may say `wgpu`.
 const WGPU: &[&str] = &["gpu", "plan", "weights", "check"];
@@ -63,6 +67,7 @@ const EXPORTS: &[(&str, &str)] = &[
     ("Plan", "plan"),
     ("Dtype", "precision"),
     ("LossScale", "precision"),
+    ("Policy", "policy"),
     ("Precision", "precision"),
     ("Shape", "shape"),
     ("Tensor", "tensor"),

@@ -60,6 +60,33 @@ fn what_is_compensated_or_stochastic_is_not_counted_as_lost() {
     }
 }
 
+/// Four changes that f32 loses too, and which do not count; two that only f16 loses; two that arrive.
+#[test]
+fn changes_below_the_resolution_of_f32_do_not_count() {
+    let gpu = Gpu::new().unwrap();
+    for (precision, lost) in [
+        (Precision::F32, 0),
+        (Precision::F16, 0),
+        (Precision { rounding: Rounding::Nearest, ..Precision::F16 }, 2),
+        (Precision::MIXED, 0),
+    ] {
+        let graph = Graph::new(precision);
+        let w = graph.weight("w", [8], Init::Constant(1.0));
+        let x = graph.input("x", [8]);
+        let weights = Weights::init(&gpu, &graph, 0).unwrap();
+        let options = Options { record_changes: true, ..Options::default() };
+        let mut plan = Plan::train_with(&gpu, &weights, (w * x).sum_all(), &Sgd::new(1.0 / 1024.0), options).unwrap();
+        // The gradient in f16 ends at 2^-24; the rate makes it 2^-34.
+        plan.write(x, &[2f32.powi(-24), 2f32.powi(-20), 2f32.powi(-17), 0.0, 2f32.powi(-8), 2f32.powi(-4), 2.0, 4.0])
+            .unwrap();
+        while plan.progress().wait().unwrap().updates == 0 {
+            plan.run();
+        }
+        let changes = &plan.changes().wait().unwrap()[0];
+        assert_eq!((changes.lost, changes.all), (lost, 4), "{precision}");
+    }
+}
+
 #[test]
 fn the_quality_of_a_descent_is_what_arrives_of_it() {
     let gpu = Gpu::new().unwrap();

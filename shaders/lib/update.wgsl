@@ -19,7 +19,7 @@ const LIFT: f32 = 1024.0;
 @group(0) @binding(1) var<storage, read_write> weights: array<wide4>; // [groups]
 @group(0) @binding(2) var<storage, read> gradient: array<elem4>;      // [groups], times the loss scale
 
-// Of each invocation's group: ⟨applied, intended⟩, ⟨intended, intended⟩, changes lost, changes in all.
+// Of each invocation's group: ⟨applied, intended⟩, ⟨intended, intended⟩, changes lost, changes that count.
 var<workgroup> records: array<vec4<f32>, 64>;
 
 // A moment as it is stored.
@@ -60,20 +60,24 @@ fn apply(g: u32, lane: u32, w: vec4<acc>, change: vec4<acc>, random: vec4<u32>) 
     //: add missing
     //: end
     var rounded = exact;
+    var for_good = ROUNDING == 1u; // whether what rounding takes is lost
+    //: rounded
     if ROUNDING == 2u {
         rounded = round_stochastic4(exact, random);
     } else if ROUNDING == 3u || (ROUNDING == 1u && RECORD == 1u) {
         rounded = half4(exact);
     }
+    //: end
     let stored = pack4_wide(vec4<acc>(rounded));
     weights[g] = stored;
     //: copy
     //: end
     if RECORD == 1u && clock.recording != 0u {
         let intended = -vec4<f32>(change);
-        let real = !same(abs(intended), vec4<f32>());
+        // What f32 itself cannot add to the weight says nothing of 16 bit: momentum that dies away under a dead unit.
+        let real = abs(intended) > 0x1p-25 * abs(before);
         // What is rounded stochastically or compensated arrives later, unless f32 has lost it already.
-        let arrives = select(exact, rounded, ROUNDING == 1u);
+        let arrives = select(exact, rounded, for_good);
         let lost = real & same(arrives, before);
         records[lane] =
             vec4<f32>(dot(rounded - before, intended), dot(intended, intended), ones(lost), ones(real));

@@ -113,7 +113,8 @@ fn values(shape: Shape, fill: Fill, storage: Dtype, stream: usize) -> Array {
 /// results of this size. The one place that tolerances come from.
 pub fn tolerance(precision: Precision, terms: usize, size: f64) -> f64 {
     let unit = |d: Dtype| if d == Dtype::F16 { 2f64.powi(-11) } else { 2f64.powi(-24) };
-    (16.0 * unit(precision.storage) + 4.0 * terms as f64 * unit(precision.acc())) * size.max(1.0)
+    let sums = if precision.rounds_sums() { Dtype::F16 } else { precision.acc() };
+    (16.0 * unit(precision.storage) + 4.0 * terms as f64 * unit(sums)) * size.max(1.0)
 }
 
 /// Shape rule and gradient, without a GPU: the gradient against central differences of the f64 reference.

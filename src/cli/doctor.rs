@@ -6,10 +6,11 @@ use halfgrad::{
     study::{
         Setup,
         doctor::{self, Examination, Layer},
+        late_loss,
     },
 };
 
-use super::{note, numbers::NONE, print};
+use super::{numbers::NONE, prescription, print};
 use crate::DoctorArgs;
 
 /// Examines and tells.
@@ -23,14 +24,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     let optimizer = super::describe_optimizer(&setup.optimizer);
     let about = format!("batch {}, {} steps\n{}", setup.batch, setup.steps, title(gpu.info()));
     let head = format!("{described}; {optimizer}; {about}\n\n");
-    let mut told = None;
-    let found = doctor::examine(&gpu, &data, &setup, args.seed, &mut |precision, _| {
-        if told != Some(precision) {
-            note(&format!("training in {precision} …"));
-            told = Some(precision);
-        }
-        Ok(())
-    })?;
+    let found = doctor::examine(&gpu, &data, &setup, args.seed, &mut prescription::noting())?;
     if args.json {
         return super::print_json(&report(&found));
     }
@@ -38,7 +32,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
 }
 
 fn render(found: &Examination) -> String {
-    let mut text = runs(found) + "\n" + &layers(&found.layers) + "\n";
+    let mut text = runs(found) + &chance(found) + "\n" + &layers(&found.layers) + "\n";
     if found.findings.is_empty() {
         text += "Nothing goes wrong in 16 bit.\n";
     }
@@ -54,30 +48,42 @@ fn render(found: &Examination) -> String {
         100.0 * same.certified_share(),
         same.certified_flips
     );
-    text + &format!("\nAdvice: {}\n", advice(found))
+    text + &format!("\n{}\n", found.advice)
 }
 
-/// Findings of one kind and cure together, with the places in one line.
+/// What a loss is held against.
+fn chance(found: &Examination) -> String {
+    let moved =
+        found.noise.ratios.iter().map(|r| format!("{:+.0} %", 100.0 * (r - 1.0))).collect::<Vec<_>>().join(", ");
+    format!(
+        "Chance alone, first weights rounded to the bits of f16, moves the loss of f32 by {moved}:\n\
+         what ends at up to {:.2} times that loss trains as f32 does.\n",
+        found.noise.allowed()
+    )
+}
+
+/// What goes wrong, and in which places.
+type Wrong<'a> = (&'a str, Vec<&'a str>);
+
+/// Findings that have a cure in common stand together, and those that differ in the place only in one line.
 fn grouped(found: &Examination) -> Vec<String> {
-    let mut groups: Vec<(&str, &str, Vec<&str>)> = vec![];
+    let mut groups: Vec<(&str, Vec<Wrong>)> = vec![];
     for f in &found.findings {
-        match groups.iter_mut().find(|(what, cure, _)| *what == f.what && *cure == f.cure) {
-            Some((.., places)) => places.push(&f.place),
-            None => groups.push((&f.what, &f.cure, vec![&f.place])),
+        let at = groups.iter().position(|(cure, _)| *cure == f.cure).unwrap_or(groups.len());
+        if at == groups.len() {
+            groups.push((&f.cure, vec![]));
+        }
+        match groups[at].1.iter_mut().find(|(what, _)| *what == f.what) {
+            Some((_, places)) => places.push(&f.place),
+            None => groups[at].1.push((&f.what, vec![&f.place])),
         }
     }
-    let line = |(what, cure, places): (&str, &str, Vec<&str>)| {
-        let cure = if cure.is_empty() { String::new() } else { format!("\n    cure: {cure}") };
-        format!("* {}: {what}{cure}\n", places.join(", "))
+    let line = |(what, places): &Wrong| format!("* {}: {what}\n", places.join(", "));
+    let text = |(cure, found): (&str, Vec<Wrong>)| {
+        let cure = if cure.is_empty() { String::new() } else { format!("    cure: {cure}\n") };
+        found.iter().map(line).collect::<String>() + &cure
     };
-    groups.into_iter().map(line).collect()
-}
-
-fn advice(found: &Examination) -> String {
-    match found.advice {
-        halfgrad::Precision::F32 => "train in f32: none of the 16-bit precisions ends as f32 does here.".into(),
-        p => format!("train in {p}: its loss ends as that of f32 does."),
-    }
+    groups.into_iter().map(text).collect()
 }
 
 fn runs(found: &Examination) -> String {
@@ -93,7 +99,7 @@ fn runs(found: &Examination) -> String {
         let broken = if run.failure.is_some() { "! " } else { "" };
         table.add_row([
             run.precision.to_string(),
-            broken.to_owned() + &number(doctor::late_loss(run), |v| format!("{v:.4}")),
+            broken.to_owned() + &number(late_loss(run), |v| format!("{v:.4}")),
             format!("{:.2}", 100.0 * run.evaluation.accuracy),
             run.progress.skipped.to_string(),
             run.lost_update_share().map_or(NONE.into(), |share| format!("{:.2} %", 100.0 * share)),
@@ -142,9 +148,11 @@ fn report(found: &Examination) -> serde_json::Value {
         })
     };
     serde_json::json!({
-        "advice": found.advice.to_string(),
+        "advice": found.advice.policy.to_string(),
+        "prescription": prescription::json(&found.advice),
+        "chance": { "ratios": found.noise.ratios, "allowed": found.noise.allowed() },
         "runs": found.runs.iter().map(|r| serde_json::json!({
-            "precision": r.precision.to_string(), "late_loss": doctor::late_loss(r), "accuracy": r.evaluation.accuracy,
+            "precision": r.precision.to_string(), "late_loss": late_loss(r), "accuracy": r.evaluation.accuracy,
             "skipped_steps": r.progress.skipped, "lost_update_share": r.lost_update_share(),
             "failure": r.failure.as_ref().map(ToString::to_string),
         })).collect::<Vec<_>>(),

@@ -5,15 +5,19 @@ pub mod compare;
 pub mod data;
 pub mod devices;
 pub mod doctor;
+pub mod experiment;
 pub mod model_file;
 pub mod numbers;
 pub mod order;
 pub mod page;
 pub mod plan;
+pub mod plot;
 pub mod predict;
+pub mod prescription;
 pub mod probe;
 pub mod progress;
 pub mod record;
+pub mod report;
 pub mod selftest;
 pub mod shaders;
 pub mod study;
@@ -79,7 +83,7 @@ pub fn end(done: anyhow::Result<()>) -> ExitCode {
     }
     match e.downcast_ref() {
         Some(Error::Device(_) | Error::Shader { .. } | Error::NotFinite { .. }) => ExitCode::from(1),
-        None if e.is::<selftest::Failed>() => ExitCode::from(1),
+        None if e.is::<selftest::Failed>() || e.is::<experiment::Refuted>() => ExitCode::from(1),
         _ => ExitCode::from(2),
     }
 }
@@ -177,7 +181,7 @@ pub fn describe_optimizer(o: &Optimizer) -> String {
         ("average", o.average.unwrap_or(0.0)),
     ];
     for (name, value) in numbers.into_iter().filter(|(_, value)| *value != 0.0) {
-        words += &format!(", {name} {value}");
+        words += &if value < 1e-3 { format!(", {name} {value:e}") } else { format!(", {name} {value}") };
     }
     if o.schedule != SCHEDULES[0] {
         words += &format!(", {} schedule", o.schedule);

@@ -21,7 +21,8 @@ pub const GRID: RGBColor = RGBColor(0xDD, 0xE1, 0xE6);
 const DARK: [&str; 8] = ["#6DB3F2", "#FF9A5C", "#4CC79A", "#CF9AE6", "#E0B040", "#A4ADBA", "#D5D9DF", "#363C45"];
 
 const STYLE: &str = "
-:root { color-scheme: light dark; --ink: #1d2127; --dim: #5c6470; --line: #dde1e6; --paper: #fff; --band: #f5f7f9; }
+:root { color-scheme: light dark; --ink: #1d2127; --dim: #5c6470; --line: #dde1e6; --paper: #fff; --band: #f5f7f9;
+  --good: #14694a; --bad: #b03a0e; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 2.5rem 1.5rem 4rem; max-width: 70rem; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif; }
@@ -29,7 +30,8 @@ h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .4rem; }
 h2 { font-size: 1.3rem; margin: 3rem 0 .4rem; padding-top: .8rem; border-top: 2px solid var(--line); }
 h3 { font-size: 1.02rem; margin: 1.6rem 0 .3rem; }
 p { max-width: 46rem; margin: .4rem 0 .9rem; } p, figcaption, .lead { color: var(--dim); }
-nav a { margin-right: 1.1rem; color: inherit; white-space: nowrap; }
+nav { display: flex; flex-wrap: wrap; gap: 0 1.1rem; } nav a { color: inherit; white-space: nowrap; }
+@media (max-width: 30rem) { body { padding: 1.2rem .8rem 3rem; } }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; margin: .6rem 0 1rem; }
 th, td { padding: .28rem .8rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
@@ -40,6 +42,13 @@ td.best { font-weight: 650; } td.best small { font-weight: 400; }
 .pair th, .pair td { padding: .25rem .5rem; }
 @media (min-width: 56rem) { .pair { grid-template-columns: 1fr 1fr; } } tbody tr:nth-child(even) { background: var(--band); }
 figure { margin: 1rem 0 1.8rem; } figure svg { width: 100%; height: auto; display: block; }
+figure svg text { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; stroke-linejoin: round; }
+.panels { display: grid; gap: 0 2rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); align-items: start; }
+.panels figure { margin: .6rem 0; } .verdict { max-width: 52rem; padding: .1rem 0 .1rem 1rem; border-left: 4px solid var(--line); }
+.verdict p, .verdict li { color: var(--ink); } .verdict ul { padding: 0; list-style: none; }
+.verdict li { margin: .5rem 0; } .tag { font-size: .8rem; padding: .05rem .45rem; border: 1px solid; border-radius: .3rem; white-space: nowrap; }
+.good { color: var(--good); } .bad { color: var(--bad); } .open { color: var(--dim); } code, pre { font-size: .86rem; }
+pre { overflow-x: auto; padding: .7rem 1rem; background: var(--band); border: 1px solid var(--line); }
 figcaption { font-size: .86rem; max-width: 46rem; margin-top: .3rem; }
 .key { display: inline-block; margin-right: 1.2rem; color: var(--ink); font-size: .9rem; }
 .key i { display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .4em; }
@@ -61,7 +70,7 @@ fn dark() -> String {
              .key i[data-of=\"{light}\"] {{ background: {dark} !important; }}\n"
         )
     });
-    let page = ":root { --ink: #e4e7eb; --dim: #a0a8b4; --line: #363c45; --paper: #15181c; --band: #1b1f24; }\n";
+    let page = ":root { --ink: #e4e7eb; --dim: #a0a8b4; --line: #363c45; --paper: #15181c; --band: #1b1f24;\n  --good: #4cc79a; --bad: #ff9a5c; }\n";
     format!("@media (prefers-color-scheme: dark) {{\n{page}{}}}\n", twins.collect::<String>())
 }
 
@@ -119,17 +128,22 @@ pub fn key<'a>(names: impl IntoIterator<Item = (&'a str, RGBColor)>) -> Markup {
 }
 
 /// A cell of a table: its text, what stands small behind it, whether it is the best of its row.
-#[derive(Default, Clone)]
+#[derive(Clone)]
 pub struct Cell {
-    pub text: String,
+    pub text: Markup,
     pub small: String,
     pub best: bool,
 }
 
 impl<T: Into<String>> From<T> for Cell {
     fn from(text: T) -> Self {
-        Cell { text: text.into(), ..Cell::default() }
+        Cell { text: html! { (text.into()) }, small: String::new(), best: false }
     }
+}
+
+/// A number as it is read, with the one that it was made of.
+pub fn number(value: impl ToString, text: &str) -> Markup {
+    html! { data value=(value.to_string()) { (text) } }
 }
 
 /// A table whose first `words` columns are text and whose others are numbers.

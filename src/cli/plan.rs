@@ -15,7 +15,7 @@ struct Step<'a> {
     dispatches: Vec<Dispatch<'a>>,
     totals: Totals,
     device_bytes: DeviceBytes,
-    warnings: &'a [String],
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -55,7 +55,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
     let sample = if gpt { Shape::from([args.seq.unwrap_or(128)]) } else { args.input };
     let classes = args.classes.unwrap_or(if gpt { 256 } else { 10 });
     let (model, optimizer) = (args.network.model(sample), args.optimizer.optimizer()?);
-    let graph = Graph::new(args.precision);
+    let graph = Graph::new(&args.precision);
     let network = model.build(&graph, args.network.batch, sample, classes)?;
     let lowered = plan::lower_training(network.loss, &*optimizer.update(0), &Caps::reference(), &Options::default())?;
     let model = super::describe(&model, sample, classes);
@@ -91,7 +91,7 @@ fn step<'a>(args: &PlanArgs, model: String, optimizer: String, program: &'a Prog
         dispatches,
         totals,
         device_bytes: DeviceBytes::of(program),
-        warnings: &program.warnings,
+        warnings: program.warnings.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -14,25 +14,24 @@ use halfgrad::{
         },
     },
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::record;
 use crate::DevicesArgs;
 
-#[derive(Serialize)]
-struct Report {
-    adapter: record::Adapter,
-    probe: Probe,
-    conclusions: Vec<String>,
+/// What `--json` prints.
+#[derive(Serialize, Deserialize)]
+pub struct Report {
+    pub adapter: record::Adapter,
+    pub probe: Probe,
+    pub conclusions: Vec<String>,
 }
 
 /// Probes the chosen adapter and prints what was found.
 pub fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     let choice = args.adapter.as_deref().map_or(Choice::Best, Choice::from);
     let gpu = pollster::block_on(Gpu::request(choice))?;
-    let probe = gpu.probe()?;
-    let conclusions = probe.conclusions();
-    let report = Report { adapter: record::Adapter::of_gpu(&gpu), probe, conclusions };
+    let report = Report::of(&gpu)?;
     match args.json {
         true => super::print_json(&report),
         false => super::print(&report.text()),
@@ -40,10 +39,23 @@ pub fn run(args: &DevicesArgs) -> anyhow::Result<()> {
 }
 
 impl Report {
-    fn text(&self) -> String {
-        let a = &self.adapter;
+    /// Probes.
+    pub fn of(gpu: &Gpu) -> anyhow::Result<Self> {
+        let probe = gpu.probe()?;
+        let conclusions = probe.conclusions();
+        Ok(Report { adapter: record::Adapter::of_gpu(gpu), probe, conclusions })
+    }
+
+    /// Arithmetic, conversions and functions.
+    pub fn tables(&self) -> [Table; 3] {
         let p = &self.probe;
-        let tables = [arithmetic(p), conversions(p), functions(p)].map(|t| t.trim_fmt());
+        [arithmetic(p), conversions(p), functions(p)]
+    }
+
+    /// As it is printed.
+    pub fn text(&self) -> String {
+        let a = &self.adapter;
+        let tables = self.tables().map(|t| t.trim_fmt());
         let conclusions: Vec<_> = self.conclusions.iter().map(|line| wrapped(line)).collect();
         format!(
             "{} {}, {}\n\n{}\n{NOTES}\nWhat this means for training here:\n{}",
@@ -56,7 +68,8 @@ impl Report {
     }
 }
 
-const NOTES: &str = "\
+/// How to read the tables.
+pub const NOTES: &str = "\
 Worst errors over all halves, in units of the last place, and where: normal numbers, results up to half the largest.
 spec: for how many arguments the error is beyond what WGSL allows. as f16: an f32 result once rounded; 0.5 is perfect.
 special: of NaN, inf, -inf, 0 and -1, those that give something else than they should.
@@ -200,7 +213,7 @@ fn functions(p: &Probe) -> Table {
     let mut table = Table::new();
     table.load_style(super::TABLE).set_header(header);
     for f in &p.functions {
-        let mut cells = vec![f.name.to_owned()];
+        let mut cells = vec![f.name.clone()];
         if native {
             cells.extend([worst(&f.native, |a| a.worst), spec(&f.native)]);
         }

@@ -4,14 +4,14 @@ use halfgrad::{
     Caps, Gpu,
     study::{Comparison, DeviceBytes, Outcome},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// An adapter and its driver.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Adapter {
     pub name: String,
     pub backend: String,
-    pub r#type: &'static str,
+    pub r#type: String,
     pub driver: String,
     pub driver_info: String,
 }
@@ -21,7 +21,7 @@ impl Adapter {
         Adapter {
             name: info.name.clone(),
             backend: format!("{:?}", info.backend),
-            r#type: caps.kind.name(),
+            r#type: caps.kind.name().into(),
             driver: info.driver.clone(),
             driver_info: info.driver_info.clone(),
         }
@@ -75,6 +75,9 @@ pub struct Network {
     pub optimizer: String,
     pub batch: usize,
     pub steps: usize,
+    /// What is rounded to formats that no adapter need have: `weights=e4m3+stochastic,gradients=e5m2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub simulated: Option<String>,
 }
 
 /// One run; what cannot be said is null: comparisons without f32, the share of no updates.
@@ -123,7 +126,7 @@ impl Run {
             lost_update_share: run.lost_update_share(),
             loss_scale: run.progress.loss_scale,
             failure: run.failure.as_ref().map(ToString::to_string),
-            warnings: run.warnings.clone(),
+            warnings: run.warnings.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -4,18 +4,20 @@ use std::{fs, path::Path, time::Instant};
 
 use anyhow::{Context, ensure};
 use halfgrad::{
-    Error, Gpu, Graph, Precision, Weights,
+    Error, Gpu, Graph, Policy, Precision, Weights,
     data::Split,
     file,
+    format::Simulation,
     gpu::title,
     study::{self, Comparison, Setup},
 };
 
 use super::{
-    note, order, print,
+    note, order, prescription, print,
     progress::Progress,
     record,
     table::{self, Compared},
+    values::Wanted,
 };
 use crate::StudyArgs;
 
@@ -24,20 +26,24 @@ const USUAL: [Precision; 4] = [Precision::F32, Precision::F16, Precision::MIXED,
 
 /// Runs the study.
 pub fn run(args: &StudyArgs) -> anyhow::Result<()> {
+    if let Some(name) = &args.experiment {
+        return super::experiment::run(args, name);
+    }
     let data = super::data::load(&args.data, &args.network.model)?;
     let setup = setup(args, &data)?;
     if let Some(folder) = &args.out {
         prepare(folder)?;
     }
     let gpu = args.device.open()?;
-    let precisions = precisions(args, &gpu)?;
+    let precisions = precisions(args, &gpu, &data, &setup)?;
     let seeds = args.seeds.unwrap_or(if args.init.is_some() && args.order.is_some() { 1 } else { 3 });
     let last = args.seed.checked_add(seeds as u64 - 1).context("--seed and --seeds go beyond 64 bits")?;
 
     // What cannot be is said before anything runs.
     let (sample, classes) = (data.train.shape(), data.train.classes());
-    precisions.iter().try_for_each(|p| setup.check(gpu.caps(), *p, sample, classes))?;
-    let graph = Graph::new(precisions[0]);
+    precisions.iter().try_for_each(|p| setup.check(gpu.caps(), p, sample, classes))?;
+    let graph = Graph::new(&precisions[0]);
+    graph.simulate(setup.simulate);
     setup.model.build(&graph, setup.batch, sample, classes)?;
     if let Some(path) = &setup.init {
         Weights::load(&gpu, &graph, path)?;
@@ -75,6 +81,7 @@ fn setup(args: &StudyArgs, data: &Split) -> anyhow::Result<Setup> {
     let mut setup = Setup::new(model, args.optimizer.optimizer()?, batch, steps);
     (setup.init, setup.order, setup.pause) = (args.init.clone(), order, args.save_every);
     setup.augment = args.data.augment;
+    setup.simulate = args.simulate.unwrap_or_default();
     Ok(setup)
 }
 
@@ -90,29 +97,46 @@ pub fn prepare(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// What the user asked for, which must run; or else of the usual ones those that do.
-fn precisions(args: &StudyArgs, gpu: &Gpu) -> anyhow::Result<Vec<Precision>> {
+fn precisions(args: &StudyArgs, gpu: &Gpu, data: &Split, setup: &Setup) -> anyhow::Result<Vec<Policy>> {
     let Some(wanted) = &args.precision else {
         let (able, unable): (Vec<_>, Vec<_>) = USUAL.into_iter().partition(|p| gpu.caps().supports(*p).is_ok());
         for e in unable.iter().filter_map(|p| gpu.caps().supports(*p).err()) {
             note(&format!("left out: {e}"));
         }
-        return Ok(able);
+        return Ok(able.into_iter().map(Policy::from).collect());
     };
-    for (i, precision) in wanted.0.iter().enumerate() {
-        ensure!(!wanted.0[..i].contains(precision), "--precision names {precision} twice");
-        gpu.caps().supports(*precision)?;
+    for wanted in &wanted.0 {
+        if let Wanted::Policy(policy) = wanted {
+            gpu.caps().supports(policy.base)?;
+        }
     }
-    Ok(wanted.0.clone())
+    let mut found: Vec<Policy> = vec![];
+    for (i, one) in wanted.0.iter().enumerate() {
+        let policy = match one {
+            Wanted::Policy(policy) => policy.clone(),
+            Wanted::Auto => prescription::find(gpu, data, setup, args.seed)?,
+        };
+        let known = found.contains(&policy);
+        ensure!(!known || (*one == Wanted::Auto && !wanted.0[..i].contains(one)), "--precision names {policy} twice");
+        if !known {
+            found.push(policy);
+        }
+    }
+    Ok(found)
 }
 
 fn introduction(data: &Split, setup: &Setup, gpu: &Gpu) -> String {
     let (train, test) = (&data.train, &data.test);
     let (sample, classes) = (train.shape(), train.classes());
     let epochs = setup.steps.div_ceil(train.len().div_ceil(setup.batch));
+    let simulated = match setup.simulate {
+        simulation if simulation == Simulation::default() => String::new(),
+        simulation => format!("; simulated {simulation}"),
+    };
     let steps = if setup.steps == 1 { "1 step".into() } else { format!("{} steps", setup.steps) };
     format!(
         "{}: {} training and {} test samples of {sample}, {classes} classes\n\
-         {}; batch {}, {steps} in {epochs} epoch{}; {}\n{}, {}{}\n",
+         {}; batch {}, {steps} in {epochs} epoch{}; {}{simulated}\n{}, {}{}\n",
         data.name,
         train.len(),
         test.len(),
@@ -132,7 +156,7 @@ fn train(
     gpu: &Gpu,
     data: &Split,
     setup: &Setup,
-    precisions: &[Precision],
+    precisions: &[Policy],
     seeds: std::ops::RangeInclusive<u64>,
 ) -> anyhow::Result<Vec<Compared>> {
     let epochs = setup.steps.div_ceil(data.train.len().div_ceil(setup.batch));
@@ -141,10 +165,11 @@ fn train(
     let mut compared = vec![];
     for seed in seeds {
         let mut runs = vec![];
-        for &precision in precisions {
+        for precision in precisions {
             progress.begin(&precision.to_string(), seed);
             let started = Instant::now();
-            let name = format!("weights-{precision}-seed{seed}");
+            // Not all that a policy may say can stand in a file's name.
+            let name = format!("weights-{precision}-seed{seed}").replace([':', '*', '/', '\\'], "_");
             let run = study::train(gpu, data, setup, precision, seed, &mut |at| {
                 progress.step(&at);
                 match (&args.out, args.save_every) {
@@ -176,7 +201,7 @@ fn write(
     setup: &Setup,
     runs: &[Compared],
 ) -> anyhow::Result<()> {
-    let embedded = args.data.data == "digits";
+    let embedded = args.data.name() == "digits";
     let (sample, classes) = (data.train.shape(), data.train.classes());
     let adapter = record::Adapter::of_gpu(gpu);
     let study = record::Study {
@@ -198,6 +223,7 @@ fn write(
             optimizer: super::describe_optimizer(&setup.optimizer),
             batch: setup.batch,
             steps: setup.steps,
+            simulated: Some(setup.simulate.to_string()).filter(|text| !text.is_empty()),
         },
         runs: runs.iter().map(|r| record::Run::of(&r.run, r.against_f32.as_ref())).collect(),
     };

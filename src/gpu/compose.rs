@@ -16,6 +16,7 @@ use crate::{
 
 /// The library that `#import` reads.
 static LIBRARY: &[(&str, &str)] = &[
+    ("accumulate", include_str!("../../shaders/lib/accumulate.wgsl")),
     ("attention", include_str!("../../shaders/lib/attention.wgsl")),
     ("attention_gradient", include_str!("../../shaders/lib/attention_gradient.wgsl")),
     ("chain", include_str!("../../shaders/lib/chain.wgsl")),
@@ -29,6 +30,8 @@ static LIBRARY: &[(&str, &str)] = &[
     ("format", include_str!("../../shaders/lib/format.wgsl")),
     ("half", include_str!("../../shaders/lib/half.wgsl")),
     ("gemm", include_str!("../../shaders/lib/gemm.wgsl")),
+    ("gemm_blocks", include_str!("../../shaders/lib/gemm_blocks.wgsl")),
+    ("gemm_tile", include_str!("../../shaders/lib/gemm_tile.wgsl")),
     ("grid", include_str!("../../shaders/lib/grid.wgsl")),
     ("labels", include_str!("../../shaders/lib/labels.wgsl")),
     ("lanes", include_str!("../../shaders/lib/lanes.wgsl")),
@@ -38,6 +41,7 @@ static LIBRARY: &[(&str, &str)] = &[
     ("random", include_str!("../../shaders/lib/random.wgsl")),
     ("resample", include_str!("../../shaders/lib/resample.wgsl")),
     ("span", include_str!("../../shaders/lib/span.wgsl")),
+    ("sums", include_str!("../../shaders/lib/sums.wgsl")),
     ("tail", include_str!("../../shaders/lib/tail.wgsl")),
     ("update", include_str!("../../shaders/lib/update.wgsl")),
     ("winner", include_str!("../../shaders/lib/winner.wgsl")),

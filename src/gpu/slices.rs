@@ -2,7 +2,10 @@
 
 use std::{ops::Range, time::Duration};
 
-use crate::dispatch::{Dispatch, Program};
+use crate::{
+    dispatch::{Dispatch, Program},
+    error::Warning,
+};
 
 /// Rates that the slowest integrated GPUs reach with our kernels: operations and bytes a second.
 const SLOWEST: (f64, f64) = (20e9, 4e9);
@@ -29,17 +32,17 @@ pub(super) fn slices(program: &Program, slice: Option<Duration>) -> Vec<Range<us
     parts
 }
 
-/// The dispatches that alone take longer than `slice`, in words.
-pub fn too_long(program: &Program, slice: Option<Duration>) -> Vec<String> {
+/// The dispatches that alone take longer than `slice`.
+pub fn too_long(program: &Program, slice: Option<Duration>) -> Vec<Warning> {
     let Some(slice) = slice else { return vec![] };
     let long = program.dispatches.iter().filter(|d| estimate(d) > slice);
     long.map(|d| {
         let (time, slice) = (estimate(d).as_millis(), slice.as_millis());
-        format!(
-            "{} may take {time} ms on a slow GPU, the time slice is {slice} ms: a driver's watchdog may end it; a smaller batch \
-             makes it shorter",
+        let what = format!(
+            "{} may take {time} ms on a slow GPU, the time slice is {slice} ms: a driver's watchdog may end it",
             d.label
-        )
+        );
+        Warning { what, cure: "a smaller batch makes it shorter".into() }
     })
     .collect()
 }
@@ -65,6 +68,6 @@ mod tests {
         assert_eq!(ends(&program, None), [(0, 7)]);
         assert_eq!(ends(&Program::default(), Some(1)), [(0, 0)]);
         let long = too_long(&program, Some(Duration::from_millis(100)));
-        assert!(long.len() == 1 && long[0].starts_with("d200 may take 200 ms"), "{long:?}");
+        assert!(long.len() == 1 && long[0].what.starts_with("d200 may take 200 ms"), "{long:?}");
     }
 }

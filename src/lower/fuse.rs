@@ -77,8 +77,10 @@ fn joins(reached: &Reached, found: &Groups, n: usize, storage_buffers: usize) ->
     let group = &found.groups[g];
     let root = reached.nodes.get(group.members.last()?)?.outputs[0];
     let ours = node.outputs[0];
+    // Registers are of one type.
+    let same = node.precision.acc() == reached.nodes.get(group.members.last()?)?.precision.acc();
     let inner = consumers.iter().all(|(c, output)| *output == 0 && group.members.contains(c));
-    if !inner || reached.is_wanted(n) || group.members.len() >= LONGEST {
+    if !inner || !same || reached.is_wanted(n) || group.members.len() >= LONGEST {
         return None;
     }
     let mut reads: Vec<Value> = external(reached, group).into_iter().filter(|v| v.node != n).collect();
@@ -86,8 +88,11 @@ fn joins(reached: &Reached, found: &Groups, n: usize, storage_buffers: usize) ->
         Kind::Map(_) => {
             let memory: BTreeSet<Value> = node.inputs.iter().copied().filter(|v| !reached.is_inlined(v.node)).collect();
             reads.extend(memory.iter().filter(|v| !reads.contains(v)).collect::<Vec<_>>());
-            // A single value is the same for every lane, whatever the shape of the result.
-            ((ours.shape == root.shape || ours.shape.len() == 1) && !node.inputs.is_empty(), group.head)
+            // A single value is the same for every lane, whatever the shape of the result. Others that are stretched are
+            // computed again for each value where that loads no more.
+            let again = memory.len() == 1 && ours.shape.broadcast(&root.shape) == Some(root.shape);
+            let fits = ours.shape == root.shape || ours.shape.len() == 1 || again;
+            (fits && !node.inputs.is_empty(), group.head)
         }
         Kind::Head => (group.head.is_none() && node.outputs.len() == 1 && ours == root, Some(n)),
         _ => (false, None),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::{nodes::Lowering, reach::Reached};
 use crate::{
     Dtype, Error, Graph, Result, Shape, Tensor,
-    arena::{self, Arena},
+    arena::{self, Arena, Chunk},
     caps::Caps,
     dispatch::*,
     graph::{Origin, Value},
@@ -16,7 +16,9 @@ mod fuse;
 mod nodes;
 mod observe;
 mod reach;
+mod simulate;
 mod slots;
+mod states;
 mod train;
 
 pub use observe::{Observer, Part, WORDS, Watched};
@@ -111,18 +113,20 @@ pub fn lower(request: &Request) -> Result<Lowered> {
     request.graph.check()?;
     let precision = request.graph.precision();
     request.caps.supports(precision)?;
-    let scale = precision.loss_scale.initial();
+    let scale = precision.loss_scale.initial(request.graph.batch());
     if precision.wide() == Dtype::F16 && half::f16::from_f32(scale).is_infinite() {
         let detail = format!("{scale} is more than f16 holds, in which {precision} keeps it; use at most 32768");
         return Err(Error::name("loss scale", detail));
     }
 
+    simulate::check(request)?;
     let reached = Reached::new(request);
     let mut program = Program { warnings: request.graph.warnings(), ..Program::default() };
     let control = control_buffers(&mut program, request);
     let mut places = Places { operands: BTreeMap::new(), pinned: BTreeSet::new() };
-    place_weights(request, &mut program, &mut places)?;
-    let arenas = train::arenas(request, &mut program, &mut places)?;
+    let weights = place_weights(request, &mut program, &mut places)?;
+    let arenas = train::arenas(request, weights, &mut program, &mut places)?;
+    let statistics = states::arenas(request, &reached, &mut program, &mut places);
     place_inputs(&reached, &mut program, &mut places, control);
 
     let observer = match request.observe {
@@ -130,7 +134,8 @@ pub fn lower(request: &Request) -> Result<Lowered> {
         false => Observer::default(),
     };
     let made = Lowered { program, control, observer, ..Lowered::default() };
-    let mut lowering = Lowering { request, reached: &reached, places, made };
+    let wide = simulate::wide(&reached);
+    let mut lowering = Lowering { request, reached: &reached, wide, places, made };
     lowering.nodes();
     let Lowering { places, mut made, .. } = lowering;
 
@@ -141,8 +146,7 @@ pub fn lower(request: &Request) -> Result<Lowered> {
             made.look(places.operands[g], Part::Gradient, &name, precision);
         }
         made.records = train::lower(request, training, &arenas, &places, control, &mut made.program);
-        let assignments = reached.assignments.iter();
-        assignments.for_each(|a| train::average(request, a, &places, control, &mut made.program));
+        states::lower(request, &reached, &statistics, &places, control, &mut made.program);
     }
     finish(request, &reached, places, made)
 }
@@ -199,24 +203,24 @@ fn control_buffers(program: &mut Program, request: &Request) -> Control {
     }
 }
 
-/// Gives each weight and state its place in the arena of its kind.
-fn place_weights(request: &Request, program: &mut Program, places: &mut Places) -> Result<()> {
-    let (graph, precision) = (request.graph, request.graph.precision());
-    let mut place = |tensors: Vec<Tensor>, name: &str, dtype: Dtype, source: fn(usize) -> Source| -> Result<()> {
-        let shapes: Vec<Shape> = tensors.iter().map(|t| t.shape()).collect();
-        let arena = Arena::new(&shapes, request.caps.binding_bytes)?;
+/// Gives each weight and state its place in the arena of its kind; the first buffer of the weights, and their chunks.
+fn place_weights(request: &Request, program: &mut Program, places: &mut Places) -> Result<(usize, Vec<Chunk>)> {
+    let mut place = |tensors: Vec<Tensor>, name: &str, source: fn(usize) -> Source| -> Result<_> {
+        let arena = Arena::new(tensors.iter().map(|t| (t.shape(), t.dtype())), request.caps.binding_bytes)?;
         let first = program.buffers.len();
-        for chunk in 0..arena.chunks.len() {
-            program.buffer(format!("{name}{chunk}"), Role::Weights, source(chunk), arena.bytes(chunk, dtype));
+        for (c, chunk) in arena.chunks.iter().enumerate() {
+            program.buffer(format!("{name}{c}"), Role::Weights, source(c), chunk.bytes(chunk.dtype));
         }
         for (t, (chunk, group)) in tensors.iter().zip(&arena.places) {
+            let (shape, dtype) = (t.shape(), t.dtype());
             let offset = arena::offset(*group, dtype);
-            places.operands.insert(t.value, Operand { buffer: first + chunk, offset, shape: t.shape(), dtype });
+            places.operands.insert(t.value, Operand { buffer: first + chunk, offset, shape, dtype });
         }
-        Ok(())
+        Ok((first, arena.chunks))
     };
-    place(graph.weights(), "w", precision.storage, Source::Weights)?;
-    place(graph.states(), "state", precision.wide(), Source::States)
+    let weights = place(request.graph.weights(), "w", Source::Weights)?;
+    place(request.graph.states(), "state", Source::States)?;
+    Ok(weights)
 }
 
 /// Gives each input a buffer that the host writes.

@@ -1,5 +1,7 @@
 //! From nodes to dispatches.
 
+use std::collections::BTreeSet;
+
 use super::{Lowered, Part, Places, Request, clock, fuse, reach::Reached, value};
 use crate::{
     Precision,
@@ -12,6 +14,8 @@ use crate::{
 pub struct Lowering<'a> {
     pub request: &'a Request<'a>,
     pub reached: &'a Reached,
+    /// What a network of 16 bit keeps in f32.
+    pub wide: BTreeSet<Value>,
     pub places: Places,
     pub made: Lowered,
 }
@@ -20,6 +24,11 @@ impl Lowering<'_> {
     /// The dispatches of all nodes, forward and backward.
     pub fn nodes(&mut self) {
         let reached = self.reached;
+        for (&n, node) in reached.nodes.iter().filter(|(_, node)| matches!(node.origin, Origin::Input)) {
+            let label = format!("input {}", node.layer);
+            self.simulate(value(n, 0), self.places.operands[&value(n, 0)], Part::Activation, &label);
+            self.made.layers.resize(self.made.program.dispatches.len(), label);
+        }
         let groups = match reached.fusion {
             true => fuse::groups(reached, self.request.caps.storage_buffers),
             false => fuse::singles(reached),
@@ -42,7 +51,7 @@ impl Lowering<'_> {
 
     /// The dispatches of `op`, the node `first`, and of what is fused to it; node `n` is the last of these.
     fn node(&mut self, n: usize, first: usize, op: &dyn Op, group: Option<&fuse::Group>) {
-        let (reached, precision) = (self.reached, self.request.graph.precision());
+        let (reached, precision) = (self.reached, self.reached.nodes[&first].precision);
         let (places, program) = (&mut self.places, &mut self.made.program);
         let types = reached.nodes[&n].outputs.iter().enumerate();
         let outputs: Vec<Operand> = types
@@ -68,7 +77,10 @@ impl Lowering<'_> {
         let part = if training.is_none_or(|t| n <= t.loss.node) { Part::Activation } else { Part::Backward };
         let is_gradient = |v: Value| training.is_some_and(|t| t.gradients.iter().any(|(_, g)| *g == v));
         for (i, x) in outputs.into_iter().enumerate() {
-            if !is_gradient(value(n, i)) {
+            let part = if is_gradient(value(n, i)) { Part::Gradient } else { part };
+            self.simulate(value(n, i), x, part, &label);
+            // Gradients of weights are looked at when all of them are there.
+            if part != Part::Gradient {
                 self.made.look(x, part, &label, precision);
             }
         }

@@ -18,8 +18,7 @@ fn dense<'g>(name: &str, x: Tensor<'g>, out: usize, init: Init) -> Tensor<'g> {
 fn norm<'g>(name: &str, x: Tensor<'g>, epsilon: f32) -> Tensor<'g> {
     let weight = |part, value| x.graph.weight(&format!("{name}.{part}"), [x.shape().last()], Init::Constant(value));
     let epsilon = if x.graph.precision().acc() == Dtype::F16 { epsilon.max(1e-3) } else { epsilon };
-    let last = x.shape().rank().saturating_sub(1);
-    x.standardize(x.moments(last..last + 1), epsilon, weight("weight", 1.0), weight("bias", 0.0))
+    x.layer_norm_with(epsilon, weight("weight", 1.0), weight("bias", 0.0))
 }
 
 /// Multi-head self-attention (arXiv 1706.03762), `[n, t, d] → [n, t, d]`: dense layers `name.query`, `name.key` and `name.value`

@@ -6,11 +6,14 @@ mod cross_entropy;
 mod cumsum;
 mod dropout;
 mod gather;
+mod gemm;
 mod labels;
+mod layer_norm;
 mod layout;
 mod loss;
 mod map;
 mod matmul;
+mod moments;
 mod norm;
 mod pool2d;
 mod reduce;
@@ -39,6 +42,7 @@ pub fn cases() -> Vec<crate::reference::Case> {
         cross_entropy::cases(),
         conv2d::cases(),
         norm::cases(),
+        layer_norm::cases(),
         pool2d::cases(),
         resample2d::cases(),
         gather::cases(),

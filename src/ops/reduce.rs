@@ -134,7 +134,7 @@ impl<'g> Tensor<'g> {
             };
             result = self.graph.apply(Reduce { fold, axes: run, kept, to }, &[result]);
         }
-        let wide = if wide { self.graph.precision().wide() } else { self.dtype() };
+        let wide = if wide { self.precision().wide() } else { self.dtype() };
         result.cast(wide).reshape(to)
     }
 }
@@ -188,10 +188,9 @@ impl Run {
     }
 }
 
-/// The dispatch that sums what several workgroups left of `y`, `[parts, ..]` for `[..]`.
+/// The dispatch that sums what several workgroups left of `y`, `[parts, ..]` for `[..]`, in order.
 pub(super) fn sum_of_parts(io: &Io, x: Operand, y: Operand) -> Dispatch {
-    let whole = Operand { shape: Shape::from([y.shape.stored()]), ..y };
-    Reduce { fold: Fold::Sum(1.0), axes: (0, 1), kept: Kept::Own, to: None }.dispatch(io, x, whole)
+    Reduce { fold: Fold::Sum(1.0), axes: (0, 1), kept: Kept::Wide, to: None }.dispatch(io, x, y)
 }
 
 impl Reduce {
@@ -291,6 +290,9 @@ impl Reduce {
             .constant("MAX", u32::from(self.fold == Fold::Max));
         shader.elem = y.dtype;
         shader.acc = if x.dtype == Dtype::F32 { Dtype::F32 } else { io.precision.acc() };
+        if self.kept != Kept::Wide {
+            shader = shader.accumulating(io.precision);
+        }
         let factor = if let Fold::Sum(f) = self.fold { f } else { 1.0 };
         Dispatch::new(io.label, shader)
             .read(x)

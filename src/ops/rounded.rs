@@ -80,14 +80,8 @@ impl Op for Rounded {
     fn lower(&self, io: &Io, program: &mut Program) {
         let y = io.outputs[0];
         let groups = y.shape.groups();
-        let Quantization { format, stochastic } = self.quantization;
-        let shader = io
-            .shader(Self::NAME, include_str!("../../shaders/rounded.wgsl"))
-            .constant("EXPONENT", format.exponent)
-            .constant("MANTISSA", format.mantissa)
-            .constant("LARGEST", (format.largest() as f32).to_bits())
-            .constant("OVERFLOWED", (format.overflow() as f32).to_bits())
-            .constant("STOCHASTIC", stochastic.into());
+        let mut shader = io.shader(Self::NAME, include_str!("../../shaders/rounded.wgsl"));
+        shader.constants.extend(self.quantization.constants());
         program.push(
             Dispatch::new(io.label, shader)
                 .read(io.clock)

@@ -1,7 +1,7 @@
 //! Adam and AdamW, in forms that survive 16 bit and in forms that do not.
 
 use super::{Schedule, Update, UpdateIo, dispatch, epsilon, held, lost};
-use crate::{Precision, dispatch::Program};
+use crate::{Precision, dispatch::Program, error::Warning};
 
 /// Adam (arXiv 1412.6980) and AdamW (arXiv 1711.05101).
 #[derive(Debug, Clone, PartialEq)]
@@ -118,7 +118,7 @@ impl Update for Adam {
         program.push(d);
     }
 
-    fn warnings(&self, precision: Precision) -> Vec<String> {
+    fn warnings(&self, precision: Precision) -> Vec<Warning> {
         let numbers = [
             ("learning rate", self.schedule.largest()),
             ("beta1", self.beta1),

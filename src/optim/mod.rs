@@ -11,7 +11,7 @@ mod rmsprop;
 mod schedule;
 mod sgd;
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
 use half::f16;
 
@@ -25,6 +25,8 @@ pub use self::{
 use crate::{
     Caps, Dtype, Precision, arena,
     dispatch::{Access, Dispatch, Operand, Program, Shader},
+    error::Warning,
+    format::Quantization,
 };
 pub(crate) use group::factors;
 
@@ -38,8 +40,8 @@ pub trait Update: Debug + Send + Sync {
     fn schedule(&self) -> &Schedule;
     /// Appends the dispatch.
     fn lower(&self, io: &UpdateIo, program: &mut Program);
-    /// Which of its numbers `precision` cannot hold, in words for the user.
-    fn warnings(&self, precision: Precision) -> Vec<String>;
+    /// Which of its numbers `precision` cannot hold.
+    fn warnings(&self, precision: Precision) -> Vec<Warning>;
 }
 
 /// What an optimizer needs to change one run of weights.
@@ -64,6 +66,8 @@ pub struct UpdateIo<'a> {
     pub clock: Operand,
     /// For every [`crate::arena::ALIGN`] groups four sums of what became of changes, if that is recorded.
     pub record: Option<Operand>,
+    /// What the weights are rounded to when they are stored, or their copy where the optimizer works on masters.
+    pub simulated: Option<Quantization>,
     /// Tells the random numbers of this run of weights from those of others.
     pub stream: usize,
 }
@@ -91,8 +95,9 @@ fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch
     }
     d = match io.beside {
         Some(copy) if precision.master => {
-            let store = "    copy[g] = pack4(unpack4_wide(stored));\n";
-            d.extra(copy, Access::Write, "copy: array<elem4>").splice("copy", store)
+            let value = if io.simulated.is_some() { ROUNDED_COPY } else { "unpack4_wide(stored)" };
+            d.extra(copy, Access::Write, "copy: array<elem4>")
+                .splice("copy", format!("    copy[g] = pack4({value});\n"))
         }
         Some(missing) => d
             .extra(missing, Access::ReadWrite, "missing: array<wide4>")
@@ -106,11 +111,28 @@ fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch
             .splice("factors", format!("    return factors[i / {}u];\n", arena::ALIGN)),
         None => d,
     };
+    if let Some(quantization) = io.simulated {
+        d = if precision.master { d } else { d.splice("rounded", ROUNDED) };
+        let shader = Arc::make_mut(&mut d.shader);
+        shader.declarations += CHANCE;
+        shader.constants.extend(quantization.constants());
+    }
     match io.record {
         Some(sums) => d.extra(sums, Access::ReadWrite, "sums: array<vec4<f32>>").splice("record", RECORD),
         None => d,
     }
 }
+
+/// Random numbers of a simulated format's own.
+const CHANCE: &str = "#import format
+fn chance(g: u32) -> vec4<u32> {
+    return random4(clock.seed, p.stream ^ 0x20000000u, clock.step, g);
+}
+";
+const ROUNDED: &str = "    rounded = rounded4(exact, chance(g));
+    for_good = STOCHASTIC == 0u && ROUNDING != 3u;
+";
+const ROUNDED_COPY: &str = "rounded4(unpack4_wide(stored), chance(g))";
 
 const RECORD: &str = "    if clock.recording != 0u && clock.apply != 0u {
         workgroupBarrier();
@@ -135,21 +157,19 @@ fn epsilon(chosen: Option<f32>, precision: Precision) -> f32 {
 }
 
 /// What is lost of `numbers` in this precision.
-fn lost(optimizer: &str, numbers: &[(&str, f32)], precision: Precision) -> Vec<String> {
+fn lost(optimizer: &str, numbers: &[(&str, f32)], precision: Precision) -> Vec<Warning> {
     let mut found = vec![];
     for &(name, value) in numbers {
-        let kept = held(value, precision);
-        if value != 0.0 && kept == 0.0 {
-            found.push(format!(
-                "{optimizer}: {name} {value:e} rounds to 0 in {}, whose smallest number is 6e-8; use at least 1e-4, or Precision::MIXED",
-                precision.state()
-            ));
+        let (kept, state) = (held(value, precision), precision.state());
+        let (what, bound) = if value != 0.0 && kept == 0.0 {
+            (format!("{value:e} rounds to 0 in {state}, whose smallest number is 6e-8"), "at least 1e-4")
         } else if value < 1.0 && kept == 1.0 {
-            found.push(format!(
-                "{optimizer}: {name} {value} rounds to 1 in {}, so that average never moves; use at most 0.999, or Precision::MIXED",
-                precision.state()
-            ));
-        }
+            (format!("{value} rounds to 1 in {state}, so that average never moves"), "at most 0.999")
+        } else {
+            continue;
+        };
+        let cure = format!("use {bound}, or Precision::MIXED");
+        found.push(Warning { what: format!("{optimizer}: {name} {what}"), cure });
     }
     found
 }

@@ -1,7 +1,7 @@
 //! RMSProp.
 
 use super::{Schedule, Update, UpdateIo, dispatch, epsilon, held, lost};
-use crate::{Precision, dispatch::Program};
+use crate::{Precision, dispatch::Program, error::Warning};
 
 /// RMSProp (Hinton's lecture 6e): `v ← αv + (1 − α)g²`, `w ← w − η g / (√v + ε)`.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +59,7 @@ impl Update for RmsProp {
         program.push(d);
     }
 
-    fn warnings(&self, precision: Precision) -> Vec<String> {
+    fn warnings(&self, precision: Precision) -> Vec<Warning> {
         let numbers = [
             ("learning rate", self.schedule.largest()),
             ("alpha", self.alpha),

@@ -1,7 +1,7 @@
 //! Gradient descent, with momentum or without.
 
 use super::{Schedule, Update, UpdateIo, dispatch, held, lost};
-use crate::{Precision, dispatch::Program};
+use crate::{Precision, dispatch::Program, error::Warning};
 
 /// Stochastic gradient descent: `m ← μm + g + λw`, `w ← w − ηm`.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,7 +63,7 @@ impl Update for Sgd {
         program.push(d);
     }
 
-    fn warnings(&self, precision: Precision) -> Vec<String> {
+    fn warnings(&self, precision: Precision) -> Vec<Warning> {
         let numbers = [
             ("learning rate", self.schedule.largest()),
             ("momentum", self.momentum),

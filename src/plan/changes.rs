@@ -8,10 +8,10 @@ use crate::gpu::Reading;
 pub struct Changes {
     /// The weight's name.
     pub weight: String,
-    /// Changes that were not zero.
+    /// Changes of more than 2⁻²⁵ of the weight: what is less, f32 cannot add to it either.
     pub all: u64,
-    /// Those of them that rounding lost for good. What is rounded stochastically or compensated arrives later, unless it is
-    /// below the resolution of f32.
+    /// Those of them that rounding lost for good. What is rounded stochastically or compensated arrives later, unless f32 has
+    /// lost it already.
     pub lost: u64,
     /// Effective descent quality (arXiv 2405.03637): ⟨applied, intended⟩ / ⟨intended, intended⟩, which is 1 where all
     /// changes arrive and 0 where none does; NaN without any.

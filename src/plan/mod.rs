@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use crate::{
     Dtype, Error, Gpu, LossScale, Port, Precision, Result, Shape, Tensor, Weights,
     dispatch::{Operand, Program, Source},
+    error::Warning,
     gpu::{self, Executable, Reading},
     graph::{Graph, Value},
     lower::{self, CLOCK_WORDS, LOSSES, Lowered, Request},
@@ -261,7 +262,7 @@ impl Plan {
         };
         let executable = Executable::new(gpu, &lowered.program, |source| shared(source).clone()).await?;
         let precision = graph.precision();
-        let scale = gpu::stored(&[precision.loss_scale.initial()], Shape::default(), precision.wide());
+        let scale = gpu::stored(&[precision.loss_scale.initial(graph.batch())], Shape::default(), precision.wide());
         gpu.queue().write_buffer(executable.buffer(lowered.control.scale), 0, &scale);
         Ok(Plan {
             core: Arc::new(Core { gpu: gpu.clone(), weights: weights.clone(), averaged, lowered, executable }),
@@ -448,7 +449,7 @@ impl Plan {
     }
 
     /// Values of the user's that this precision cannot hold.
-    pub fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &[Warning] {
         &self.core.lowered.program.warnings
     }
 

@@ -2,39 +2,41 @@
 //!
 //! [`examine`] trains the network for some hundred steps in f32 with all tensors looked at, and on the same batches in f16
 //! with weights rounded to nearest, in f16 as it is, with a loss scale if gradients underflow, and mixed. What it finds is
-//! measured, not guessed: numbers of f32 that f16 cannot hold, changes of weights that rounding loses, losses that part.
+//! measured, not guessed: numbers of f32 that f16 cannot hold, changes of weights that rounding loses, losses that part by
+//! more than chance makes them.
 
-use super::{Comparison, Outcome, Setup, Stand, mean, train};
+use super::{
+    Comparison, Noise, Outcome, Prescription, Setup, Stand, evaluate, late_loss,
+    search::{EVERY, NEAR, UNDERFLOW, gradients, loss_scale, share_below},
+    train,
+};
 use crate::{
-    Error, Gpu, Graph, LossScale, Plan, Precision, Result, Weights,
+    Error, Gpu, LossScale, Policy, Precision, Result,
     data::Split,
+    error::Warning,
     optim::Form,
     plan::{Observation, Part},
     precision::Rounding,
 };
 
-/// A loss that is this much larger than that of f32, over the last quarter of the steps, is another result.
-const WORSE: f64 = 0.03;
-/// The share of a gradient's values that may become zero without a word.
-const UNDERFLOW: f64 = 0.01;
 /// The share of a weight's changes that may be lost without a word.
 const LOST: f64 = 0.1;
-/// Steps between two looks at all tensors.
-const EVERY: usize = 10;
 
 /// What the doctor found.
 #[derive(Debug)]
 pub struct Examination {
     /// The runs, f32 first; each on the same batches from the same weights.
     pub runs: Vec<Outcome>,
+    /// What chance alone does to the loss.
+    pub noise: Noise,
     /// One line for each trained weight.
     pub layers: Vec<Layer>,
     /// What goes wrong in 16 bit, and what cures it.
     pub findings: Vec<Finding>,
     /// The weights that f32 trained, rounded to f16 and tested there, against the same in f32.
     pub rounded: Comparison,
-    /// The first of f16, f16 with a loss scale, and mixed that trains as f32 does; f32 if none does.
-    pub advice: Precision,
+    /// What to train in, and why.
+    pub advice: Prescription,
 }
 
 /// What f16 does to one weight and its gradient.
@@ -74,62 +76,26 @@ pub fn examine(
     data: &Split,
     setup: &Setup,
     seed: u64,
-    watch: &mut dyn FnMut(Precision, Stand) -> Result<()>,
+    watch: &mut dyn FnMut(&Policy, Stand) -> Result<()>,
 ) -> Result<Examination> {
-    let mut run = |precision: Precision, observe| {
-        let setup = Setup { observe, ..setup.clone() };
-        train(gpu, data, &setup, precision, seed, &mut |at| watch(precision, at))
-    };
-    let twin = run(Precision::F32, Some(EVERY))?;
+    let observed = Setup { observe: Some(EVERY), ..setup.clone() };
+    let mut run = |policy: &Policy| train(gpu, data, &observed, policy, seed, &mut |at| watch(policy, at));
+    let f32 = Policy::from(Precision::F32);
+    let twin = run(&f32)?;
     let scale = loss_scale(&twin.observations);
     let scaled = scale.map(|scale| Precision { loss_scale: LossScale::Static(scale), ..Precision::F16 });
     let nearest = Precision { rounding: Rounding::Nearest, ..Precision::F16 };
     let mut runs = vec![twin];
     for precision in [Some(nearest), Some(Precision::F16), scaled, Some(Precision::MIXED)].into_iter().flatten() {
-        runs.push(run(precision, None)?);
+        runs.push(run(&precision.into())?);
     }
+    let noise = Noise::measure(gpu, data, setup, &runs[0], &mut |at| watch(&f32, at))?;
+    let mut run = |policy: &Policy| train(gpu, data, &observed, policy, seed, &mut |at| watch(policy, at));
+    let advice = Precision::AUTO.prescribe(&runs[0], &noise, &runs[1..], &mut run)?;
     let layers = layers(&runs);
-    let findings = findings(setup, &runs, &layers, scale);
-    let sound = |precision: &Precision| runs.iter().any(|r| r.precision == *precision && trains_as(r, &runs[0]));
-    let candidates = [Some(Precision::F16), scaled, Some(Precision::MIXED)];
-    let advice = candidates.into_iter().flatten().find(sound).unwrap_or(Precision::F32);
+    let findings = findings(setup, &runs, &noise, &layers, scale);
     let rounded = rounded(gpu, data, setup, &runs[0])?;
-    Ok(Examination { runs, layers, findings, rounded, advice })
-}
-
-/// Whether a run ended well, with a loss like that of f32.
-fn trains_as(run: &Outcome, twin: &Outcome) -> bool {
-    run.failure.is_none() && late_loss(run) <= late_loss(twin) * (1.0 + WORSE)
-}
-
-/// The mean loss over the last quarter of the steps.
-pub fn late_loss(run: &Outcome) -> f64 {
-    let from = run.step_loss.len() - run.step_loss.len().div_ceil(4);
-    mean(&run.step_loss[from..].iter().map(|&loss| f64::from(loss)).collect::<Vec<_>>())
-}
-
-fn gradients(seen: &[Observation]) -> impl Iterator<Item = &Observation> {
-    seen.iter().filter(|o| matches!(o.part, Part::Gradient | Part::Backward))
-}
-
-/// Of the values that are not 0, the share below `2^exponent`.
-fn share_below(seen: &Observation, exponent: i32) -> f64 {
-    seen.below(exponent) as f64 / (seen.values - seen.zeros).max(1) as f64
-}
-
-/// The smallest loss scale, a power of 4, that brings the gradients' underflow down to [`UNDERFLOW`], or as far as the largest of them
-/// allows; none if nothing is to be cured.
-fn loss_scale(seen: &[Observation]) -> Option<f32> {
-    let worst = |shift: i32| gradients(seen).map(|o| share_below(o, -24 - shift)).fold(0.0, f64::max);
-    let largest = gradients(seen).map(|o| o.largest).fold(0.0, f32::max);
-    if worst(0) <= UNDERFLOW {
-        return None;
-    }
-    // Below 2^14, so that a gradient may be four times as large as any that was seen.
-    let fits = |shift: &i32| largest * (*shift as f32).exp2() < 16384.0;
-    let shifts: Vec<i32> = (2..=16).step_by(2).filter(fits).collect();
-    let enough = shifts.iter().find(|&&shift| worst(shift) <= UNDERFLOW);
-    enough.or(shifts.last()).map(|&shift| (shift as f32).exp2())
+    Ok(Examination { runs, noise, layers, findings, rounded, advice })
 }
 
 fn layers(runs: &[Outcome]) -> Vec<Layer> {
@@ -152,7 +118,7 @@ fn layers(runs: &[Outcome]) -> Vec<Layer> {
     runs[0].observations.iter().filter(|o| o.part == Part::Gradient).map(of).collect()
 }
 
-fn findings(setup: &Setup, runs: &[Outcome], layers: &[Layer], scale: Option<f32>) -> Vec<Finding> {
+fn findings(setup: &Setup, runs: &[Outcome], noise: &Noise, layers: &[Layer], scale: Option<f32>) -> Vec<Finding> {
     let mut found = overflows(&runs[0].observations);
     let cure = match scale {
         Some(scale) => format!("a loss scale of {scale} (f16+scale={scale}), or mixed, which finds its own"),
@@ -172,26 +138,25 @@ fn findings(setup: &Setup, runs: &[Outcome], layers: &[Layer], scale: Option<f32
             100.0 * layer.lost,
             layer.quality[0]
         );
-        let cure = format!("stochastic rounding, as f16 has it (quality {:.2}), or masters (mixed)", layer.quality[1]);
+        let cure = "stochastic rounding, as f16 has it, or masters (mixed)".to_owned();
         found.push(Finding { place: layer.weight.clone(), what, cure });
     }
     found.extend(optimizer(setup, &runs[0].observations, runs));
-    found.extend(runs[1..].iter().filter(|r| !trains_as(r, &runs[0])).map(|r| departs(r, &runs[0])));
+    found.extend(runs[1..].iter().filter(|r| !noise.trains_as(r, &runs[0])).map(|r| departs(r, &runs[0])));
     found
 }
 
 /// Values of f32 that f16 cannot hold, or nearly so.
 fn overflows(seen: &[Observation]) -> Vec<Finding> {
     let mut found = vec![];
-    for o in seen.iter().filter(|o| o.part != Part::Weight && (o.overflowing() > 0 || o.largest >= 16384.0)) {
+    for o in seen.iter().filter(|o| o.part != Part::Weight && (o.overflowing() > 0 || o.largest >= NEAR)) {
         let what = match o.overflowing() {
             0 => format!("its largest value, {:.0}, is within a factor of four of the end of f16, 65504", o.largest),
             n => {
                 format!("{n} of {} values are beyond 65504, where f16 ends; the largest is {:.2e}", o.values, o.largest)
             }
         };
-        let cure =
-            "normalise what goes in, or keep this network in f32: mixed skips such steps, and does not cure them";
+        let cure = "keep this layer in f32 (--precision auto), or normalise what goes in: mixed skips such steps, and does not cure them";
         found.push(Finding { place: o.name.clone(), what, cure: cure.into() });
     }
     found
@@ -203,8 +168,8 @@ fn optimizer(setup: &Setup, seen: &[Observation], runs: &[Outcome]) -> Vec<Findi
     let mut found: Vec<Finding> = vec![];
     let f16 = runs.iter().find(|r| r.precision == Precision::F16);
     for warning in f16.map_or(&[][..], |r| &r.warnings) {
-        let (what, cure) = warning.split_once("; ").unwrap_or((warning, ""));
-        found.push(Finding { place: place.clone(), what: what.into(), cure: cure.into() });
+        let Warning { what, cure } = warning.clone();
+        found.push(Finding { place: place.clone(), what, cure });
     }
     if setup.optimizer.form == Form::Textbook && setup.optimizer.name.starts_with("adam") {
         // (1 − β₂) g² is below half of f16's smallest number for |g| < 5.5e-3; bins end at 2^-8 = 3.9e-3.
@@ -236,12 +201,6 @@ fn departs(run: &Outcome, twin: &Outcome) -> Finding {
 
 /// The weights that f32 trained, tested in f16.
 fn rounded(gpu: &Gpu, data: &Split, setup: &Setup, twin: &Outcome) -> Result<Comparison> {
-    let graph = Graph::new(Precision::F16);
-    let network = setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
-    let weights = Weights::init(gpu, &graph, twin.seed)?;
-    for ((name, _), values) in twin.weights.names().iter().zip(twin.weights.read_all().wait()?) {
-        weights.set(name, &values)?;
-    }
-    let logits = Plan::infer(gpu, &weights, [network.logits])?.predict(network.x, network.logits, &data.test)?;
+    let (_, logits) = evaluate(gpu, data, setup, Precision::F16, &twin.weights)?;
     Ok(Comparison::of(&twin.logits, &logits, data.test.classes()))
 }

@@ -14,17 +14,31 @@
 //! ```
 
 #[cfg(not(target_arch = "wasm32"))]
+mod auto;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod doctor;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod experiment;
+mod networks;
+#[cfg(not(target_arch = "wasm32"))]
+mod noise;
 mod optimizer;
 mod outcome;
+#[cfg(not(target_arch = "wasm32"))]
+mod search;
 mod setup;
+pub mod statistics;
 mod theorem;
 #[cfg(not(target_arch = "wasm32"))]
 mod train;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use auto::{Auto, Choice, Prescription, Trial};
+#[cfg(not(target_arch = "wasm32"))]
+pub use noise::{Noise, late_loss};
 pub use optimizer::{FORMS, OPTIMIZERS, Optimizer, SCHEDULES};
 pub use outcome::{DeviceBytes, Outcome, deviation, mean, median};
-pub use setup::{MODELS, Model, Network, Setup};
-pub use theorem::Comparison;
+pub use setup::{Classifier, MODELS, Model, Network, Setup};
+pub use theorem::{Comparison, Sample, class};
 #[cfg(not(target_arch = "wasm32"))]
-pub use train::{Stand, train};
+pub use train::{Stand, evaluate, train};

@@ -1,12 +1,13 @@
 use crate::{
-    Error, Precision, Weights,
+    Error, Policy, Weights,
     dispatch::{Program, Role},
+    error::Warning,
     plan::{Changes, Evaluation, Observation, Progress},
 };
 
 /// Bytes on the device, by what they hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct DeviceBytes {
     /// Weights, as the forward pass reads them.
     pub weights: u64,
@@ -33,8 +34,8 @@ impl DeviceBytes {
 /// What came of one run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The precision it ran in.
-    pub precision: Precision,
+    /// What it ran in.
+    pub precision: Policy,
     /// The seed of its weights and its batches.
     pub seed: u64,
     /// Loss and accuracy over the test set.
@@ -55,12 +56,14 @@ pub struct Outcome {
     pub progress: Progress,
     /// What became of the changes of each weight, over a quarter of the steps, spread over the run.
     pub changes: Vec<Changes>,
+    /// The same up to some twenty steps, which are counted from 1.
+    pub changes_so_far: Vec<(usize, Vec<Changes>)>,
     /// What the tensors held, summed over the steps in which they were looked at: [`Setup::observe`](super::Setup).
     pub observations: Vec<Observation>,
     /// Why it ended early, if it did: the loss was no longer finite.
     pub failure: Option<Error>,
     /// Numbers of the user's that the precision cannot hold.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// The weights that were tested: as they are now, or their average.
     pub weights: Weights,
 }

@@ -2,17 +2,22 @@ use std::{ops::Range, time::Instant};
 
 use super::{DeviceBytes, Network, Outcome, Setup, median};
 use crate::{
-    Error, Gpu, Graph, Plan, Precision, Result, Weights,
+    Error, Gpu, Graph, Plan, Policy, Result, Weights,
     data::{Augment, Batch, Batches, Dataset, Split, text::next_tokens},
-    plan::{Evaluation, Observation, Options},
+    format::Format,
+    plan::{Changes, Evaluation, Observation, Options},
+    random::Random,
 };
 
-/// Steps between two looks at the device: long enough to keep it busy, short enough to show that it lives, and far
-/// below the number of losses that it keeps.
+/// The most steps between two looks at the device: long enough to keep it busy, short enough to show that it lives, and far
+/// below the number of losses that it keeps. Short runs have eight windows.
 const WINDOW: usize = 16;
 
 /// In one window of so many, lost updates are counted; the others, which it would slow down, are timed.
 const COUNTED: usize = 4;
+
+/// How many times a run writes down what became of the changes of weights so far.
+const RECORDED: usize = 20;
 
 /// Where a run stands when the caller is told.
 #[derive(Debug)]
@@ -27,14 +32,14 @@ pub struct Stand<'a> {
     pub weights: &'a Weights,
 }
 
-/// One run: trains in `precision` from the weights and in the order that `seed` or the setup gives, then tests.
+/// One run: trains in a precision, or each layer in that of a [`Policy`], from the weights and in the order that `seed` or the setup gives, then tests.
 ///
 /// Weights and batches do not depend on the precision. `watch` is told every few steps, at the end of each epoch and
 /// after each [`Setup::pause`] steps. Training that meets a loss which is not finite ends there, and the outcome says so.
 ///
-/// A step's time is the wall time of sixteen steps with all that the host does for them, from one wait for the
-/// device to the next, divided by their number; the median of those. The first sixteen steps, which warm up, and a
-/// quarter of the others are not timed: in these, lost updates are counted.
+/// A step's time is the wall time of sixteen steps, or of an eighth of a short run, with all that the host does for them, from one wait for the
+/// device to the next, divided by their number; the median of those. The first of these, which warm up, a quarter of the
+/// others, in which lost updates are counted, and those in which tensors are looked at are not timed.
 ///
 /// # Errors
 /// What a plan's making and running may meet; what `watch` returns.
@@ -42,17 +47,22 @@ pub fn train(
     gpu: &Gpu,
     data: &Split,
     setup: &Setup,
-    precision: Precision,
+    policy: impl Into<Policy>,
     seed: u64,
     watch: &mut dyn FnMut(Stand) -> Result<()>,
 ) -> Result<Outcome> {
-    setup.check(gpu.caps(), precision, data.train.shape(), data.train.classes())?;
-    let graph = Graph::new(precision);
+    let policy = policy.into();
+    setup.check(gpu.caps(), &policy, data.train.shape(), data.train.classes())?;
+    let graph = Graph::new(&policy);
+    graph.simulate(setup.simulate);
     let network = setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
     let weights = match &setup.init {
         Some(path) => Weights::load(gpu, &graph, path)?,
         None => Weights::init(gpu, &graph, seed)?,
     };
+    if let Some(seed) = setup.nudge {
+        nudge(&weights, seed)?;
+    }
     let observe = setup.observe.is_some();
     let options = Options { record_changes: true, observe, seed: seed as u32, ..Options::default() };
     let options = setup.optimizer.options(options);
@@ -68,18 +78,16 @@ pub fn train(
         losses: vec![],
         epochs: vec![],
         observations: vec![],
+        changes: vec![],
     };
     let failure = run.train(setup, watch)?;
 
     let tested = run.plan.averaged().unwrap_or(&weights).clone();
     let mut infer = Plan::infer(gpu, &tested, [network.logits])?;
     let logits = infer.predict(network.x, network.logits, &data.test)?;
-    let evaluation = match network.reads_tokens() {
-        true => Evaluation::of(&logits, &next_tokens(&data.test.images(), data.test.labels())),
-        false => Evaluation::of(&logits, data.test.labels()),
-    };
+    let evaluation = Evaluation::of(&logits, &truth(&network, &data.test));
     Ok(Outcome {
-        precision,
+        precision: policy,
         seed,
         evaluation,
         perplexity: network.reads_tokens().then(|| evaluation.loss.exp()),
@@ -90,11 +98,63 @@ pub fn train(
         bytes: DeviceBytes::of(run.plan.program()),
         progress: run.plan.progress().wait()?,
         changes: run.plan.changes().wait()?,
+        changes_so_far: run.changes,
         observations: run.observations,
         failure,
         warnings: run.plan.warnings().to_vec(),
         weights: tested,
     })
+}
+
+/// What weights, trained in whatever precision, are worth in another: loss and accuracy over the test set, and its logits
+/// `[samples, classes]`.
+///
+/// # Errors
+/// What a plan's making and running may meet.
+pub fn evaluate(
+    gpu: &Gpu,
+    data: &Split,
+    setup: &Setup,
+    policy: impl Into<Policy>,
+    trained: &Weights,
+) -> Result<(Evaluation, Vec<f32>)> {
+    let graph = Graph::new(policy);
+    graph.simulate(setup.simulate);
+    let network = setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
+    let weights = Weights::init(gpu, &graph, 0)?;
+    for ((name, _), values) in trained.names().iter().zip(trained.read_all().wait()?) {
+        weights.set(name, &values)?;
+    }
+    let logits = Plan::infer(gpu, &weights, [network.logits])?.predict(network.x, network.logits, &data.test)?;
+    Ok((Evaluation::of(&logits, &truth(&network, &data.test)), logits))
+}
+
+/// What a network is to say of a data set.
+fn truth(network: &Network, data: &Dataset) -> Vec<u32> {
+    match network.reads_tokens() {
+        true => next_tokens(&data.images(), data.labels()),
+        false => data.labels().to_vec(),
+    }
+}
+
+/// Steps side by side, between two waits for the device.
+struct Window {
+    steps: usize,
+    /// Of each step.
+    seconds: f64,
+    /// Whether lost updates were counted, or tensors looked at, which takes time.
+    looked: bool,
+}
+
+/// Rounds all weights to the 11 bits of f16, up or down by chance; the range stays that of f32.
+fn nudge(weights: &Weights, seed: u32) -> Result<()> {
+    let format = Format { mantissa: Format::F16.mantissa, ..Format::F32 };
+    for ((name, _), values) in weights.names().iter().zip(weights.read_all().wait()?) {
+        let mut random = Random::new(seed.into(), name);
+        let mut rounded = |w: f64| format.nearest(w + (random.uniform() - 0.5) * format.ulp(w)) as f32;
+        weights.set(name, &values.into_iter().map(|w| rounded(w.into())).collect::<Vec<_>>())?;
+    }
+    Ok(())
 }
 
 /// A plan under way.
@@ -103,8 +163,7 @@ struct Run<'a, 'g> {
     network: Network<'g>,
     weights: &'a Weights,
     order: Order<'a>,
-    /// Steps of each window, and the seconds that each step took.
-    windows: Vec<(usize, f64)>,
+    windows: Vec<Window>,
     /// The loss of each step.
     losses: Vec<f32>,
     /// Each epoch's mean loss.
@@ -113,12 +172,14 @@ struct Run<'a, 'g> {
     observe: Option<usize>,
     /// What they held, summed.
     observations: Vec<Observation>,
+    /// What became of the changes of weights up to so many steps.
+    changes: Vec<(usize, Vec<Changes>)>,
 }
 
 impl Run<'_, '_> {
     /// Trains to the end, or to the first loss that is not finite, and says what was wrong.
     fn train(&mut self, setup: &Setup, watch: &mut dyn FnMut(Stand) -> Result<()>) -> Result<Option<Error>> {
-        let mut step = 0;
+        let (mut step, most) = (0, setup.steps.div_ceil(8).min(WINDOW));
         while step < setup.steps {
             let epoch = self.epochs.len();
             let batches = self.order.epoch(epoch)?;
@@ -127,7 +188,7 @@ impl Run<'_, '_> {
             let (mut sum, mut count) = (0.0, 0);
             while step < end {
                 let pause = setup.pause.map_or(end, |every| (step + 1).next_multiple_of(every));
-                let window = step..end.min(pause).min(step + WINDOW);
+                let window = step..end.min(pause).min(step + most);
                 step = window.end;
                 let counts = self.steps(window, &mut batches)?;
                 let losses = match self.plan.losses().wait() {
@@ -139,6 +200,7 @@ impl Run<'_, '_> {
                 count += counts.iter().sum::<usize>();
                 let loss = losses.last().copied().unwrap_or(f32::NAN);
                 self.losses.extend(losses);
+                self.record(step, setup.steps)?;
                 watch(Stand { step, epoch, loss, weights: self.weights })?;
             }
             self.epochs.push(sum / count as f64);
@@ -148,20 +210,34 @@ impl Run<'_, '_> {
 
     /// Runs the steps of one window and waits for the device: how many samples each step had.
     fn steps(&mut self, window: Range<usize>, batches: &mut crate::data::Epoch) -> Result<Vec<usize>> {
-        self.plan.record_changes(self.windows.len().is_multiple_of(COUNTED));
+        let counted = self.windows.len().is_multiple_of(COUNTED);
+        self.plan.record_changes(counted);
+        let due = |step: usize, every: usize| step.is_multiple_of(every);
+        let looked = counted || self.observe.is_some_and(|every| window.clone().any(|step| due(step, every)));
         let (start, mut counts, mut batch) = (Instant::now(), vec![], Batch::default());
         for step in window {
             batches.fill(&mut batch);
             self.network.write(&mut self.plan, &batch)?;
             match self.observe {
-                Some(every) if step % every == 0 => self.look()?,
+                Some(every) if due(step, every) => self.look()?,
                 _ => self.plan.run(),
             }
             counts.push(batch.count);
         }
         self.plan.gpu().wait()?;
-        self.windows.push((counts.len(), start.elapsed().as_secs_f64() / counts.len() as f64));
+        let seconds = start.elapsed().as_secs_f64() / counts.len() as f64;
+        self.windows.push(Window { steps: counts.len(), seconds, looked });
         Ok(counts)
+    }
+
+    /// Writes down what became of the changes of weights, if a twentieth of the run has gone by since it last did.
+    fn record(&mut self, step: usize, steps: usize) -> Result<()> {
+        let counted = (self.windows.len() - 1).is_multiple_of(COUNTED);
+        let last = self.changes.last().map_or(0, |(step, _)| *step);
+        if counted && (step - last) * RECORDED >= steps {
+            self.changes.push((step, self.plan.changes().wait()?));
+        }
+        Ok(())
     }
 
     /// Runs a step and looks at all tensors.
@@ -182,6 +258,9 @@ impl Run<'_, '_> {
         let batch = self.order.epoch(epoch)?.epoch(epoch as u32).nth(at);
         self.network.write(&mut self.plan, &batch.expect("the step was run"))?;
         let layer = self.plan.diagnose()?.unwrap_or_else(|| "none but the loss".into());
+        if self.observe.is_some() {
+            self.look()?;
+        }
         Ok(Error::NotFinite { step, loss, layer })
     }
 }
@@ -226,10 +305,11 @@ impl<'a> Order<'a> {
     }
 }
 
-/// The times of windows that did not count and are not much shorter than others; of a very short run, the first.
-fn warm(windows: &[(usize, f64)]) -> Vec<f64> {
-    let timed = windows.iter().enumerate().filter(|(i, _)| !i.is_multiple_of(COUNTED)).map(|(_, window)| *window);
-    let timed: Vec<_> = if windows.len() > 1 { timed.collect() } else { windows.to_vec() };
-    let longest = timed.iter().map(|(steps, _)| *steps).max().unwrap_or(0);
-    timed.into_iter().filter(|(steps, _)| 2 * steps >= longest).map(|(_, seconds)| seconds).collect()
+/// The times of windows in which nothing was looked at and that are not much shorter than others; of a very short run, of
+/// all.
+fn warm(windows: &[Window]) -> Vec<f64> {
+    let plain: Vec<&Window> = windows.iter().filter(|w| !w.looked).collect();
+    let timed = if plain.is_empty() { windows.iter().collect() } else { plain };
+    let longest = timed.iter().map(|w| w.steps).max().unwrap_or(0);
+    timed.into_iter().filter(|w| 2 * w.steps >= longest).map(|w| w.seconds).collect()
 }

@@ -3,6 +3,7 @@
 use crate::{
     Adam, AdamW, Caps, Dtype, Error, Graph, Init, LossScale, Precision, Result, RmsProp, Sgd,
     dispatch::Program,
+    format::{Format, Simulation},
     lower::{Request, Training, lower},
     optim::{Form, Group, Update},
     precision::Rounding,
@@ -22,7 +23,8 @@ pub fn programs(caps: &Caps, preset: Precision, mut each: impl FnMut(Precision, 
     ];
     for precision in precisions(preset) {
         for optimizer in optimizers {
-            for switches in 0..1 << 5 {
+            // The last switch alone, and with all others.
+            for switches in (0..1 << 5).chain([1 << 5, (1 << 6) - 1]) {
                 match program(caps, precision, optimizer, |i| switches >> i & 1 == 1) {
                     Err(Error::Unsupported { .. }) => {}
                     made => each(precision, made?)?,
@@ -46,9 +48,13 @@ fn precisions(preset: Precision) -> Vec<Precision> {
     found
 }
 
-/// A step of one matrix, with five switches.
+/// A step of one matrix, with six switches.
 fn program(caps: &Caps, precision: Precision, optimizer: &dyn Update, on: impl Fn(usize) -> bool) -> Result<Program> {
     let graph = Graph::new(precision);
+    if on(5) {
+        let by_chance = Some(Format::E4M3.stochastic());
+        graph.simulate(Simulation { weights: by_chance, activations: by_chance, gradients: by_chance });
+    }
     let w = graph.weight("w", [8, 4], Init::Kaiming);
     let loss = graph.input("x", [5, 8]).matmul(w).mean_all();
     let gradients = graph.grad_from(loss, graph.loss_scale(), &[w]);

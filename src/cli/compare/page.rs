@@ -116,7 +116,7 @@ fn adapters(machines: &[Machine]) -> Section {
 }
 
 fn value(sample: &Sample) -> Cell {
-    Cell { text: three(sample.median), small: spread(sample), best: false }
+    Cell { small: spread(sample), ..three(sample.median).into() }
 }
 
 fn ranking(machines: &[Machine], all: &[&Row]) -> anyhow::Result<Section> {
@@ -230,9 +230,9 @@ fn times(title: &'static str, machines: &[Machine], rows: &[Row]) -> Section {
     let cell = |e: Option<&Entry>, best: bool| match e {
         None => NONE.into(),
         Some(e) => Cell {
-            text: three(e.ms().median),
             small: format!("{} · {}", spread(&e.ms()), percent(e.roofline)),
             best: best && machines.len() > 1,
+            ..three(e.ms().median).into()
         },
     };
     let line = |row: &Row| {

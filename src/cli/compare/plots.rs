@@ -1,14 +1,11 @@
 //! The plots of a comparison, as SVG.
 
-use std::{error::Error, ops::Range};
-
-use anyhow::anyhow;
 use halfgrad::{
     Precision,
     bench::report::{Entry, Sample},
 };
 use plotters::{
-    coord::{Shift, ranged1d::SegmentValue},
+    coord::ranged1d::SegmentValue,
     prelude::*,
     style::text_anchor::{HPos, Pos, VPos},
 };
@@ -17,16 +14,13 @@ use super::Machine;
 use crate::cli::{
     numbers::three,
     page::{GRID, INK, SERIES},
+    plot::{FONT, mesh, range, svg, tick, ticks},
 };
 
-const FONT: (&str, i32) = ("sans-serif", 13);
 /// Width of every plot, in units of its own: the page scales it.
 const WIDTH: u32 = 1000;
 /// Height of a row of a dot plot.
 const LINE: u32 = 19;
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), Box<dyn Error>>;
 
 /// A value with its interval, in a row and of a series.
 pub struct Dot {
@@ -35,48 +29,10 @@ pub struct Dot {
     pub value: Sample,
 }
 
-/// A chart's axes and grid, as every plot has them; a macro, since the type of a mesh has no name that is short.
-macro_rules! mesh {
-    ($chart:ident, $x:expr) => {
-        $chart
-            .configure_mesh()
-            .x_desc($x)
-            .x_label_formatter(&|v| tick(*v))
-            .axis_style(INK)
-            .bold_line_style(GRID)
-            .light_line_style(TRANSPARENT)
-            .label_style(FONT.into_font().color(&INK))
-            .axis_desc_style(FONT.into_font().color(&INK))
-    };
-}
-
-fn svg(height: u32, draw: impl FnOnce(&Area) -> Drawn) -> anyhow::Result<String> {
-    let mut text = String::new();
-    {
-        let area = SVGBackend::with_string(&mut text, (WIDTH, height)).into_drawing_area();
-        draw(&area).and_then(|()| Ok(area.present()?)).map_err(|e| anyhow!("a plot: {e}"))?;
-    }
-    Ok(text)
-}
-
 /// The colour of a precision, the same in every plot.
 pub fn colour(precision: &str) -> RGBColor {
     let at = Precision::PRESETS.iter().position(|(name, _)| *name == precision);
     SERIES[at.unwrap_or(Precision::PRESETS.len()) % SERIES.len()]
-}
-
-/// What stands at the ticks of a logarithmic axis: 1, 2 and 5 in each decade, or decades if the axis is long.
-fn ticks(range: &Range<f64>) -> Vec<f64> {
-    let steps: &[f64] = if range.end / range.start > 200.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
-    let all = (-9..9).flat_map(|decade| steps.iter().map(move |step| step * 10f64.powi(decade)));
-    all.filter(|v| range.contains(v)).collect()
-}
-
-/// The range of positive values, and some room.
-fn range(values: impl Iterator<Item = f64>, room: f64) -> Range<f64> {
-    let widen = |(l, h): (f64, f64), v: f64| (l.min(v), h.max(v));
-    let (low, high) = values.filter(|v| *v > 0.0).fold((f64::MAX, f64::MIN_POSITIVE), widen);
-    low / room..high * room
 }
 
 /// Each entry of a machine by its FLOPs a byte and FLOPs a second, under the lines that the measured limits draw.
@@ -86,7 +42,7 @@ pub fn roofline(machine: &Machine) -> anyhow::Result<String> {
     let roofs = || report.limits.fma.iter().filter(|r| r.name != "f16 packed");
     let x = range(entries().map(Entry::intensity), 2.0);
     let y = range(entries().map(|e| e.gflops).chain(roofs().map(|r| r.rate.median)), 2.0);
-    svg(440, |area| {
+    svg((WIDTH, 440), |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(12)
             .margin_right(24)
@@ -126,18 +82,12 @@ pub fn roofline(machine: &Machine) -> anyhow::Result<String> {
     })
 }
 
-/// A tick of a logarithmic axis: `0.05`, `10`, `2000`.
-fn tick(v: f64) -> String {
-    let digits = (-v.log10() - 1e-9).ceil().max(0.0) as usize;
-    format!("{v:.digits$}")
-}
-
 /// Values in rows, on a logarithmic axis with a line at 1: a dot and its interval each, the series in their colours.
 pub fn dots(rows: &[String], series: usize, dots: &[Dot], axis: &str) -> anyhow::Result<String> {
     // One noisy interval must not press all others together: it is cut off at the edge.
     let x = range(dots.iter().map(|d| d.value.median).chain([0.8, 1.25]), 1.3);
     let last = rows.len() as i32 - 1;
-    svg(LINE * rows.len() as u32 + 70, |area| {
+    svg((WIDTH, LINE * rows.len() as u32 + 70), |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(8)
             .margin_right(24)

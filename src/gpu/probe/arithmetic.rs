@@ -14,7 +14,7 @@ const SPREAD: usize = 1000;
 
 /// What an adapter's arithmetic in one type does.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct Arithmetic {
     /// Of `a + b`, over a thousand pairs with normal results.
     pub add: RoundingMode,
@@ -42,7 +42,7 @@ pub struct Arithmetic {
 
 /// Where subnormal numbers are kept; what is not kept is taken for zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct Subnormals {
     /// By a load and a store.
     pub stored: bool,
@@ -65,7 +65,7 @@ impl Subnormals {
 
 /// Which tests find NaN and Inf, and what keeps a NaN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct Specials {
     /// `a != a` is true of a NaN.
     pub nan_by_not_equal: bool,

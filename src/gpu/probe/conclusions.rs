@@ -103,7 +103,7 @@ impl Probe {
             let ways = [&f.native, &f.f32];
             ways.into_iter().flatten().any(|a| a.outside != Some(0) || !a.special.is_empty() || a.rounded.ulp > 2.0)
         };
-        let names: Vec<_> = self.functions.iter().filter(poor).map(|f| f.name).collect();
+        let names: Vec<_> = self.functions.iter().filter(poor).map(|f| f.name.as_str()).collect();
         let own = self.functions.iter().filter_map(|f| f.own.as_ref()).map(|a| a.rounded.ulp).fold(0.0, f64::max);
         let own = format!("this crate's own are within {own:.3} ulp of f16 once rounded");
         (!names.is_empty())

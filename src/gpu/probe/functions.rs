@@ -15,10 +15,10 @@ use crate::{
 
 /// How a function comes out in each way of computing it.
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct Function {
     /// WGSL's name for it, or this crate's.
-    pub name: &'static str,
+    pub name: String,
     /// WGSL's own on f16, where the adapter has `shader-f16`.
     pub native: Option<Accuracy>,
     /// WGSL's own on f32.
@@ -29,7 +29,7 @@ pub struct Function {
 
 /// How far results are from the exact ones, where these are up to half the largest number.
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct Accuracy {
     /// The largest error where argument and result are normal numbers, in ulp of the type computed in.
     pub worst: Worst,
@@ -45,9 +45,10 @@ pub struct Accuracy {
 
 /// An error, and where it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct Worst {
     /// In units of the last place; Inf for a NaN or Inf that should be a number (in JSON: null).
+    #[cfg_attr(feature = "cli", serde(deserialize_with = "super::null_is_infinite"))]
     pub ulp: f64,
     /// The argument that has it.
     pub at: f64,
@@ -55,7 +56,7 @@ pub struct Worst {
 
 /// A wrong result, as text, since JSON has no NaN.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct Special {
     /// The argument.
     pub at: String,
@@ -132,7 +133,7 @@ pub(super) fn read(results: &[&[u8]]) -> (Vec<Function>, bool) {
         let judged = |t: &Type, values: &[f64], k| Accuracy::of(t, f, &arguments, &exact, &column(values, k));
         let [theirs, ours] = f.columns;
         Function {
-            name: f.name,
+            name: f.name.into(),
             native: theirs.zip(native.as_ref()).map(|(k, values)| judged(&F16, values, k)),
             f32: theirs.map(|k| judged(&F32, &wgsl, k)),
             own: ours.map(|k| judged(&F32, &own, k)),

@@ -43,7 +43,7 @@ use crate::{
 
 /// What an adapter's arithmetic does.
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct Probe {
     /// In f32.
     pub f32: Arithmetic,
@@ -59,7 +59,7 @@ pub struct Probe {
 
 /// How results are rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum RoundingMode {
     /// To nearest, ties to even, without exception.
     NearestEven,
@@ -86,7 +86,7 @@ impl RoundingMode {
 
 /// What comes of a number beyond the largest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "cli", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum Overflow {
     /// Inf.
     Infinite,
@@ -111,13 +111,15 @@ impl Overflow {
 
 /// A weight after a thousand updates, each of them less than half of its ulp.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct Update {
     /// The exact sum.
     pub exact: f64,
     /// With each update rounded to nearest: where it began, if all are lost.
+    #[cfg_attr(feature = "cli", serde(deserialize_with = "null_is_infinite"))]
     pub nearest: f64,
     /// With compensation (Kahan).
+    #[cfg_attr(feature = "cli", serde(deserialize_with = "null_is_infinite"))]
     pub compensated: f64,
 }
 
@@ -126,6 +128,13 @@ impl Update {
     pub fn is_compensated(&self, format: Format) -> bool {
         (self.compensated - self.exact).abs() <= format.ulp(self.exact)
     }
+}
+
+/// What is not finite is null in JSON.
+#[cfg(feature = "cli")]
+fn null_is_infinite<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<f64, D::Error> {
+    use serde::Deserialize;
+    Ok(Option::deserialize(from)?.unwrap_or(f64::INFINITY))
 }
 
 impl Gpu {

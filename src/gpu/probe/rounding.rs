@@ -11,7 +11,7 @@ use crate::{
 
 /// What one way of rounding f32 to f16 does.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct Conversion {
     /// Over four thousand numbers with normal results, ties among them.
     pub rounding: RoundingMode,
@@ -36,7 +36,7 @@ impl Conversion {
 
 /// The ways from f32 to f16, and what becomes of a weight.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "cli", derive(serde::Serialize))]
+#[cfg_attr(feature = "cli", derive(serde::Serialize, serde::Deserialize))]
 pub struct Conversions {
     /// As this crate stores f16 tensors: natively, or packed as the adapter allows.
     pub stored: Conversion,

@@ -1,0 +1,108 @@
+//! What is in the folder of an experiment, also of one that is not done yet.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use halfgrad::study::experiment;
+
+use super::plots::Look;
+use crate::cli::{
+    experiment::{
+        folder::{parse, read},
+        record::{Experiment, Group, Run, Variant},
+    },
+    probe,
+};
+
+/// An experiment, as far as it is there.
+pub struct Folder {
+    pub experiment: Experiment,
+    /// By their names.
+    pub runs: BTreeMap<String, Run>,
+    pub probe: Option<probe::Report>,
+    /// What is not there, and should be.
+    pub missing: Vec<String>,
+}
+
+impl Folder {
+    /// Reads all files that the summary names.
+    pub fn read(folder: &Path) -> anyhow::Result<Self> {
+        let experiment: Experiment = read(&folder.join("experiment.json"))?;
+        let (mut runs, mut missing) = (BTreeMap::new(), gaps(&experiment));
+        for name in experiment.groups.iter().flat_map(|g| &g.variants).flat_map(|v| &v.runs) {
+            let path = folder.join(format!("{name}.json"));
+            match path.exists() {
+                true => drop(runs.insert(name.clone(), read(&path)?)),
+                false => missing.push(format!("the run {name}")),
+            }
+        }
+        let path = folder.join("probe.json");
+        let probe = path.exists().then(|| parse(&path)).transpose()?;
+        if probe.is_none() {
+            missing.push("the probe of the adapter, probe.json".into());
+        }
+        Ok(Folder { experiment, runs, probe, missing })
+    }
+
+    /// The runs of a variant that are there, in the order of the seeds.
+    pub fn runs_of<'a>(&'a self, variant: &'a Variant) -> impl Iterator<Item = &'a Run> {
+        variant.runs.iter().filter_map(|name| self.runs.get(name))
+    }
+
+    /// The precisions of all groups, f32 first.
+    pub fn variants(&self) -> Vec<&str> {
+        let mut seen = BTreeSet::new();
+        let all = self.experiment.groups.iter().flat_map(|g| &g.variants).map(|v| v.name.as_str());
+        all.filter(|name| seen.insert(*name)).collect()
+    }
+
+    /// A precision looks the same in all plots, whatever group it is in.
+    pub fn look(&self, variant: &str) -> Look {
+        Look(self.variants().iter().position(|name| *name == variant).unwrap_or(0))
+    }
+
+    /// The groups that tell most, at most so many, in their order: those in which a run broke or a precision is farthest from f32.
+    pub fn telling(&self, most: usize) -> Vec<&Group> {
+        let groups = &self.experiment.groups;
+        let distance = |g: &Group| {
+            let of = |v: &Variant| match (&v.difference, v.failures.is_empty()) {
+                (_, false) => f64::INFINITY,
+                (Some(d), _) => d.mean.abs(),
+                (None, _) => 0.0,
+            };
+            g.variants.iter().map(of).fold(0.0, f64::max)
+        };
+        let mut order: Vec<usize> = (0..groups.len()).collect();
+        order.sort_by(|&a, &b| distance(&groups[b]).total_cmp(&distance(&groups[a])));
+        order.truncate(most);
+        order.sort_unstable();
+        order.into_iter().map(|i| &groups[i]).collect()
+    }
+
+    /// Which groups these are, if not all.
+    pub fn told(&self, most: usize) -> String {
+        match most < self.experiment.groups.len() {
+            true => "Shown are the groups in which a run broke or a precision is farthest from f32.".into(),
+            false => String::new(),
+        }
+    }
+}
+
+/// Runs that other precisions of their group have, and groups that the experiment has.
+fn gaps(experiment: &Experiment) -> Vec<String> {
+    let mut gaps = vec![];
+    for group in &experiment.groups {
+        let of = if group.name.is_empty() { String::new() } else { format!(" in {}", group.name) };
+        for v in &group.variants {
+            let there = |seed: &u64| v.runs.iter().any(|run| run.ends_with(&format!("seed{seed}")));
+            let seeds = group.seeds.iter().filter(|seed| !there(seed));
+            gaps.extend(seeds.map(|seed| format!("{}{of}, seed {seed}", v.name)));
+        }
+    }
+    let usual = experiment::named(&experiment.name).map(|e| e.groups).unwrap_or_default();
+    let there = |name: &str| experiment.groups.iter().any(|g| g.name == name);
+    gaps.extend(usual.iter().filter(|g| !there(&g.name)).map(|g| format!("the group {}", g.name)));
+    gaps
+}
