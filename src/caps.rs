@@ -113,9 +113,15 @@ impl Caps {
         Ok(())
     }
 
+    /// Whether a shader with registers of type `acc` has halves as `f16`; if not, they are packed two in a word. Processors
+    /// have no arithmetic on halves, and convert a pair at once faster than one by one.
+    pub fn native_halves(&self, acc: Dtype) -> bool {
+        self.shader_f16 && (acc == Dtype::F16 || self.kind != Kind::Software)
+    }
+
     /// How the adapter runs `precision`, in a few words.
     pub fn how(&self, precision: Precision) -> &'static str {
-        match (self.supports(precision), precision.storage, self.shader_f16) {
+        match (self.supports(precision), precision.storage, self.native_halves(precision.acc())) {
             (Err(_), ..) => "no",
             (_, Dtype::F16, false) => "packed",
             _ => "native",

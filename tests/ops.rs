@@ -1,6 +1,6 @@
 //! Every op, every precision, forward and gradient, against its f64 reference.
 
-use halfgrad::{Caps, Gpu, Precision, caps::Kind, check, gpu::Settings, ops, reference::Case};
+use halfgrad::{Dtype, Gpu, Precision, caps::Kind, check, dispatch::Program, gpu::Settings, ops};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
@@ -27,34 +27,45 @@ fn main() {
         let name = format!("{:03} {} {}", i, case.op.name(), shapes.join(" "));
         let c = case.clone();
         trials.push(Trial::test(format!("{name} definition"), move || check::definition(&c).map_err(Failed::from)));
-        for (how, gpu, precisions) in &devices {
-            for p in precisions {
-                let (gpu, case) = (gpu.clone(), case.clone());
-                let precision: Precision = p.parse().expect("a preset");
-                if how.ends_with("another") && !differs(gpu.caps(), precision, &case) {
-                    continue;
-                }
+        let mut ways = Ways::default();
+        for (how, gpu, p) in devices.iter().flat_map(|(how, gpu, all)| all.iter().map(move |p| (how, gpu, p))) {
+            let (gpu, case) = (gpu.clone(), case.clone());
+            let precision: Precision = p.parse().expect("a preset");
+            if ways.is_new(&gpu, precision, check::program(gpu.caps(), precision, &case)) {
                 trials.push(Trial::test(format!("{name} {how} {p}"), move || {
                     check::on_device(&gpu, precision, &case).map_err(Failed::from)
                 }));
             }
         }
     }
-    for (how, gpu, precisions) in &devices[..2] {
-        for p in precisions.iter().chain(&["mixed"]) {
-            for (i, rule) in check::rules().iter().enumerate() {
+    for (i, rule) in check::rules().iter().enumerate() {
+        let mut ways = Ways::default();
+        for (how, gpu, all) in &devices {
+            for p in all.iter().chain(&["mixed"]) {
                 let (gpu, precision): (_, Precision) = (gpu.clone(), p.parse().expect("a preset"));
-                trials.push(Trial::test(format!("optimizer {} {how} {p}", rule.name), move || {
-                    check::rules()[i].on_device(&gpu, precision).map_err(Failed::from)
-                }));
+                if ways.is_new(&gpu, precision, rule.program(gpu.caps(), gpu.settings().fusion, precision)) {
+                    trials.push(Trial::test(format!("optimizer {} {how} {p}", rule.name), move || {
+                        check::rules()[i].on_device(&gpu, precision).map_err(Failed::from)
+                    }));
+                }
             }
         }
     }
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-/// Whether a processor and a GPU run a case by other variants.
-fn differs(caps: &Caps, precision: Precision, case: &Case) -> bool {
-    let on = |kind| check::program(&Caps { kind, ..caps.clone() }, precision, case).map_err(|e| e.to_string());
-    on(Kind::Software) != on(Kind::Discrete)
+/// The ways in which one thing was tried: the precision, its program, and whether halves are native there.
+#[derive(Default)]
+struct Ways(Vec<(Precision, Result<Program, String>, bool)>);
+
+impl Ways {
+    fn is_new(&mut self, gpu: &Gpu, precision: Precision, program: halfgrad::Result<Program>) -> bool {
+        let halves = precision.storage == Dtype::F16 && gpu.caps().native_halves(precision.acc());
+        let way = (precision, program.map_err(|e| e.to_string()), halves);
+        let new = !self.0.contains(&way);
+        if new {
+            self.0.push(way);
+        }
+        new
+    }
 }

@@ -155,7 +155,10 @@ impl Rule {
     }
 
     /// What it runs.
-    pub(super) fn program(&self, caps: &Caps, fusion: bool, precision: Precision) -> Result<Program> {
+    ///
+    /// # Errors
+    /// A precision that the adapter cannot run.
+    pub fn program(&self, caps: &Caps, fusion: bool, precision: Precision) -> Result<Program> {
         let graph = Graph::new(precision);
         let (_, loss) = network(&graph);
         let options = Options { fusion, ..options() };

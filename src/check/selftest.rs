@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{Fault, on_device, program_with, rules};
-use crate::{Gpu, Precision, Result, dispatch::Shader, reference::Case};
+use crate::{Dtype, Gpu, Precision, Result, dispatch::Shader, reference::Case};
 
 /// What the self-test found.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,7 +119,7 @@ fn ways(gpu: &Gpu) -> Result<Vec<(Gpu, Precision)>> {
     let presets = Precision::PRESETS.map(|(_, precision)| precision);
     let able = |gpu: &Gpu| presets.into_iter().filter(|p| gpu.caps().supports(*p).is_ok()).collect::<Vec<_>>();
     let mut ways: Vec<_> = able(gpu).into_iter().map(|precision| (gpu.clone(), precision)).collect();
-    if gpu.caps().shader_f16 {
+    if gpu.caps().native_halves(Dtype::F32) {
         let packed = pollster::block_on(gpu.without_f16())?;
         let halves = able(&packed).into_iter().filter(|p| *p != Precision::F32);
         ways.extend(halves.map(|precision| (packed.clone(), precision)));

@@ -79,13 +79,14 @@ impl Wgsl {
 /// [`Error::Shader`]: an import, a constant or a mark that is not there.
 pub fn compose(shader: &Shader, caps: &Caps) -> Result<Wgsl> {
     let mut out = Wgsl { text: String::new(), origins: vec![] };
-    let native = |d: Dtype| d == Dtype::F16 && caps.shader_f16;
+    let halves = caps.native_halves(shader.acc);
+    let native = |d: Dtype| d == Dtype::F16 && halves;
     if [shader.elem, shader.wide, shader.acc].into_iter().any(native) {
         out.push("prelude", 1, "enable f16;");
     }
     out.push("prelude", 1, &format!("alias acc = {};", shader.acc));
     let storage = |d: Dtype| match d {
-        Dtype::F16 if caps.shader_f16 => "f16",
+        Dtype::F16 if halves => "f16",
         Dtype::F16 => "f16_packed",
         _ => "f32",
     };

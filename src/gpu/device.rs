@@ -8,7 +8,7 @@ use std::{
 
 use super::{lost::Lost, pipeline::Pipeline, probe, settings::Settings};
 use crate::{
-    Error, Result,
+    Dtype, Error, Result,
     caps::{Caps, Kind},
 };
 
@@ -203,7 +203,7 @@ impl Gpu {
         (caps.shader_f16, caps.memory) = (caps.shader_f16 && settings.f16, settings.memory);
         caps.kind = settings.kind.unwrap_or(caps.kind);
         let mut shared = Shared { device, queue, caps, settings, info, pipelines: Mutex::default(), lost };
-        if !shared.caps.shader_f16 {
+        if !shared.caps.native_halves(Dtype::F32) {
             shared.caps.pack_exact = probe::pack::pack_is_exact(&shared).await?;
         }
         Ok(Gpu { shared: Arc::new(shared) })

@@ -228,7 +228,7 @@ struct Found {
 impl Found {
     fn add(&mut self, program: &Program, adapter: &Adapter, precision: Precision) -> Result<()> {
         for d in &program.dispatches {
-            let key = ((*d.shader).clone(), adapter.caps.shader_f16, adapter.caps.pack_exact);
+            let key = ((*d.shader).clone(), adapter.caps.native_halves(d.shader.acc), adapter.caps.pack_exact);
             if !self.seen.insert(key) {
                 continue;
             }
