@@ -20,6 +20,8 @@ mod noise;
 mod optimizer;
 mod outcome;
 mod setup;
+#[cfg(not(target_arch = "wasm32"))]
+mod sharpness;
 mod theorem;
 #[cfg(not(target_arch = "wasm32"))]
 mod train;
@@ -27,8 +29,10 @@ mod train;
 #[cfg(not(target_arch = "wasm32"))]
 pub use noise::{Noise, late_loss};
 pub use optimizer::{FORMS, OPTIMIZERS, Optimizer, SCHEDULES};
-pub use outcome::{DeviceBytes, Outcome, deviation, mean, median};
+pub use outcome::{DeviceBytes, Outcome, Sharpness, deviation, mean, median};
 pub use setup::{MODELS, Model, Network, Setup};
+#[cfg(not(target_arch = "wasm32"))]
+pub use sharpness::{PowerIteration, sharpness, sharpness_of};
 pub use theorem::Comparison;
 #[cfg(not(target_arch = "wasm32"))]
 pub use train::{Stand, train};
