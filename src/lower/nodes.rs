@@ -51,7 +51,7 @@ impl Lowering<'_> {
 
     /// The dispatches of `op`, the node `first`, and of what is fused to it; node `n` is the last of these.
     fn node(&mut self, n: usize, first: usize, op: &dyn Op, group: Option<&fuse::Group>) {
-        let (reached, precision) = (self.reached, self.request.graph.precision());
+        let (reached, precision) = (self.reached, self.reached.nodes[&first].precision);
         let (places, program) = (&mut self.places, &mut self.made.program);
         let types = reached.nodes[&n].outputs.iter().enumerate();
         let outputs: Vec<Operand> = types

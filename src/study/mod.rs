@@ -16,12 +16,16 @@
 #[cfg(not(target_arch = "wasm32"))]
 pub mod doctor;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod experiment;
+mod networks;
+#[cfg(not(target_arch = "wasm32"))]
 mod noise;
 mod optimizer;
 mod outcome;
 mod setup;
 #[cfg(not(target_arch = "wasm32"))]
 mod sharpness;
+pub mod statistics;
 mod theorem;
 #[cfg(not(target_arch = "wasm32"))]
 mod train;
@@ -33,6 +37,6 @@ pub use outcome::{DeviceBytes, Outcome, Sharpness, deviation, mean, median};
 pub use setup::{MODELS, Model, Network, Setup};
 #[cfg(not(target_arch = "wasm32"))]
 pub use sharpness::{PowerIteration, sharpness, sharpness_of};
-pub use theorem::Comparison;
+pub use theorem::{Comparison, Sample, class};
 #[cfg(not(target_arch = "wasm32"))]
-pub use train::{Stand, train};
+pub use train::{Stand, evaluate, train};

@@ -67,6 +67,8 @@ pub struct Outcome {
     pub progress: Progress,
     /// What became of the changes of each weight, over a quarter of the steps, spread over the run.
     pub changes: Vec<Changes>,
+    /// The same up to some twenty steps, which are counted from 1.
+    pub changes_so_far: Vec<(usize, Vec<Changes>)>,
     /// What the tensors held, summed over the steps in which they were looked at: [`Setup::observe`](super::Setup).
     pub observations: Vec<Observation>,
     /// The sharpness of the loss after so many steps: [`Setup::sharpness`](super::Setup).
