@@ -13,6 +13,7 @@ pub mod page;
 pub mod plan;
 pub mod plot;
 pub mod predict;
+pub mod prescription;
 pub mod probe;
 pub mod progress;
 pub mod record;

@@ -14,6 +14,8 @@
 //! ```
 
 #[cfg(not(target_arch = "wasm32"))]
+mod auto;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod doctor;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod experiment;
@@ -22,6 +24,8 @@ mod networks;
 mod noise;
 mod optimizer;
 mod outcome;
+#[cfg(not(target_arch = "wasm32"))]
+mod search;
 mod setup;
 #[cfg(not(target_arch = "wasm32"))]
 mod sharpness;
@@ -31,10 +35,12 @@ mod theorem;
 mod train;
 
 #[cfg(not(target_arch = "wasm32"))]
+pub use auto::{Auto, Choice, Prescription, Trial};
+#[cfg(not(target_arch = "wasm32"))]
 pub use noise::{Noise, late_loss};
 pub use optimizer::{FORMS, OPTIMIZERS, Optimizer, SCHEDULES};
 pub use outcome::{DeviceBytes, Outcome, Sharpness, deviation, mean, median};
-pub use setup::{MODELS, Model, Network, Setup};
+pub use setup::{Classifier, MODELS, Model, Network, Setup};
 #[cfg(not(target_arch = "wasm32"))]
 pub use sharpness::{PowerIteration, sharpness, sharpness_of};
 pub use theorem::{Comparison, Sample, class};

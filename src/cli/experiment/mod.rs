@@ -97,8 +97,13 @@ fn cut(mut experiment: Experiment, args: &StudyArgs) -> anyhow::Result<Experimen
         }
         (group.train, group.test) = (args.train.or(group.train), args.test.or(group.test));
         if let Some(wanted) = &args.precision {
-            let others = wanted.0.iter().filter(|p| **p != Precision::F32);
-            group.precisions = [Precision::F32].iter().chain(others).copied().collect();
+            group.precisions = vec![Precision::F32];
+            for one in &wanted.0 {
+                let precision = one.of_all_layers()?;
+                if precision != Precision::F32 {
+                    group.precisions.push(precision);
+                }
+            }
         }
     }
     Ok(experiment)
