@@ -23,6 +23,8 @@ pub struct Shader {
     pub splices: Vec<(&'static str, String)>,
     /// Text to put after the imports: functions and bindings that the splices use.
     pub declarations: String,
+    /// Whether workgroup memory is zero at first. Compilers clear it in many ways, some by one invocation.
+    pub zeroed: bool,
 }
 
 impl Shader {
@@ -38,6 +40,7 @@ impl Shader {
             constants: vec![],
             splices: vec![],
             declarations: String::new(),
+            zeroed: true,
         }
     }
 
@@ -217,6 +220,24 @@ impl Dispatch {
     /// Sets the line `const NAME: u32` of the file.
     pub fn constant(mut self, name: &'static str, value: u32) -> Self {
         Arc::make_mut(&mut self.shader).constants.push((name, value));
+        self
+    }
+
+    /// Adds a file of the library.
+    pub fn import(mut self, name: &str) -> Self {
+        Arc::make_mut(&mut self.shader).declarations += &format!("#import {name}\n");
+        self
+    }
+
+    /// Leaves workgroup memory as it is found: for a shader that writes all that it reads of it.
+    pub fn unzeroed(mut self) -> Self {
+        Arc::make_mut(&mut self.shader).zeroed = false;
+        self
+    }
+
+    /// Sets the type behind `wide4`.
+    pub fn wide(mut self, dtype: Dtype) -> Self {
+        Arc::make_mut(&mut self.shader).wide = dtype;
         self
     }
 

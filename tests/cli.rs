@@ -357,6 +357,7 @@ fn switches_and_limits_come_from_flags_and_from_the_environment() {
         ("HALFGRAD_WITHOUT", "f61", "\"HALFGRAD_WITHOUT\": "),
         ("HALFGRAD_MEMORY", "much", "\"HALFGRAD_MEMORY\": "),
         ("HALFGRAD_SLICE", "1.5", "no whole number of milliseconds"),
+        ("HALFGRAD_AS", "gpu", "is not discrete, integrated, virtual or software"),
         ("HALFGRAD_MEMORY", "100K", "out of memory: the plan takes "),
     ] {
         refused(&tool().arg("study").env(name, value).output().unwrap(), name, expected);

@@ -181,7 +181,7 @@ pub fn describe_optimizer(o: &Optimizer) -> String {
         ("average", o.average.unwrap_or(0.0)),
     ];
     for (name, value) in numbers.into_iter().filter(|(_, value)| *value != 0.0) {
-        words += &format!(", {name} {value}");
+        words += &if value < 1e-3 { format!(", {name} {value:e}") } else { format!(", {name} {value}") };
     }
     if o.schedule != SCHEDULES[0] {
         words += &format!(", {} schedule", o.schedule);

@@ -188,6 +188,11 @@ impl Run {
     }
 }
 
+/// The dispatch that sums what several workgroups left of `y`, `[parts, ..]` for `[..]`, in order.
+pub(super) fn sum_of_parts(io: &Io, x: Operand, y: Operand) -> Dispatch {
+    Reduce { fold: Fold::Sum(1.0), axes: (0, 1), kept: Kept::Wide, to: None }.dispatch(io, x, y)
+}
+
 impl Reduce {
     fn kept(&self, shape: Shape) -> Shape {
         shape.keep(&(self.axes.0..self.axes.1).collect::<Vec<_>>())
