@@ -1,8 +1,8 @@
 //! How weights, gradients and moments lie in their arenas.
 //!
-//! An arena is a list of chunks no larger than a binding may be. Tensors keep their order, and start at multiples
-//! of [`ALIGN`] groups, which is WebGPU's storage alignment of 256 bytes in f16 and twice that in f32. So the same
-//! group numbers hold in every arena, and kernels bind a tensor's own range: they know nothing of arenas.
+//! An arena is a list of chunks no larger than a binding may be, each for tensors of one type. Tensors of a type keep their
+//! order, and start at multiples of [`ALIGN`] groups, which is WebGPU's storage alignment of 256 bytes in f16 and twice that
+//! in f32. So the same group numbers hold in every arena, and kernels bind a tensor's own range: they know nothing of arenas.
 
 use std::ops::Range;
 
@@ -16,19 +16,35 @@ pub const ALIGN: usize = 32;
 pub struct Arena {
     /// Chunk and first group of each tensor.
     pub places: Vec<(usize, usize)>,
-    /// Groups in each chunk.
-    pub chunks: Vec<usize>,
+    /// The chunks.
+    pub chunks: Vec<Chunk>,
+}
+
+/// A part of an arena, as large as a binding may be, of tensors of one type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    /// The type of the arena's tensors; what lies beside them, as their moments do, may be of another.
+    pub dtype: Dtype,
+    /// Its length.
+    pub groups: usize,
+}
+
+impl Chunk {
+    /// Its bytes in `dtype`.
+    pub fn bytes(&self, dtype: Dtype) -> u64 {
+        offset(self.groups, dtype)
+    }
 }
 
 impl Arena {
-    /// Lays out tensors of these shapes in chunks of at most `limit` bytes in f32.
+    /// Lays out tensors of these shapes and types in chunks of at most `limit` bytes in f32.
     ///
     /// # Errors
     /// [`Error::Memory`] if one tensor alone is larger than `limit`.
-    pub fn new(shapes: &[Shape], limit: u64) -> Result<Self> {
+    pub fn new(tensors: impl IntoIterator<Item = (Shape, Dtype)>, limit: u64) -> Result<Self> {
         let limit = limit as usize / (GROUP * 4);
         let mut arena = Arena::default();
-        for shape in shapes {
+        for (shape, dtype) in tensors {
             let groups = shape.groups().next_multiple_of(ALIGN);
             if groups > limit {
                 let (bytes, limit) = (groups * GROUP * 4, limit * GROUP * 4);
@@ -36,19 +52,16 @@ impl Arena {
                     "a weight of shape {shape} takes {bytes} bytes in f32, this device binds at most {limit}; split it in two"
                 )));
             }
-            match arena.chunks.last_mut() {
-                Some(used) if *used + groups <= limit => *used += groups,
-                _ => arena.chunks.push(groups),
-            }
-            let end = arena.chunks[arena.chunks.len() - 1];
-            arena.places.push((arena.chunks.len() - 1, end - groups));
+            let chunks = &mut arena.chunks;
+            let last = chunks.iter().rposition(|c| c.dtype == dtype).filter(|&c| chunks[c].groups + groups <= limit);
+            let at = last.unwrap_or_else(|| {
+                chunks.push(Chunk { dtype, groups: 0 });
+                chunks.len() - 1
+            });
+            arena.places.push((at, chunks[at].groups));
+            chunks[at].groups += groups;
         }
         Ok(arena)
-    }
-
-    /// Bytes of a chunk in `dtype`.
-    pub fn bytes(&self, chunk: usize, dtype: Dtype) -> u64 {
-        offset(self.chunks[chunk], dtype)
     }
 }
 

@@ -53,7 +53,8 @@ impl Graph {
                 for (x, dx) in at.x.iter().zip(op.grad(&at)) {
                     let Some(dx) = dx.filter(|_| depends[x.value.node]) else { continue };
                     let dx = dx.cast(x.dtype());
-                    dy.entry(x.value).and_modify(|sum| *sum = *sum + dx).or_insert(dx);
+                    let layer = || self.node(x.value.node).layer;
+                    dy.entry(x.value).and_modify(|sum| *sum = self.within_layer(layer(), || *sum + dx)).or_insert(dx);
                 }
             });
         }

@@ -13,11 +13,12 @@ use std::{
 };
 
 use crate::{
-    Dtype, Error, Precision, Result, Shape,
+    Dtype, Error, Policy, Precision, Result, Shape,
     error::{Site, Warning},
     format::Simulation,
     init::Init,
     op::{Kind, Op, Type},
+    policy::matches,
     tensor::Tensor,
 };
 
@@ -72,8 +73,14 @@ pub struct Node {
     pub outputs: Vec<Type>,
     /// The user's first name for it: inputs and weights have one, others may.
     pub name: Option<String>,
-    /// The layer that it works for, in listings: the stem of the weight that it reads, or its operand's layer.
+    /// The layer that it works for, in listings and for the [`Policy`]: the stem of the weight that it reads, or its operand's
+    /// layer.
     pub layer: String,
+    /// What its layer is stored and computed in.
+    pub precision: Precision,
+    /// The types that its results have for layers of the graph's own precision: if this layer is in f32 and another is not,
+    /// they are cast on their way.
+    pub(crate) outside: Vec<Dtype>,
     /// Whether the user wants to read it after a run.
     pub watched: bool,
 }
@@ -95,7 +102,7 @@ pub struct Node {
 #[derive(Debug)]
 pub struct Graph {
     id: u32,
-    precision: Precision,
+    policy: Policy,
     state: RefCell<State>,
 }
 
@@ -108,6 +115,8 @@ struct State {
     assignments: Vec<Assignment>,
     frozen: Vec<String>,
     simulation: Simulation,
+    /// Values on their way between layers in f32 and others.
+    casts: BTreeMap<(Value, bool), Value>,
     error: Option<Error>,
     warnings: Vec<Warning>,
     /// The layer of nodes made while a backward pass is written.
@@ -141,10 +150,10 @@ impl From<Tensor<'_>> for Port<'static> {
 }
 
 impl Graph {
-    /// An empty graph whose tensors are stored and computed in `precision`.
-    pub fn new(precision: Precision) -> Self {
+    /// An empty graph whose tensors are stored and computed in a [`Precision`], or each layer in that of a [`Policy`].
+    pub fn new(policy: impl Into<Policy>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        Graph { id: NEXT.fetch_add(1, Ordering::Relaxed), precision, state: RefCell::default() }
+        Graph { id: NEXT.fetch_add(1, Ordering::Relaxed), policy: policy.into(), state: RefCell::default() }
     }
 
     /// The number by which a [`Port`] knows its graph.
@@ -152,27 +161,32 @@ impl Graph {
         self.id
     }
 
-    /// The graph's precision.
+    /// The precision of all layers that the [`policy`](Self::policy) does not keep in f32.
     pub fn precision(&self) -> Precision {
-        self.precision
+        self.policy.base
+    }
+
+    /// The graph's precision, and the layers that are in f32.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// A tensor that the user fills before a run.
     #[track_caller]
     pub fn input(&self, name: &str, shape: impl Into<Shape>) -> Tensor<'_> {
-        self.leaf(name, Type::new(shape, self.precision.storage), Origin::Input)
+        self.leaf(name, shape.into(), |p| p.storage, Origin::Input)
     }
 
     /// A tensor of class indices that the user fills before a run. See [`IGNORE`].
     #[track_caller]
     pub fn labels(&self, name: &str, shape: impl Into<Shape>) -> Tensor<'_> {
-        self.leaf(name, Type::new(shape, Dtype::U32), Origin::Input)
+        self.leaf(name, shape.into(), |_| Dtype::U32, Origin::Input)
     }
 
     /// A trained parameter. A name used twice is a mistake; [`shared`](Self::shared) shares on purpose.
     #[track_caller]
     pub fn weight(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Tensor<'_> {
-        let tensor = self.leaf(name, Type::new(shape, self.precision.storage), Origin::Weight(init));
+        let tensor = self.leaf(name, shape.into(), |p| p.storage, Origin::Weight(init));
         let mut state = self.state.borrow_mut();
         if state.names.get(name) == Some(&tensor.value) {
             state.weights.push(tensor.value.node);
@@ -195,7 +209,7 @@ impl Graph {
     /// ```
     #[track_caller]
     pub fn state(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Tensor<'_> {
-        let tensor = self.leaf(name, Type::new(shape, self.precision.wide()), Origin::State(init));
+        let tensor = self.leaf(name, shape.into(), |p| p.wide(), Origin::State(init));
         let mut state = self.state.borrow_mut();
         if state.names.get(name) == Some(&tensor.value) {
             state.states.push(tensor.value.node);
@@ -282,11 +296,20 @@ impl Graph {
     /// The first mistake made so far.
     ///
     /// # Errors
-    /// That mistake, or a pattern given to [`freeze`](Self::freeze) that matches no weight.
+    /// That mistake; a pattern given to [`freeze`](Self::freeze) that matches no weight, or one of the [`Policy`] that matches
+    /// no layer.
     pub fn check(&self) -> Result<()> {
         let state = self.state.borrow();
         if let Some(error) = &state.error {
             return Err(error.clone());
+        }
+        if let Some(pattern) = self.policy.kept.iter().find(|p| !state.nodes.iter().any(|n| matches(p, &n.layer))) {
+            let mut layers: Vec<&str> = state.nodes.iter().map(|n| &*n.layer).filter(|name| !name.is_empty()).collect();
+            layers.sort_unstable();
+            layers.dedup();
+            let detail =
+                format!("no layer matches this, so nothing is kept in f32 by it; there are {}", layers.join(", "));
+            return Err(Error::name(pattern, detail));
         }
         let names = || state.weights.iter().filter_map(|&n| state.nodes[n].name.as_deref());
         match state.frozen.iter().find(|pattern| !names().any(|n| matches(pattern, n))) {
@@ -365,31 +388,33 @@ impl Graph {
         self.apply_all(op, inputs)[0]
     }
 
-    /// Appends an op and returns all its results.
+    /// Appends an op and returns all its results. An operand from a layer in f32 is cast for a layer that is not, and the other
+    /// way round.
     #[track_caller]
     pub fn apply_all<'g>(&'g self, op: impl Op + 'static, inputs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
+        let foreign = inputs.iter().any(|t| t.graph.id != self.id);
+        let layer = if foreign { String::new() } else { self.layer_of(inputs) };
+        let precision = self.policy.of(&layer);
+        let mut inputs = inputs.to_vec();
+        if !foreign && !op.casts() {
+            inputs.iter_mut().for_each(|t| *t = self.admitted(*t, &layer));
+        }
         let types: Vec<Type> = inputs.iter().map(|t| t.graph.type_of(t.value)).collect();
-        let inferred = if inputs.iter().any(|t| t.graph.id != self.id) {
-            Err("the operands belong to different graphs".to_owned())
-        } else {
-            op.infer(&types, self.precision).and_then(|results| match results.iter().find(|r| !r.shape.fits()) {
-                Some(r) => Err(format!("the result {} has more values than a tensor may have, 2^30", r.shape)),
-                None => Ok(results),
-            })
+        let inferred = match foreign {
+            true => Err("the operands belong to different graphs".to_owned()),
+            false => op.infer(&types, precision),
         };
+        let inferred = inferred.and_then(|results| match results.iter().find(|r| !r.shape.fits()) {
+            Some(r) => Err(format!("the result {} has more values than a tensor may have, 2^30", r.shape)),
+            None => Ok(results),
+        });
         match inferred {
             Ok(outputs) => {
-                let layer = self.layer_of(inputs);
+                let outside = self.outside(&op, &inputs, &outputs, precision);
                 let inputs = inputs.iter().map(|t| t.value).collect();
                 let n = outputs.len();
-                let node = self.append(Node {
-                    origin: Origin::Op(Arc::new(op)),
-                    inputs,
-                    outputs,
-                    name: None,
-                    layer,
-                    watched: false,
-                });
+                let origin = Origin::Op(Arc::new(op));
+                let node = self.append(Node { inputs, outputs, outside, ..self.blank(origin, layer) });
                 (0..n).map(|output| Tensor { graph: self, value: Value { node, output } }).collect()
             }
             Err(detail) => {
@@ -400,18 +425,60 @@ impl Graph {
         }
     }
 
+    /// An operand as the nodes of `layer` take it.
+    fn admitted<'g>(&'g self, t: Tensor<'g>, layer: &str) -> Tensor<'g> {
+        if self.policy.kept.is_empty() || t.dtype() == Dtype::U32 {
+            return t;
+        }
+        let (node, in_f32) = (self.node(t.value.node), self.policy.keeps(layer));
+        let dtype = match in_f32 {
+            true => Dtype::F32,
+            false if self.policy.keeps(&node.layer) => node.outside[t.value.output],
+            false => t.dtype(),
+        };
+        if dtype == t.dtype() {
+            return t;
+        }
+        let known = self.state.borrow().casts.get(&(t.value, in_f32)).copied();
+        let value = known.unwrap_or_else(|| self.within_layer(layer.to_owned(), || t.cast(dtype)).value);
+        self.state.borrow_mut().casts.insert((t.value, in_f32), value);
+        Tensor { graph: self, value }
+    }
+
+    /// What an op's results would be if its layer were not in f32.
+    fn outside(&self, op: &dyn Op, inputs: &[Tensor], outputs: &[Type], precision: Precision) -> Vec<Dtype> {
+        let own = outputs.iter().map(|t| t.dtype).collect();
+        if precision == self.policy.base {
+            return own;
+        }
+        let outside = |t: &Tensor| Type {
+            dtype: self.state.borrow().nodes[t.value.node].outside[t.value.output],
+            ..self.type_of(t.value)
+        };
+        let types: Vec<Type> = inputs.iter().map(outside).collect();
+        match op.infer(&types, self.policy.base) {
+            // What is cast to f32 for this layer is outside what it was before.
+            Ok(_) if op.casts() && own == [Dtype::F32] => types.iter().map(|t| t.dtype).collect(),
+            Ok(results) => results.iter().map(|t| t.dtype).collect(),
+            Err(_) => own,
+        }
+    }
+
+    /// A node without operands or results.
+    fn blank(&self, origin: Origin, layer: String) -> Node {
+        let precision = self.policy.of(&layer);
+        let (inputs, outputs, outside) = (vec![], vec![], vec![]);
+        Node { origin, inputs, outputs, name: None, precision, outside, layer, watched: false }
+    }
+
     /// The factor on the loss, as a node.
     pub(crate) fn loss_scale(&self) -> Tensor<'_> {
         let found = self.state.borrow().nodes.iter().position(|n| matches!(n.origin, Origin::LossScale));
         let node = found.unwrap_or_else(|| {
-            self.append(Node {
-                origin: Origin::LossScale,
-                inputs: vec![],
-                outputs: vec![Type::new([], self.precision.wide())],
-                name: None,
-                layer: "loss".into(),
-                watched: false,
-            })
+            let dtype = self.precision().wide();
+            let node = self.blank(Origin::LossScale, "loss".into());
+            let precision = self.precision();
+            self.append(Node { outputs: vec![Type::new([], dtype)], outside: vec![dtype], precision, ..node })
         });
         Tensor { graph: self, value: Value { node, output: 0 } }
     }
@@ -419,15 +486,9 @@ impl Graph {
     /// Keeps the first mistake and stands in for the tensor that could not be made.
     pub(crate) fn mistake(&self, error: Error) -> Tensor<'_> {
         self.state.borrow_mut().error.get_or_insert(error);
-        let outputs = vec![Type::new([], self.precision.storage)];
-        let node = self.append(Node {
-            origin: Origin::Input,
-            inputs: vec![],
-            outputs,
-            name: None,
-            layer: String::new(),
-            watched: false,
-        });
+        let dtype = self.precision().storage;
+        let node = self.blank(Origin::Input, String::new());
+        let node = self.append(Node { outputs: vec![Type::new([], dtype)], outside: vec![dtype], ..node });
         Tensor { graph: self, value: Value { node, output: 0 } }
     }
 
@@ -470,7 +531,10 @@ impl Graph {
     }
 
     #[track_caller]
-    fn leaf(&self, name: &str, ty: Type, origin: Origin) -> Tensor<'_> {
+    fn leaf(&self, name: &str, shape: Shape, dtype: fn(Precision) -> Dtype, origin: Origin) -> Tensor<'_> {
+        let layer = name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned();
+        let node = self.blank(origin, layer);
+        let ty = Type { shape, dtype: dtype(node.precision) };
         if ty.shape.is_empty() || !ty.shape.fits() {
             let operands = ty.to_string();
             let detail = match ty.shape.is_empty() {
@@ -483,15 +547,8 @@ impl Graph {
             let detail = "this name is taken; Graph::shared uses a weight a second time on purpose";
             return self.mistake(Error::name(name, detail));
         }
-        let layer = name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned();
-        let node = self.append(Node {
-            origin,
-            inputs: vec![],
-            outputs: vec![ty],
-            name: Some(name.to_owned()),
-            layer,
-            watched: false,
-        });
+        let outside = vec![dtype(self.policy.base)];
+        let node = self.append(Node { outputs: vec![ty], name: Some(name.to_owned()), outside, ..node });
         let value = Value { node, output: 0 };
         self.state.borrow_mut().names.insert(name.to_owned(), value);
         Tensor { graph: self, value }
@@ -503,16 +560,23 @@ impl Graph {
         state.nodes.len() - 1
     }
 
-    /// A weight's stem among the operands, else the layer in force, else the first operand's layer.
+    /// The layer in force, else a weight's stem among the operands, else the layer of the first operand that has one.
     fn layer_of(&self, inputs: &[Tensor]) -> String {
         let state = self.state.borrow();
-        let node = |t: &Tensor| &state.nodes[t.value.node];
-        let weight = inputs.iter().find(|t| matches!(node(t).origin, Origin::Weight(_)));
-        match (&state.layer, weight.or(inputs.first())) {
-            (Some(layer), _) => layer.clone(),
-            (None, Some(t)) => node(t).layer.clone(),
-            (None, None) => String::new(),
+        if let Some(layer) = &state.layer {
+            return layer.clone();
         }
+        let node = |t: &Tensor| &state.nodes[t.value.node];
+        let is_weight = |t: &&Tensor| {
+            let mut seen = node(t);
+            while seen.kind() == Some(Kind::View) {
+                seen = &state.nodes[seen.inputs[0].node];
+            }
+            matches!(seen.origin, Origin::Weight(_))
+        };
+        let weight = inputs.iter().find(is_weight);
+        let found = weight.or(inputs.iter().find(|t| !node(t).layer.is_empty()));
+        found.map_or(String::new(), |t| node(t).layer.clone())
     }
 }
 
@@ -526,33 +590,9 @@ impl Node {
     }
 }
 
-/// Whether `name` fits `pattern`, in which `*` stands for any text.
-pub(crate) fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((head, tail)) => name.strip_prefix(head).is_some_and(|rest| {
-            rest.char_indices().map(|(i, _)| i).chain([rest.len()]).any(|i| matches(tail, &rest[i..]))
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns_match_as_a_shell_would() {
-        for (pattern, name, fits) in [
-            ("fc1.*", "fc1.weight", true),
-            ("fc1.*", "fc10.weight", false),
-            ("*.bias", "a.b.bias", true),
-            ("*", "", true),
-            ("a*b*c", "aXbYbZc", true),
-            ("fc1", "fc1.weight", false),
-        ] {
-            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
-        }
-    }
 
     #[test]
     fn the_first_mistake_is_kept_with_its_line() {

@@ -106,6 +106,7 @@ pub mod op;
 pub mod ops;
 pub mod optim;
 pub mod plan;
+pub mod policy;
 pub mod precision;
 mod random;
 #[cfg(feature = "reference")]
@@ -124,6 +125,7 @@ pub use graph::{Graph, Port};
 pub use init::Init;
 pub use optim::{Adam, AdamW, RmsProp, Sgd};
 pub use plan::Plan;
+pub use policy::Policy;
 pub use precision::{Dtype, LossScale, Precision};
 pub use shape::Shape;
 pub use tensor::Tensor;

@@ -216,6 +216,11 @@ pub trait Op: Debug + Send + Sync {
         None
     }
 
+    /// Whether it is there to change the type: its operand then comes as it is, also from a layer in another precision.
+    fn casts(&self) -> bool {
+        false
+    }
+
     /// The operand that the op hands on unchanged, if it does so and nothing else: the others are then not computed.
     /// Dropout does when the network is not being trained.
     fn hands_on(&self, _inference: bool) -> Option<usize> {

@@ -211,6 +211,11 @@ impl Precision {
         }
     }
 
+    /// The same with everything in f32: what a layer is that a [`Policy`](crate::Policy) keeps.
+    pub fn in_f32(self) -> Self {
+        Precision { loss_scale: self.loss_scale, ..Self::F32 }
+    }
+
     /// How the optimizer rounds its state, if that is 16 bit.
     pub fn rounding_of_state(&self) -> Option<Rounding> {
         (self.state() == Dtype::F16).then_some(self.rounding)

@@ -5,7 +5,7 @@
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use crate::{
-    Dtype, Error, Shape,
+    Dtype, Error, Precision, Shape,
     error::Site,
     graph::{Graph, Value},
 };
@@ -28,6 +28,16 @@ impl<'g> Tensor<'g> {
     /// The type of the tensor's values in memory.
     pub fn dtype(&self) -> Dtype {
         self.graph.type_of(self.value).dtype
+    }
+
+    /// What the tensor's layer is computed in.
+    pub fn precision(&self) -> Precision {
+        self.graph.node(self.value.node).precision
+    }
+
+    /// The type that it has for layers of the graph's own precision.
+    pub(crate) fn outside(&self) -> Dtype {
+        self.graph.node(self.value.node).outside[self.value.output]
     }
 
     /// Names the tensor, for errors, listings and [`Port`](crate::graph::Port)s.

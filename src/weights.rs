@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
-    Dtype, Error, Graph, Precision, Result, Shape,
+    Dtype, Error, Graph, Policy, Result, Shape,
     arena::{self, Arena},
     checkpoint::{self, Record},
     dispatch::{Source, bytes, count},
@@ -22,42 +22,65 @@ pub struct Weights {
 struct Shared {
     gpu: Gpu,
     graph: u32,
-    precision: Precision,
+    policy: Policy,
     /// What the weights are rounded to.
     simulated: Option<Format>,
     /// The weights, then the states.
     names: Vec<(String, Shape)>,
     /// How many weights there are.
     trained: usize,
-    /// The weights in the storage type, and in f32 where the precision keeps master weights.
+    /// The weights as the forward pass reads them, and in f32 where the precision keeps master weights.
     weights: Store,
-    masters: Option<Store>,
+    masters: Store,
     states: Store,
 }
 
-/// Tensors of one kind and type in memory.
+/// Tensors of one kind in memory.
 #[derive(Debug, Clone)]
 struct Store {
-    dtype: Dtype,
     arena: Arena,
-    chunks: Vec<wgpu::Buffer>,
+    /// The buffer of each chunk that is there, and the type of what it holds.
+    chunks: Vec<Option<(wgpu::Buffer, Dtype)>>,
+}
+
+/// Where a tensor lies.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    buffer: &'a wgpu::Buffer,
+    offset: u64,
+    shape: Shape,
+    dtype: Dtype,
 }
 
 impl Store {
-    async fn new(gpu: &Gpu, label: &str, names: &[(String, Shape)], dtype: Dtype) -> Result<Self> {
-        let shapes: Vec<Shape> = names.iter().map(|(_, s)| *s).collect();
-        let arena = Arena::new(&shapes, gpu.caps().binding_bytes)?;
+    /// `stored` tells in which type the tensors of a type are kept, if they are.
+    async fn new(gpu: &Gpu, label: &str, arena: Arena, stored: impl Fn(Dtype) -> Option<Dtype>) -> Result<Self> {
         let mut chunks = vec![];
-        for c in 0..arena.chunks.len() {
-            chunks.push(gpu::buffer(gpu, label, arena.bytes(c, dtype)).await?);
+        for chunk in &arena.chunks {
+            chunks.push(match stored(chunk.dtype) {
+                Some(dtype) => Some((gpu::buffer(gpu, label, chunk.bytes(dtype)).await?, dtype)),
+                None => None,
+            });
         }
-        Ok(Store { dtype, arena, chunks })
+        Ok(Store { arena, chunks })
     }
 
-    /// The buffer, offset and bytes of tensor `i`.
-    fn range(&self, i: usize, shape: Shape) -> (&wgpu::Buffer, u64, u64) {
+    /// The place of tensor `i`, if it is kept.
+    fn place(&self, i: usize, shape: Shape) -> Option<Place<'_>> {
         let (chunk, group) = self.arena.places[i];
-        (&self.chunks[chunk], arena::offset(group, self.dtype), bytes(shape, self.dtype))
+        let (buffer, dtype) = self.chunks[chunk].as_ref()?;
+        Some(Place { buffer, offset: arena::offset(group, *dtype), shape, dtype: *dtype })
+    }
+
+    fn buffer(&self, chunk: usize) -> &wgpu::Buffer {
+        &self.chunks[chunk].as_ref().expect("a plan of this precision shares it").0
+    }
+}
+
+impl<'a> Place<'a> {
+    /// Buffer, offset and bytes.
+    fn range(&self) -> (&'a wgpu::Buffer, u64, u64) {
+        (self.buffer, self.offset, bytes(self.shape, self.dtype))
     }
 }
 
@@ -91,17 +114,17 @@ impl Weights {
     pub(crate) async fn follower(&self) -> Result<Self> {
         let of = &*self.shared;
         let values = self.read_all().await?;
-        let names = &of.names[..of.trained];
+        let arena = || of.weights.arena.clone();
         let follower = Weights {
             shared: Arc::new(Shared {
                 gpu: of.gpu.clone(),
                 graph: of.graph,
-                precision: of.precision,
+                policy: of.policy.clone(),
                 simulated: of.simulated,
                 names: of.names.clone(),
                 trained: of.trained,
-                weights: Store::new(&of.gpu, "average copy", names, of.precision.storage).await?,
-                masters: Some(Store::new(&of.gpu, "average", names, Dtype::F32).await?),
+                weights: Store::new(&of.gpu, "average copy", arena(), Some).await?,
+                masters: Store::new(&of.gpu, "average", arena(), |_| Some(Dtype::F32)).await?,
                 states: of.states.clone(),
             }),
         };
@@ -136,7 +159,7 @@ impl Weights {
         }
     }
 
-    /// Writes all weights and states to a safetensors file, whole or not at all: f32 where the precision keeps f32, else f16.
+    /// Writes all weights and states to a safetensors file, whole or not at all: f32 where it is kept, else f16.
     ///
     /// # Errors
     /// [`Error::File`]; [`Error::Device`] if the weights cannot be read back.
@@ -152,12 +175,12 @@ impl Weights {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn save_with(&self, path: impl AsRef<Path>, notes: &[(&str, &str)]) -> Result<()> {
         let values = self.read_all().wait()?;
-        let dtype = |i| self.kept(i).0.dtype;
+        let dtype = |i| self.kept(i).dtype;
         let bytes: Vec<Vec<u8>> = values.iter().enumerate().map(|(i, v)| to_bytes(v, dtype(i))).collect();
         let named = self.shared.names.iter().zip(&bytes).enumerate();
         let records: Vec<Record> =
             named.map(|(i, ((name, shape), bytes))| Record { name, shape: *shape, dtype: dtype(i), bytes }).collect();
-        let precision = self.shared.precision.to_string();
+        let precision = self.shared.policy.to_string();
         let own = [("format", "halfgrad"), ("precision", &precision)];
         checkpoint::save(path, &records, &[notes, &own].concat())
     }
@@ -172,10 +195,9 @@ impl Weights {
     /// # Errors
     /// [`Error::Name`] if no weight has this name.
     pub fn get(&self, name: &str) -> Result<Reading<Vec<f32>>> {
-        let i = self.index(name)?;
-        let ((store, at), shape) = (self.kept(i), self.shared.names[i].1);
-        let dtype = store.dtype;
-        Ok(Reading::new(&self.shared.gpu, &[store.range(at, shape)], move |b| Ok(gpu::loaded(b, shape, dtype))))
+        let place = self.kept(self.index(name)?);
+        let Place { shape, dtype, .. } = place;
+        Ok(Reading::new(&self.shared.gpu, &[place.range()], move |b| Ok(gpu::loaded(b, shape, dtype))))
     }
 
     /// Sets one weight or state.
@@ -194,9 +216,8 @@ impl Weights {
 
     /// The values of all weights and states, in the order of [`names`](Self::names).
     pub fn read_all(&self) -> Reading<Vec<Vec<f32>>> {
-        let tensors = self.shared.names.iter().enumerate().map(|(i, (_, shape))| (self.kept(i), *shape));
-        let (ranges, types): (Vec<_>, Vec<_>) =
-            tensors.map(|((store, at), shape)| (store.range(at, shape), (shape, store.dtype))).unzip();
+        let places = (0..self.shared.names.len()).map(|i| self.kept(i));
+        let (ranges, types): (Vec<_>, Vec<_>) = places.map(|p| (p.range(), (p.shape, p.dtype))).unzip();
         Reading::new(&self.shared.gpu, &ranges, move |mut b| {
             let part = |&(shape, dtype): &(Shape, Dtype)| {
                 let (this, rest) = b.split_at(bytes(shape, dtype) as usize);
@@ -227,44 +248,52 @@ impl Weights {
     /// The buffer that a plan shares.
     pub(crate) fn buffer(&self, source: Source) -> &wgpu::Buffer {
         let shared = &self.shared;
-        match (source, &shared.masters) {
-            (Source::Weights(c), _) => &shared.weights.chunks[c],
-            (Source::Master(c), Some(masters)) => &masters.chunks[c],
-            (Source::States(c), _) => &shared.states.chunks[c],
-            (Source::Master(_) | Source::Average(_) | Source::AverageCopy(_) | Source::Plan, _) => {
-                unreachable!("a plan of this precision does not share it")
+        match source {
+            Source::Weights(c) => shared.weights.buffer(c),
+            Source::Master(c) => shared.masters.buffer(c),
+            Source::States(c) => shared.states.buffer(c),
+            Source::Average(_) | Source::AverageCopy(_) | Source::Plan => {
+                unreachable!("other weights have it, or the plan itself")
             }
         }
     }
 
     async fn allocate(gpu: &Gpu, graph: &Graph) -> Result<Self> {
         graph.check()?;
-        let precision = graph.precision();
-        gpu.caps().supports(precision)?;
-        let tensors = [graph.weights(), graph.states()].concat();
+        let policy = graph.policy().clone();
+        gpu.caps().supports(policy.base)?;
+        let tensors = [graph.weights(), graph.states()];
         let name = |node| graph.node(node).name.expect("weights and states are named");
-        let names: Vec<_> = tensors.iter().map(|t| (name(t.value.node), t.shape())).collect();
-        let trained = graph.weights().len();
-        let (of_weights, of_states) = names.split_at(trained);
-        let sum = |names: &[(String, Shape)], dtype| names.iter().map(|(_, shape)| bytes(*shape, dtype)).sum::<u64>();
-        let masters = if precision.master { sum(of_weights, Dtype::F32) } else { 0 };
-        let all = sum(of_weights, precision.storage) + masters + sum(of_states, precision.wide());
+        let names: Vec<_> = tensors.iter().flatten().map(|t| (name(t.value.node), t.shape())).collect();
+        let trained = tensors[0].len();
+        let [weights, states] =
+            tensors.map(|tensors| tensors.iter().map(|t| (t.shape(), t.dtype())).collect::<Vec<_>>());
+        let master = |dtype| policy.of_weights(dtype).master.then_some(Dtype::F32);
+        let sum = |types: &[(Shape, Dtype)], stored: &dyn Fn(Dtype) -> Option<Dtype>| {
+            types.iter().map(|(shape, dtype)| stored(*dtype).map_or(0, |dtype| bytes(*shape, dtype))).sum::<u64>()
+        };
+        let all = sum(&weights, &Some) + sum(&weights, &master) + sum(&states, &Some);
         if let Some(limit) = gpu.caps().memory.filter(|&limit| all > limit) {
             let (all, limit) = (count(all), count(limit));
             return Err(Error::Memory(format!(
                 "the weights take {all}B, the limit is {limit}B; 16 bit would need less"
             )));
         }
-        let weights = Store::new(gpu, "weights", of_weights, precision.storage).await?;
-        let masters = match precision.master {
-            true => Some(Store::new(gpu, "master weights", of_weights, Dtype::F32).await?),
-            false => None,
-        };
-        let states = Store::new(gpu, "states", of_states, precision.wide()).await?;
-        let simulated = graph.simulation().weights.map(|q| q.format);
-        let (gpu, graph) = (gpu.clone(), graph.id());
-        let shared = Shared { gpu, graph, precision, simulated, names, trained, weights, masters, states };
-        Ok(Weights { shared: Arc::new(shared) })
+        let arena = |types: Vec<_>| Arena::new(types, gpu.caps().binding_bytes);
+        let weights = arena(weights)?;
+        Ok(Weights {
+            shared: Arc::new(Shared {
+                gpu: gpu.clone(),
+                graph: graph.id(),
+                simulated: graph.simulation().weights.map(|q| q.format),
+                names,
+                trained,
+                weights: Store::new(gpu, "weights", weights.clone(), Some).await?,
+                masters: Store::new(gpu, "master weights", weights, master).await?,
+                states: Store::new(gpu, "states", arena(states)?, Some).await?,
+                policy,
+            }),
+        })
     }
 
     fn index(&self, name: &str) -> Result<usize> {
@@ -272,33 +301,33 @@ impl Weights {
         found.ok_or_else(|| Error::name(name, "no weight or state has this name"))
     }
 
-    /// Where tensor `i` lies in full precision: the store and its number there.
-    fn kept(&self, i: usize) -> (&Store, usize) {
-        let shared = &self.shared;
-        match i.checked_sub(shared.trained) {
-            Some(state) => (&shared.states, state),
-            None => (shared.masters.as_ref().unwrap_or(&shared.weights), i),
-        }
+    /// Where tensor `i` lies in full precision.
+    fn kept(&self, i: usize) -> Place<'_> {
+        let (shared, shape) = (&*self.shared, self.shared.names[i].1);
+        let kept = match i.checked_sub(shared.trained) {
+            Some(state) => shared.states.place(state, shape),
+            None => shared.masters.place(i, shape).or(shared.weights.place(i, shape)),
+        };
+        kept.expect("each tensor lies somewhere")
     }
 
     fn write(&self, i: usize, values: &[f32]) {
-        let shape = self.shared.names[i].1;
-        let write = |store: &Store, at: usize, values: &[f32]| {
-            let (buffer, offset, _) = store.range(at, shape);
-            self.shared.gpu.queue().write_buffer(buffer, offset, &gpu::stored(values, shape, store.dtype));
-        };
-        let trained = i < self.shared.trained;
-        if !trained || self.shared.masters.is_some() {
-            let (store, at) = self.kept(i);
-            write(store, at, values);
-        }
-        match self.shared.simulated {
-            Some(format) if trained => {
-                let rounded: Vec<f32> = values.iter().map(|&v| format.nearest(v.into()) as f32).collect();
-                write(&self.shared.weights, i, &rounded);
+        let (shared, shape) = (&*self.shared, self.shared.names[i].1);
+        let write = |place: Option<Place>, values: &[f32]| {
+            if let Some(Place { buffer, offset, dtype, .. }) = place {
+                shared.gpu.queue().write_buffer(buffer, offset, &gpu::stored(values, shape, dtype));
             }
-            None if trained => write(&self.shared.weights, i, values),
-            _ => {}
+        };
+        if let Some(state) = i.checked_sub(shared.trained) {
+            return write(shared.states.place(state, shape), values);
+        }
+        write(shared.masters.place(i, shape), values);
+        match shared.simulated {
+            Some(format) => {
+                let rounded: Vec<f32> = values.iter().map(|&v| format.nearest(v.into()) as f32).collect();
+                write(shared.weights.place(i, shape), &rounded);
+            }
+            None => write(shared.weights.place(i, shape), values),
         }
     }
 }

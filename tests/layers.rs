@@ -8,6 +8,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("error", &["shape"]),
     ("shape", &[]),
     ("precision", &[]),
+    ("policy", &["precision"]),
     ("format", &["precision"]),
     ("random", &[]),
     ("file", &["error"]),
@@ -42,7 +43,7 @@ const RULES: &[(&str, &[&str])] = &[
 ];
 
 /// The plain data that every module above the ground may use.
-const PLAIN: &str = "error shape precision format caps dispatch";
+const PLAIN: &str = "error shape precision policy format caps dispatch";
 
 /// Modules that may say `wgpu`.
 const WGPU: &[&str] = &["gpu", "plan", "weights", "check"];
@@ -63,6 +64,7 @@ const EXPORTS: &[(&str, &str)] = &[
     ("Plan", "plan"),
     ("Dtype", "precision"),
     ("LossScale", "precision"),
+    ("Policy", "policy"),
     ("Precision", "precision"),
     ("Shape", "shape"),
     ("Tensor", "tensor"),

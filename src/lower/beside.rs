@@ -30,6 +30,7 @@ pub fn pairs(reached: &Reached, groups: &Groups) -> BTreeMap<usize, Pair> {
         if let Some(k) = op.sums_beside(&types)
             && let Some(&sum) = sums.get(&seen(reached, node.inputs[k]))
             && !found.contains_key(&sum)
+            && reached.nodes[&sum].precision == node.precision
             && types[k].shape.last() == reached.nodes[&sum].outputs[0].shape.last()
             // Both run where the first of them would.
             && node.inputs.iter().all(|v| v.node < sum)

@@ -77,8 +77,10 @@ fn joins(reached: &Reached, found: &Groups, n: usize, storage_buffers: usize) ->
     let group = &found.groups[g];
     let root = reached.nodes.get(group.members.last()?)?.outputs[0];
     let ours = node.outputs[0];
+    // Registers are of one type.
+    let same = node.precision.acc() == reached.nodes.get(group.members.last()?)?.precision.acc();
     let inner = consumers.iter().all(|(c, output)| *output == 0 && group.members.contains(c));
-    if !inner || reached.is_wanted(n) || group.members.len() >= LONGEST {
+    if !inner || !same || reached.is_wanted(n) || group.members.len() >= LONGEST {
         return None;
     }
     let mut reads: Vec<Value> = external(reached, group).into_iter().filter(|v| v.node != n).collect();

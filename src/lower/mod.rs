@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::{nodes::Lowering, reach::Reached};
 use crate::{
     Dtype, Error, Graph, Result, Shape, Tensor,
-    arena::{self, Arena},
+    arena::{self, Arena, Chunk},
     caps::Caps,
     dispatch::*,
     graph::{Origin, Value},
@@ -125,8 +125,8 @@ pub fn lower(request: &Request) -> Result<Lowered> {
     let mut program = Program { warnings: request.graph.warnings(), ..Program::default() };
     let control = control_buffers(&mut program, request);
     let mut places = Places { operands: BTreeMap::new(), pinned: BTreeSet::new() };
-    place_weights(request, &mut program, &mut places)?;
-    let arenas = train::arenas(request, &mut program, &mut places)?;
+    let weights = place_weights(request, &mut program, &mut places)?;
+    let arenas = train::arenas(request, weights, &mut program, &mut places)?;
     let statistics = states::arenas(request, &reached, &mut program, &mut places);
     place_inputs(&reached, &mut program, &mut places, control);
 
@@ -204,24 +204,24 @@ fn control_buffers(program: &mut Program, request: &Request) -> Control {
     }
 }
 
-/// Gives each weight and state its place in the arena of its kind.
-fn place_weights(request: &Request, program: &mut Program, places: &mut Places) -> Result<()> {
-    let (graph, precision) = (request.graph, request.graph.precision());
-    let mut place = |tensors: Vec<Tensor>, name: &str, dtype: Dtype, source: fn(usize) -> Source| -> Result<()> {
-        let shapes: Vec<Shape> = tensors.iter().map(|t| t.shape()).collect();
-        let arena = Arena::new(&shapes, request.caps.binding_bytes)?;
+/// Gives each weight and state its place in the arena of its kind; the first buffer of the weights, and their chunks.
+fn place_weights(request: &Request, program: &mut Program, places: &mut Places) -> Result<(usize, Vec<Chunk>)> {
+    let mut place = |tensors: Vec<Tensor>, name: &str, source: fn(usize) -> Source| -> Result<_> {
+        let arena = Arena::new(tensors.iter().map(|t| (t.shape(), t.dtype())), request.caps.binding_bytes)?;
         let first = program.buffers.len();
-        for chunk in 0..arena.chunks.len() {
-            program.buffer(format!("{name}{chunk}"), Role::Weights, source(chunk), arena.bytes(chunk, dtype));
+        for (c, chunk) in arena.chunks.iter().enumerate() {
+            program.buffer(format!("{name}{c}"), Role::Weights, source(c), chunk.bytes(chunk.dtype));
         }
         for (t, (chunk, group)) in tensors.iter().zip(&arena.places) {
+            let (shape, dtype) = (t.shape(), t.dtype());
             let offset = arena::offset(*group, dtype);
-            places.operands.insert(t.value, Operand { buffer: first + chunk, offset, shape: t.shape(), dtype });
+            places.operands.insert(t.value, Operand { buffer: first + chunk, offset, shape, dtype });
         }
-        Ok(())
+        Ok((first, arena.chunks))
     };
-    place(graph.weights(), "w", precision.storage, Source::Weights)?;
-    place(graph.states(), "state", precision.wide(), Source::States)
+    let weights = place(request.graph.weights(), "w", Source::Weights)?;
+    place(request.graph.states(), "state", Source::States)?;
+    Ok(weights)
 }
 
 /// Gives each input a buffer that the host writes.

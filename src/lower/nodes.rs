@@ -62,7 +62,7 @@ impl Lowering<'_> {
     /// The dispatches of the op of node `first`, of what is fused to it, and of the node that is made beside it; node `n` is
     /// the last of the first two.
     fn node(&mut self, n: usize, first: usize, group: Option<&fuse::Group>, beside: Option<usize>) {
-        let (reached, precision) = (self.reached, self.request.graph.precision());
+        let (reached, precision) = (self.reached, self.reached.nodes[&first].precision);
         let Origin::Op(op) = &reached.nodes[&first].origin else { return };
         let (places, program) = (&mut self.places, &mut self.made.program);
         let values: Vec<Value> = [Some(n), beside].into_iter().flatten().flat_map(|n| results(reached, n)).collect();

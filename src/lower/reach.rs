@@ -19,8 +19,6 @@ pub(crate) struct Reached {
     pub assignments: Vec<Assignment>,
     inference: bool,
     pub fusion: bool,
-    /// The type of statistics.
-    wide: Dtype,
 }
 
 /// The nodes `from`, and all that they depend on; a node that hands on an operand depends on no other.
@@ -71,8 +69,7 @@ impl Reached {
                 consumers.entry(v.node).or_default().push((n, v.output));
             }
         }
-        let wide = request.graph.precision().wide();
-        Reached { nodes, consumers, wanted, assignments, inference, fusion: request.fusion, wide }
+        Reached { nodes, consumers, wanted, assignments, inference, fusion: request.fusion }
     }
 
     pub fn kind(&self, n: usize) -> Kind {
@@ -86,7 +83,7 @@ impl Reached {
     /// Whether a value of this type can be read by what is fused behind node `n`.
     pub fn can_load(&self, n: usize, dtype: Dtype) -> bool {
         let node = &self.nodes[&n];
-        let wide = dtype == self.wide && matches!(&node.origin, Origin::Op(op) if op.loads_wide());
+        let wide = dtype == node.precision.wide() && matches!(&node.origin, Origin::Op(op) if op.loads_wide());
         wide || dtype == node.outputs[0].dtype
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{Control, FLAG_WORDS, LOSSES, Places, Record, Request, Training, clock, simulate};
 use crate::{
     Dtype, LossScale, Precision, Result, Shape,
-    arena::{self, Arena, flat},
+    arena::{self, Arena, Chunk, flat},
     dispatch::*,
     graph::Value,
     optim::{UpdateIo, factors, held},
@@ -18,16 +18,31 @@ use crate::{
 pub struct Arenas {
     /// Runs of trained weights that are neighbours in every arena.
     runs: Vec<Run>,
-    gradients: Vec<usize>,
-    moments: Vec<Vec<usize>>,
-    weights: Vec<usize>,
-    masters: Vec<usize>,
-    /// What rounding has taken from the weights, where that is kept.
-    missing: Vec<usize>,
-    /// The average of the weights, and its copy in the storage type.
-    averages: Vec<[usize; 2]>,
+    /// By chunk of the weights.
+    weights: Vec<OfWeights>,
+    /// By chunk of the gradients.
+    gradients: Vec<OfGradients>,
     /// Sums of squares of gradients, [`NORM_PARTS`] a chunk, where gradients are clipped.
     norms: Option<Operand>,
+}
+
+/// The buffers that lie like a chunk of the weights.
+struct OfWeights {
+    weights: usize,
+    precision: Precision,
+    master: Option<usize>,
+    /// The average, and its copy in the type of the weights.
+    average: Option<[usize; 2]>,
+}
+
+/// The buffers that lie like a chunk of the gradients.
+struct OfGradients {
+    gradients: usize,
+    groups: usize,
+    precision: Precision,
+    moments: Vec<usize>,
+    /// What rounding has taken from the weights, where that is kept.
+    missing: Option<usize>,
 }
 
 /// Workgroups that share the sum of squares of a chunk of gradients.
@@ -49,78 +64,80 @@ struct Member {
     factors: [f32; 2],
 }
 
-/// Makes the arenas of gradients, masters and moments, and gives each gradient its place.
-pub fn arenas(request: &Request, program: &mut Program, places: &mut Places) -> Result<Arenas> {
+/// Makes the arenas of gradients, masters and moments, and gives each gradient its place; the weights lie in these chunks, from
+/// the buffer `first` on.
+pub fn arenas(
+    request: &Request,
+    (first, chunks): (usize, Vec<Chunk>),
+    program: &mut Program,
+    places: &mut Places,
+) -> Result<Arenas> {
     let Some(training) = &request.training else { return Ok(Arenas::default()) };
-    let precision = request.graph.precision();
-    let shape = |v: &Value| request.graph.type_of(*v).shape;
-    let name = |v: &Value| request.graph.node(v.node).name.unwrap_or_default();
-    let trained: Vec<Value> = training.gradients.iter().map(|(w, _)| *w).collect();
-    let gradients = Arena::new(&trained.iter().map(shape).collect::<Vec<_>>(), request.caps.binding_bytes)?;
-    let of_weights = |b: &Buffer| matches!(b.source, Source::Weights(_));
-    let mut made = Arenas {
-        weights: (0..program.buffers.len()).filter(|&b| of_weights(&program.buffers[b])).collect(),
-        ..Arenas::default()
-    };
-    // A weight has its place already: its chunk, and its first group there.
-    let place_of = |w: &Value| {
-        let x = places.operands[w];
-        let chunk = made.weights.iter().position(|&b| b == x.buffer).expect("a weight lies among the weights");
-        (chunk, x.offset as usize / (GROUP * x.dtype.bytes()))
-    };
-    let places_of: Vec<(usize, usize)> = trained.iter().map(place_of).collect();
-    let named: Vec<(String, Shape)> = trained.iter().map(|w| (name(w), shape(w))).collect();
+    let (graph, policy) = (request.graph, request.graph.policy());
+    let types = training.gradients.iter().map(|(w, _)| graph.type_of(*w)).map(|t| (t.shape, t.dtype));
+    let lying = Arena::new(types, request.caps.binding_bytes)?;
+    let runs = runs(request, training, first, &lying, places)?;
+
+    let weights = chunks.iter().enumerate().map(|(c, chunk)| {
+        let precision = policy.of_weights(chunk.dtype);
+        let mut shared = |name: &str, source, dtype| {
+            program.buffer(format!("{name}{c}"), Role::Optimizer, source, chunk.bytes(dtype))
+        };
+        let master = precision.master.then(|| shared("master", Source::Master(c), Dtype::F32));
+        let average = training.average.map(|_| {
+            let copy = shared("average copy", Source::AverageCopy(c), chunk.dtype);
+            [shared("average", Source::Average(c), Dtype::F32), copy]
+        });
+        OfWeights { weights: first + c, precision, master, average }
+    });
+    let weights = weights.collect();
+    let gradients = lying.chunks.iter().enumerate().map(|(c, chunk)| {
+        let precision = policy.of_weights(chunk.dtype);
+        let mut own =
+            |name: &str, role, dtype| program.buffer(format!("{name}{c}"), role, Source::Plan, chunk.bytes(dtype));
+        let gradients = own("g", Role::Gradients, chunk.dtype);
+        let mut of_state = |name: &&str| own(name, Role::Optimizer, precision.state());
+        let moments = ["m", "v", "u"][..training.optimizer.moments()].iter().map(&mut of_state).collect();
+        let compensated = precision.rounding_of_state() == Some(Rounding::Compensated);
+        let missing = compensated.then(|| of_state(&"missing"));
+        OfGradients { gradients, groups: chunk.groups, precision, moments, missing }
+    });
+    let gradients: Vec<OfGradients> = gradients.collect();
+    let norms = training.clip_norm.then(|| {
+        let n = NORM_PARTS * gradients.len();
+        words(program.buffer("norms", Role::Control, Source::Plan, 4 * n as u64), n, Dtype::F32)
+    });
+    for ((_, g), (chunk, group)) in training.gradients.iter().zip(&lying.places) {
+        let (buffer, dtype) = (gradients[*chunk].gradients, gradients[*chunk].precision.storage);
+        let (offset, shape) = (arena::offset(*group, dtype), graph.type_of(*g).shape);
+        places.operands.insert(*g, Operand { buffer, offset, shape, dtype });
+    }
+    Ok(Arenas { runs, weights, gradients, norms })
+}
+
+/// Trained weights in runs; the gradients lie as `lying` says.
+fn runs(request: &Request, training: &Training, first: usize, lying: &Arena, places: &Places) -> Result<Vec<Run>> {
+    let node = |(w, _): &(Value, Value)| request.graph.node(w.node);
+    let nodes = training.gradients.iter().map(node);
+    let named: Vec<(String, Shape)> =
+        nodes.map(|node| (node.name.unwrap_or_default(), node.outputs[0].shape)).collect();
     let factors = factors(training.groups, &named)?;
-    for (((w, from), &at), factors) in trained.iter().zip(places_of).zip(&gradients.places).zip(factors) {
-        let groups = shape(w).groups().next_multiple_of(arena::ALIGN);
-        match made.runs.last() {
-            Some(r) if after(r.weights, r.groups) == from && after(r.gradients, r.groups) == at => {}
-            _ => made.runs.push(Run { weights: from, gradients: at, groups: 0, members: vec![] }),
-        }
-        let run = made.runs.last_mut().expect("pushed if it was not there");
-        run.members.push(Member { name: name(w), groups: run.groups..run.groups + groups, factors });
+    let mut runs: Vec<Run> = vec![];
+    for (i, (name, shape)) in named.into_iter().enumerate() {
+        // A weight has its place already: its chunk, and its first group there.
+        let x = places.operands[&training.gradients[i].0];
+        let from = (x.buffer - first, x.offset as usize / (GROUP * x.dtype.bytes()));
+        let (at, groups) = (lying.places[i], shape.groups().next_multiple_of(arena::ALIGN));
+        let goes_on = |r: &Run| after(r.weights, r.groups) == from && after(r.gradients, r.groups) == at;
+        let n = runs.iter().position(goes_on).unwrap_or_else(|| {
+            runs.push(Run { weights: from, gradients: at, groups: 0, members: vec![] });
+            runs.len() - 1
+        });
+        let run = &mut runs[n];
+        run.members.push(Member { name, groups: run.groups..run.groups + groups, factors: factors[i] });
         run.groups += groups;
     }
-
-    let chunks = 0..made.weights.len();
-    let mut shared = |name: &str, source: Source, c: usize, dtype| {
-        let groups = groups_of(program, made.weights[c], precision.storage);
-        program.buffer(format!("{name}{c}"), Role::Optimizer, source, arena::offset(groups, dtype))
-    };
-    if precision.master {
-        made.masters = chunks.clone().map(|c| shared("master", Source::Master(c), c, Dtype::F32)).collect();
-    }
-    if training.average.is_some() {
-        let pair = |c| {
-            let copy = shared("average copy", Source::AverageCopy(c), c, precision.storage);
-            [shared("average", Source::Average(c), c, Dtype::F32), copy]
-        };
-        made.averages = chunks.map(pair).collect();
-    }
-    let mut chunks = |name: &str, role, dtype| -> Vec<usize> {
-        (0..gradients.chunks.len())
-            .map(|c| program.buffer(format!("{name}{c}"), role, Source::Plan, gradients.bytes(c, dtype)))
-            .collect()
-    };
-    made.gradients = chunks("g", Role::Gradients, precision.storage);
-    made.moments = (0..training.optimizer.moments())
-        .map(|k| chunks(["m", "v", "u"][k], Role::Optimizer, precision.state()))
-        .collect();
-    if precision.rounding_of_state() == Some(Rounding::Compensated) {
-        made.missing = chunks("missing", Role::Optimizer, precision.state());
-    }
-    if training.clip_norm {
-        let n = NORM_PARTS * gradients.chunks.len();
-        let buffer = program.buffer("norms", Role::Control, Source::Plan, 4 * n as u64);
-        made.norms = Some(words(buffer, n, Dtype::F32));
-    }
-    for ((_, g), (chunk, group)) in training.gradients.iter().zip(&gradients.places) {
-        let dtype = precision.storage;
-        let offset = arena::offset(*group, dtype);
-        let buffer = made.gradients[*chunk];
-        places.operands.insert(*g, Operand { buffer, offset, shape: shape(g), dtype });
-    }
-    Ok(made)
+    Ok(runs)
 }
 
 fn after((chunk, group): (usize, usize), groups: usize) -> (usize, usize) {
@@ -136,32 +153,27 @@ pub fn lower(
     control: Control,
     program: &mut Program,
 ) -> Vec<Record> {
-    let precision = request.graph.precision();
     let mut records = vec![];
-    look_at_gradients(precision, arenas, control, program);
+    look_at_gradients(request.graph.precision(), arenas, control, program);
     settle(request, training, arenas, places, control, program);
     for (n, run) in arenas.runs.iter().enumerate() {
-        let part = |buffers: &[usize], (chunk, group): (usize, usize), dtype| {
-            flat(buffers[chunk], group..group + run.groups, dtype)
-        };
-        let stored = part(&arenas.weights, run.weights, precision.storage);
-        let weights = match precision.master {
-            true => part(&arenas.masters, run.weights, Dtype::F32),
-            false => stored,
-        };
-        let beside = match arenas.missing.is_empty() {
-            true => precision.master.then_some(stored),
-            false => Some(part(&arenas.missing, run.gradients, precision.state())),
-        };
+        let (of_weights, of_gradients) = (&arenas.weights[run.weights.0], &arenas.gradients[run.gradients.0]);
+        let precision = of_weights.precision;
+        let part = |buffer, group: usize, dtype| flat(buffer, group..group + run.groups, dtype);
+        let like_weights = |buffer, dtype| part(buffer, run.weights.1, dtype);
+        let like_gradients = |buffer, dtype| part(buffer, run.gradients.1, dtype);
+        let stored = like_weights(of_weights.weights, precision.storage);
+        let weights = of_weights.master.map_or(stored, |master| like_weights(master, Dtype::F32));
+        let missing = of_gradients.missing.map(|missing| like_gradients(missing, precision.state()));
         let factors = (!training.groups.is_empty()).then(|| run.table(program, n));
         let record = training.record_changes.then(|| run.records(program, n, &mut records));
         let io = UpdateIo {
             caps: request.caps,
             precision,
             weights,
-            beside,
-            gradient: part(&arenas.gradients, run.gradients, precision.storage),
-            moments: arenas.moments.iter().map(|m| part(m, run.gradients, precision.state())).collect(),
+            beside: missing.or(of_weights.master.map(|_| stored)),
+            gradient: like_gradients(of_gradients.gradients, precision.storage),
+            moments: of_gradients.moments.iter().map(|&m| like_gradients(m, precision.state())).collect(),
             factors,
             record,
             clock: clock(control),
@@ -169,25 +181,18 @@ pub fn lower(
             stream: STREAM + n,
         };
         training.optimizer.lower(&io, program);
-        if let (Some(decay), (chunk, group)) = (training.average, run.weights) {
-            let [average, copy] = arenas.averages[chunk];
-            let part = |buffer, dtype| flat(buffer, group..group + run.groups, dtype);
-            follow(
-                precision,
-                decay,
-                weights,
-                part(average, Dtype::F32),
-                part(copy, precision.storage),
-                control,
-                program,
-            );
+        if let (Some(decay), Some([average, copy])) = (training.average, of_weights.average) {
+            let copy = like_weights(copy, precision.storage);
+            follow(precision, decay, weights, [like_weights(average, Dtype::F32), copy], control, program);
             if let Some(q) = request.graph.simulation().weights {
-                let copy = part(copy, precision.storage);
                 program.push(simulate::round(copy, q, precision, control, STREAM + (1 << 28) + n, "average"));
             }
         }
     }
-    program.warnings.extend(training.optimizer.warnings(precision));
+    program.warnings.extend(training.optimizer.warnings(request.graph.precision()));
+    // Weights of another type lie elsewhere; the user's order is that of the graph.
+    let names: Vec<_> = training.gradients.iter().map(|(w, _)| request.graph.node(w.node).name).collect();
+    records.sort_by_key(|r| names.iter().position(|name| name.as_deref() == Some(&r.weight)));
     records
 }
 
@@ -219,14 +224,14 @@ fn words(buffer: usize, n: usize, dtype: Dtype) -> Operand {
 
 /// Finds overflow where the loss scale depends on it, and the norm where gradients are clipped by it.
 fn look_at_gradients(precision: Precision, arenas: &Arenas, control: Control, program: &mut Program) {
-    for (c, &g) in arenas.gradients.iter().enumerate() {
-        let all = flat(g, 0..groups_of(program, g, precision.storage), precision.storage);
+    for (c, chunk) in arenas.gradients.iter().enumerate() {
+        let all = flat(chunk.gradients, 0..chunk.groups, chunk.precision.storage);
         if let LossScale::Dynamic { .. } = precision.loss_scale {
             overflow(precision, all, words(control.flags, FLAG_WORDS, Dtype::U32), program);
         }
         if let Some(norms) = arenas.norms {
             let source = include_str!("../../shaders/square_sum.wgsl");
-            let shader = Shader::new("square_sum", source, precision.storage, precision).acc(Dtype::F32);
+            let shader = Shader::new("square_sum", source, all.dtype, precision).acc(Dtype::F32);
             program.push(
                 Dispatch::new("square_sum", shader)
                     .read(all)
@@ -273,8 +278,7 @@ fn follow(
     precision: Precision,
     decay: f32,
     weights: Operand,
-    average: Operand,
-    copy: Operand,
+    [average, copy]: [Operand; 2],
     control: Control,
     program: &mut Program,
 ) {
@@ -294,14 +298,10 @@ fn follow(
     );
 }
 
-fn groups_of(program: &Program, buffer: usize, dtype: Dtype) -> usize {
-    program.buffers[buffer].bytes as usize / (GROUP * dtype.bytes())
-}
-
 /// Raises the flag if a stored gradient is Inf or NaN, by its bits: comparisons are not to be trusted with those.
 fn overflow(precision: Precision, gradient: Operand, flags: Operand, program: &mut Program) {
     let words = gradient.bytes() as usize / 16;
-    let shader = Shader::new("overflow", include_str!("../../shaders/overflow.wgsl"), precision.storage, precision);
+    let shader = Shader::new("overflow", include_str!("../../shaders/overflow.wgsl"), gradient.dtype, precision);
     let halves = u32::from(gradient.dtype == Dtype::F16);
     program.push(
         Dispatch::new("overflow", shader.constant("HALVES", halves))

@@ -78,6 +78,12 @@ pub fn batch_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
 /// [`batch_norm`] whose running averages move by the share `momentum`, and with `epsilon` added to the variance.
 #[track_caller]
 pub fn batch_norm_with<'g>(name: &str, x: Tensor<'g>, momentum: f32, epsilon: f32) -> Tensor<'g> {
+    x.graph.within_layer(name.to_owned(), || batch_norm_here(name, x, momentum, epsilon))
+}
+
+/// [`batch_norm_with`], its statistics in the layer in force and not in that of `x`.
+#[track_caller]
+fn batch_norm_here<'g>(name: &str, x: Tensor<'g>, momentum: f32, epsilon: f32) -> Tensor<'g> {
     let (weight, bias) = affine(name, x);
     let running = |part, value| x.graph.state(&format!("{name}.{part}"), [x.shape().last()], Init::Constant(value));
     let states = [running("running_mean", 0.0), running("running_var", 1.0)];
@@ -113,7 +119,7 @@ pub fn rms_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
 #[track_caller]
 pub fn group_norm<'g>(name: &str, x: Tensor<'g>, groups: usize) -> Tensor<'g> {
     let (weight, bias) = affine(name, x);
-    x.standardize(x.group_moments(groups), epsilon(x), weight, bias)
+    x.graph.within_layer(name.to_owned(), || x.standardize(x.group_moments(groups), epsilon(x), weight, bias))
 }
 
 /// Instance normalisation (arXiv 1607.08022), `[n, .., c] → [n, .., c]`: [`group_norm`] with each channel a group of its own.

@@ -68,7 +68,7 @@ impl<'g> Tensor<'g> {
             let number = |i: usize, value| affine.get(i).copied().unwrap_or_else(|| self.number(value));
             return self.standardize(self.moments_if(axis..axis + 1, centred), epsilon, number(0, 1.0), number(1, 0.0));
         }
-        warn_of(epsilon, self.graph);
+        warn_of(epsilon, self);
         self.graph.apply_all(LayerNorm { epsilon, centred }, &[&[self], affine].concat())[0]
     }
 }

@@ -42,6 +42,6 @@ impl<'g> Tensor<'g> {
     /// The values in the type of losses.
     #[track_caller]
     fn as_loss(self) -> Tensor<'g> {
-        self.cast(self.graph.precision().wide())
+        self.cast(self.precision().wide())
     }
 }

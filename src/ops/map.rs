@@ -231,7 +231,8 @@ impl<'g> Tensor<'g> {
     /// A number as a tensor of this one's graph; it costs nothing where it is fused.
     #[track_caller]
     pub fn number(self, value: f32) -> Tensor<'g> {
-        let dtype = if self.dtype() == Dtype::F32 { Dtype::F32 } else { self.graph.precision().storage };
+        // As if there were no layers in f32; for one of those it is cast, which costs nothing either.
+        let dtype = if self.outside() == Dtype::F32 { Dtype::F32 } else { self.graph.precision().storage };
         self.graph.apply(Fill { shape: Shape::default(), value, dtype }, &[])
     }
 
@@ -359,6 +360,9 @@ struct Cast(Dtype);
 impl Op for Cast {
     fn name(&self) -> &'static str {
         "cast"
+    }
+    fn casts(&self) -> bool {
+        true
     }
     fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
         common(x)?;

@@ -46,7 +46,7 @@ impl<'g> Tensor<'g> {
     pub(super) fn moments_if(self, axes: std::ops::Range<usize>, centred: bool) -> (Tensor<'g>, Tensor<'g>) {
         // A set of one value is known; where its axis is the last, that is not even stored.
         if !axes.is_empty() && self.shape().dims().skip(axes.start).take(axes.len()).eq(axes.clone().map(|_| 1)) {
-            let x = self.cast(self.graph.precision().wide());
+            let x = self.cast(self.precision().wide());
             return if centred { (x, x.zeros_like()) } else { (x.zeros_like(), x.square()) };
         }
         let found = self.graph.apply_all(Moments { axes: (axes.start, axes.end), centred }, &[self]);

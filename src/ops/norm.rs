@@ -17,7 +17,6 @@ use crate::{
     Dtype, Precision, Shape,
     dispatch::{Access, Dispatch, Operand, Program, Shader},
     error::Warning,
-    graph::Graph,
     op::{Backward, Expression, Io, Kind, Op, Type},
     shape::GROUP,
     tensor::Tensor,
@@ -64,7 +63,7 @@ impl<'g> Tensor<'g> {
         gain: Tensor<'g>,
         bias: Tensor<'g>,
     ) -> Tensor<'g> {
-        warn_of(epsilon, self.graph);
+        warn_of(epsilon, self);
         // Where nothing is stretched there is nothing to sum.
         if mean.shape().len() == self.shape().len() {
             return ((self - mean) * (variance + epsilon).rsqrt() * gain + bias).cast(self.dtype());
@@ -84,12 +83,12 @@ impl<'g> Tensor<'g> {
 }
 
 /// Warns of an ε that arithmetic cannot hold.
-pub(super) fn warn_of(epsilon: f32, graph: &Graph) {
+pub(super) fn warn_of(epsilon: f32, x: Tensor) {
     let smallest = half::f16::MIN_POSITIVE.to_f32();
-    if graph.precision().acc() == Dtype::F16 && epsilon.abs() < smallest {
+    if x.precision().acc() == Dtype::F16 && epsilon.abs() < smallest {
         let what =
             format!("an epsilon of {epsilon} is less than the {smallest:e} from which on f16 is sure to hold it");
-        graph.warn(Warning { what, cure: "use 1e-3, or a precision that computes in f32".into() });
+        x.graph.warn(Warning { what, cure: "use 1e-3, or a precision that computes in f32".into() });
     }
 }
 
@@ -157,7 +156,7 @@ impl Op for Standardize {
 
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let [x, mean, variance, gain, bias] = at.x[..] else { unreachable!("five operands") };
-        let (dy, wide) = (at.dy(), x.graph.precision().wide());
+        let (dy, wide) = (at.dy(), x.precision().wide());
         let axes = stretched(x.shape(), mean.shape()).expect("inferred");
         let like = |t: Tensor| t.dtype() == x.dtype() && t.shape().len() == mean.shape().len();
         let op = StandardizeBackward { epsilon: self.epsilon, axes, own: like(gain) && like(bias) };

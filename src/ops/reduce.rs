@@ -134,7 +134,7 @@ impl<'g> Tensor<'g> {
             };
             result = self.graph.apply(Reduce { fold, axes: run, kept, to }, &[result]);
         }
-        let wide = if wide { self.graph.precision().wide() } else { self.dtype() };
+        let wide = if wide { self.precision().wide() } else { self.dtype() };
         result.cast(wide).reshape(to)
     }
 }

@@ -1,6 +1,6 @@
 //! Weights that the optimizer treats differently.
 
-use crate::{Error, Result, Shape, graph};
+use crate::{Error, Result, Shape, policy};
 
 /// Weights whose learning rate and weight decay are multiples of the optimizer's.
 ///
@@ -49,7 +49,7 @@ impl Group {
 
     fn has(&self, (name, shape): &(String, Shape)) -> bool {
         match &self.chosen {
-            Chosen::Named(pattern) => graph::matches(pattern, name),
+            Chosen::Named(pattern) => policy::matches(pattern, name),
             Chosen::Vectors => shape.rank() < 2,
         }
     }

@@ -9,7 +9,7 @@
 use std::{collections::BTreeMap, env, error::Error, path::Path};
 
 use halfgrad::{
-    Dtype, Gpu, Graph, Plan, Precision, Sgd, Shape, Tensor, Weights,
+    Dtype, Gpu, Graph, Plan, Policy, Precision, Sgd, Shape, Tensor, Weights,
     checkpoint::{self, Record},
     graph::{Node, Origin, Value},
     nn::{self, Head},
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let labels = |name: &str| batch[name].1.iter().map(|&v| v as u32).collect::<Vec<_>>();
 
     let gpu = Gpu::new()?;
-    let graph = Graph::new(precision.parse()?);
+    let graph = Graph::new(precision.parse::<Policy>()?);
     let network = build(&graph, model, *shape)?;
     let weights = Weights::load(&gpu, &graph, folder.join("weights.safetensors"))?;
     let write = |plan: &mut Plan| {
