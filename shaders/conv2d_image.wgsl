@@ -5,33 +5,46 @@
 
 @group(0) @binding(0) var<storage, read> a: array<elem4>;       // result [n, oh, ow, o]
 @group(0) @binding(1) var<storage, read> b: array<elem4>;       // weights [kh, kw, c / members, o]
-@group(0) @binding(2) var<storage, read_write> y: array<elem4>; // image [n, h, w, c]
+// y: image [n, h, w, c]
 
-fn lines_a(i: u32, tap: u32, member: u32) -> Lines {
-    let number = vec4(4u * i) + LANE;
-    let at = pixels(number, p.h, p.w);
-    let down = at.y + p.before_h - tap / p.kw * p.dilation_h;
-    let right = at.x + p.before_w - tap % p.kw * p.dilation_w;
-    let row = down / p.stride_h;
-    let column = right / p.stride_w;
-    let meets = (row * p.stride_h == down) & (column * p.stride_w == right);
-    let there = meets & (number < vec4(p.n * p.h * p.w)) & (row < vec4(p.oh)) & (column < vec4(p.ow));
-    return along(((at.n * p.oh + row) * p.ow + column) * groups(p.o) + member * groups(outer()), there);
+const STRIDED: u32 = 1u; // whether a stride is not 1
+
+fn extent() -> Extent {
+    return Extent(p.members, p.down, p.wide, p.taps, p.steps, p.part, p.c, p.n * p.h * p.w * groups(p.c));
 }
 
-fn lines_b(j: u32, tap: u32, member: u32) -> Lines {
-    let channel = vec4(4u * j) + LANE;
-    let start = (tap * inner() + channel) * groups(p.o) + member * groups(outer());
-    return along(start, channel < vec4(inner()));
+fn spot_a(i: u32, r: u32, member: u32) -> Spot {
+    let at = pixel(4u * i + r, p.h, p.w);
+    let start = at.n * p.oh * p.ow * groups(p.o) + member * groups(outer());
+    return Spot(start, at.y + p.before_h, at.x + p.before_w, 0u, 0u);
+}
+
+fn line_a(s: Spot, tap: u32) -> Line {
+    let i = quotient(tap, p.kw);
+    // Above and left of the result the numbers wrap to large ones.
+    let down = s.row - i * p.dilation_h;
+    let right = s.column - (tap - i * p.kw) * p.dilation_w;
+    var row = down;
+    var column = right;
+    if STRIDED == 1u {
+        row = down / p.stride_h;
+        column = right / p.stride_w;
+    }
+    let meets = (row * p.stride_h == down) & (column * p.stride_w == right);
+    let there = (row < p.oh) & (column < p.ow) & (meets | (STRIDED == 0u));
+    return Line(s.start + (row * p.ow + column) * groups(p.o), 1u, 0u, select(0u, p.steps, there));
+}
+
+fn spot_b(j: u32, r: u32, member: u32) -> Spot {
+    return Spot((4u * j + r) * groups(p.o) + member * groups(outer()), 0u, 0u, 0u, 0u);
+}
+
+fn line_b(s: Spot, tap: u32) -> Line {
+    return Line(s.start + tap * inner() * groups(p.o), 1u, 0u, p.steps);
 }
 
 fn place(i: u32, r: u32, j: u32, member: u32) -> u32 {
     let pixel = 4u * i + r;
     let g = pixel * groups(p.c) + member * groups(inner()) + j;
     return select(NOWHERE, g, pixel < p.n * p.h * p.w && j < p.wide);
-}
-
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    gemm(linear_id(workgroup) * 64u + lane, p.members, p.down, p.wide, p.taps, p.steps, p.c);
 }

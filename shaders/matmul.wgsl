@@ -3,38 +3,46 @@
 
 @group(0) @binding(0) var<storage, read> a: array<elem4>;       // [batch, m, k], or [batch, k, m] transposed
 @group(0) @binding(1) var<storage, read> b: array<elem4>;       // [batch, k, n], or [batch, n, k] transposed
-@group(0) @binding(2) var<storage, read_write> y: array<elem4>; // [batch, m, n]
+// y: [batch, m, n]
 
 struct Params {
     batch: u32,
     m: u32,
     k: u32,
     n: u32,
+    part: u32, // groups of k that one part of the sum takes
 }
 @group(1) @binding(0) var<uniform> p: Params;
 
-fn lines_a(i: u32, tap: u32, member: u32) -> Lines {
-    if ALONG_A == 1u {
-        let row = vec4(4u * i) + LANE;
-        return along((member * p.m + row) * groups(p.k), row < vec4(p.m));
-    }
-    return across(member * p.k * groups(p.m) + i, groups(p.m), p.k);
+fn extent() -> Extent {
+    return Extent(p.batch, groups(p.m), groups(p.n), 1u, groups(p.k), p.part, p.n, p.batch * p.m * groups(p.n));
 }
 
-fn lines_b(j: u32, tap: u32, member: u32) -> Lines {
-    if ALONG_B == 1u {
-        let column = vec4(4u * j) + LANE;
-        return along((member * p.n + column) * groups(p.k), column < vec4(p.n));
+// Line r of block i of a matrix whose `along` axis the sum runs along.
+fn spot(i: u32, r: u32, member: u32, along: u32, size: u32) -> Spot {
+    if along == 1u {
+        return Spot((member * size + 4u * i + r) * groups(p.k), 0u, 0u, 0u, groups(p.k));
     }
-    return across(member * p.k * groups(p.n) + j, groups(p.n), p.k);
+    return Spot((member * p.k + r) * groups(size) + i, 0u, 0u, 0u, (p.k + 3u - r) / 4u);
+}
+
+fn spot_a(i: u32, r: u32, member: u32) -> Spot {
+    return spot(i, r, member, ALONG_A, p.m);
+}
+
+fn spot_b(j: u32, r: u32, member: u32) -> Spot {
+    return spot(j, r, member, ALONG_B, p.n);
+}
+
+fn line_a(s: Spot, tap: u32) -> Line {
+    return Line(s.start, select(4u * groups(p.m), 1u, ALONG_A == 1u), s.first, s.end);
+}
+
+fn line_b(s: Spot, tap: u32) -> Line {
+    return Line(s.start, select(4u * groups(p.n), 1u, ALONG_B == 1u), s.first, s.end);
 }
 
 fn place(i: u32, r: u32, j: u32, member: u32) -> u32 {
     let row = 4u * i + r;
     return select(NOWHERE, (member * p.m + row) * groups(p.n) + j, row < p.m && j < groups(p.n));
-}
-
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    gemm(linear_id(workgroup) * 64u + lane, p.batch, groups(p.m), groups(p.n), 1u, groups(p.k), p.n);
 }

@@ -1,5 +1,7 @@
 //! What an adapter is, as plain data: filled by [`crate::gpu`], read by the planner and the ops.
 
+use std::str::FromStr;
+
 use crate::{Dtype, Error, Precision, Result};
 
 /// The kind of an adapter, in the order in which it is chosen by default.
@@ -23,6 +25,20 @@ impl Kind {
             Kind::Integrated => "integrated",
             Kind::Virtual => "virtual or unknown",
             Kind::Software => "software",
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(s: &str) -> std::result::Result<Self, String> {
+        match s {
+            "discrete" => Ok(Kind::Discrete),
+            "integrated" => Ok(Kind::Integrated),
+            "virtual" => Ok(Kind::Virtual),
+            "software" => Ok(Kind::Software),
+            _ => Err(format!("{s:?} is not discrete, integrated, virtual or software")),
         }
     }
 }

@@ -223,6 +223,18 @@ impl Dispatch {
         self
     }
 
+    /// Adds a file of the library.
+    pub fn import(mut self, name: &str) -> Self {
+        Arc::make_mut(&mut self.shader).declarations += &format!("#import {name}\n");
+        self
+    }
+
+    /// Sets the type behind `wide4`.
+    pub fn wide(mut self, dtype: Dtype) -> Self {
+        Arc::make_mut(&mut self.shader).wide = dtype;
+        self
+    }
+
     /// Binds a tensor that the file does not declare and a splice uses: `copy: array<elem4>`.
     pub fn extra(mut self, x: Operand, access: Access, declaration: &str) -> Self {
         let (at, mode) = (self.bindings.len(), if access == Access::Read { "read" } else { "read_write" });

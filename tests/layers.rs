@@ -39,7 +39,10 @@ const RULES: &[(&str, &[&str])] = &[
         "check",
         &[PLAIN, "op", "graph", "tensor", "reference", "random", "lower", "gpu", "weights", "plan", "optim", "init"],
     ),
-    ("variants", &[PLAIN, "op", "graph", "init", "ops", "optim", "lower", "gpu", "plan", "check", "study", "bench"]),
+    (
+        "variants",
+        &[PLAIN, "op", "graph", "tensor", "init", "ops", "optim", "lower", "gpu", "plan", "check", "study", "bench"],
+    ),
 ];
 
 /// The plain data that every module above the ground may use.

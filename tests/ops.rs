@@ -1,17 +1,25 @@
 //! Every op, every precision, forward and gradient, against its f64 reference.
 
-use halfgrad::{Gpu, Precision, check, ops};
+use halfgrad::{Caps, Gpu, Precision, caps::Kind, check, gpu::Settings, ops, reference::Case};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
     let arguments = Arguments::from_args();
     let gpu = Gpu::new().expect("an adapter");
     let packed = pollster::block_on(gpu.without_f16()).expect("the same adapter");
-    let mut devices = vec![("packed", packed, vec!["f16"])];
-    devices.push(match gpu.caps().shader_f16 {
-        true => ("native", gpu, vec!["f32", "f16", "f16-strict"]),
-        false => ("native", gpu, vec!["f32"]),
+    let native = if gpu.caps().shader_f16 { vec!["f32", "f16", "f16-strict"] } else { vec!["f32"] };
+    // A processor runs other variants of some kernels than a GPU, and each can run those of the other.
+    let other = if gpu.caps().kind == Kind::Software { Kind::Discrete } else { Kind::Software };
+    let [gpu_as, packed_as] = [&gpu, &packed].map(|gpu| {
+        let settings = Settings { kind: Some(other), ..gpu.settings().clone() };
+        pollster::block_on(gpu.with(settings)).expect("the same adapter")
     });
+    let devices = [
+        ("packed", packed, vec!["f16"]),
+        ("native", gpu, native.clone()),
+        ("packed as another", packed_as, vec!["f16"]),
+        ("native as another", gpu_as, native),
+    ];
 
     let mut trials = vec![];
     for (i, case) in ops::cases().into_iter().enumerate() {
@@ -23,13 +31,16 @@ fn main() {
             for p in precisions {
                 let (gpu, case) = (gpu.clone(), case.clone());
                 let precision: Precision = p.parse().expect("a preset");
+                if how.ends_with("another") && !differs(gpu.caps(), precision, &case) {
+                    continue;
+                }
                 trials.push(Trial::test(format!("{name} {how} {p}"), move || {
                     check::on_device(&gpu, precision, &case).map_err(Failed::from)
                 }));
             }
         }
     }
-    for (how, gpu, precisions) in &devices {
+    for (how, gpu, precisions) in &devices[..2] {
         for p in precisions.iter().chain(&["mixed"]) {
             for (i, rule) in check::rules().iter().enumerate() {
                 let (gpu, precision): (_, Precision) = (gpu.clone(), p.parse().expect("a preset"));
@@ -40,4 +51,10 @@ fn main() {
         }
     }
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// Whether a processor and a GPU run a case by other variants.
+fn differs(caps: &Caps, precision: Precision, case: &Case) -> bool {
+    let on = |kind| check::program(&Caps { kind, ..caps.clone() }, precision, case).map_err(|e| e.to_string());
+    on(Kind::Software) != on(Kind::Discrete)
 }

@@ -21,6 +21,7 @@ struct Params {
     before_w: u32,
     dilation_h: u32,
     dilation_w: u32,
+    part: u32, // of taps · steps, how many one part of the sum takes
 }
 @group(1) @binding(0) var<uniform> p: Params;
 
@@ -43,4 +44,16 @@ fn pixels(number: vec4<u32>, height: u32, width: u32) -> Pixels {
     let row = number / vec4(width);
     let n = row / vec4(height);
     return Pixels(n, row - n * height, number - row * width);
+}
+
+struct Pixel {
+    n: u32,
+    y: u32,
+    x: u32,
+}
+
+fn pixel(number: u32, height: u32, width: u32) -> Pixel {
+    let row = number / width;
+    let n = row / height;
+    return Pixel(n, row - n * height, number - row * width);
 }

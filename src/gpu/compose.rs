@@ -31,6 +31,8 @@ static LIBRARY: &[(&str, &str)] = &[
     ("format", include_str!("../../shaders/lib/format.wgsl")),
     ("half", include_str!("../../shaders/lib/half.wgsl")),
     ("gemm", include_str!("../../shaders/lib/gemm.wgsl")),
+    ("gemm_blocks", include_str!("../../shaders/lib/gemm_blocks.wgsl")),
+    ("gemm_tile", include_str!("../../shaders/lib/gemm_tile.wgsl")),
     ("grid", include_str!("../../shaders/lib/grid.wgsl")),
     ("labels", include_str!("../../shaders/lib/labels.wgsl")),
     ("lanes", include_str!("../../shaders/lib/lanes.wgsl")),

@@ -201,6 +201,7 @@ impl Gpu {
             return Err(Error::Unsupported { adapter: caps.adapter, detail });
         }
         (caps.shader_f16, caps.memory) = (caps.shader_f16 && settings.f16, settings.memory);
+        caps.kind = settings.kind.unwrap_or(caps.kind);
         let mut shared = Shared { device, queue, caps, settings, info, pipelines: Mutex::default(), lost };
         if !shared.caps.shader_f16 {
             shared.caps.pack_exact = probe::pack::pack_is_exact(&shared).await?;

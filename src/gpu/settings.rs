@@ -7,7 +7,8 @@ use crate::{Error, Result, caps::Kind};
 /// What a device is used with. [`Gpu::with`](super::Gpu::with) gives the same device under other settings.
 ///
 /// Every device starts from the environment, so that the user of an app can change it without a new build:
-/// `HALFGRAD_WITHOUT=f16,fusion,trust`, `HALFGRAD_MEMORY=512M`, `HALFGRAD_SLICE=100` (milliseconds; 0 for none).
+/// `HALFGRAD_WITHOUT=f16,fusion,trust`, `HALFGRAD_MEMORY=512M`, `HALFGRAD_SLICE=100` (milliseconds; 0 for none),
+/// `HALFGRAD_AS=discrete` (or `integrated`, `software`).
 ///
 /// ```
 /// use halfgrad::gpu::Settings;
@@ -30,11 +31,13 @@ pub struct Settings {
     /// What one submission may take by the planner's pessimistic estimate: longer steps are submitted in parts, since drivers
     /// reset a GPU that does not answer. A quarter of a second on integrated GPUs if nothing is set, and no limit on others.
     pub slice: Option<Duration>,
+    /// The kind that the adapter is taken for, which the variants of kernels are chosen by, instead of what it says it is.
+    pub kind: Option<Kind>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { f16: true, fusion: true, trust: true, memory: None, slice: None }
+        Settings { f16: true, fusion: true, trust: true, memory: None, slice: None, kind: None }
     }
 }
 
@@ -68,6 +71,9 @@ impl Settings {
         if let Some((name, ms)) = get("HALFGRAD_SLICE") {
             let ms = ms.parse().map_err(|_| Error::name(name, format!("{ms:?} is no whole number of milliseconds")))?;
             settings.slice = Some(Duration::from_millis(ms));
+        }
+        if let Some((name, kind)) = get("HALFGRAD_AS") {
+            settings.kind = Some(kind.parse().map_err(|e: String| Error::name(name, e))?);
         }
         Ok(settings)
     }

@@ -5,7 +5,10 @@
 //! input and gradient to the weights are three linear ops, and each is the gradient of the other two: all orders of
 //! gradients follow.
 
-use super::reduce::lanes;
+use super::{
+    gemm::{self, Product},
+    reduce::lanes,
+};
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, indices};
 use crate::{
@@ -161,6 +164,12 @@ impl Sizes {
     fn is_product(&self) -> bool {
         let still = self.stride == [1; 2] && self.before == [0; 2] && self.image[1..3] == self.result[1..3];
         self.window == [1; 2] && self.groups == 1 && still
+    }
+
+    /// Whether some window sees beyond the image.
+    fn is_padded(&self) -> bool {
+        let last = |d: usize| (self.result[d + 1] - 1) * self.stride[d] + (self.window[d] - 1) * self.dilation[d];
+        (0..2).any(|d| self.before[d] > 0 || last(d) >= self.image[d + 1])
     }
 
     /// Multiplications of one product.
@@ -341,49 +350,22 @@ impl Op for Conv {
         if s.is_depthwise() {
             return self.lower_depthwise(io, program);
         }
-        let (inner, out) = (s.image[3] / s.groups, s.result[3] / s.groups);
-        let blocks = |n: usize| n.div_ceil(GROUP);
-        let positions = |t: [usize; 4]| t[0] * t[1] * t[2];
-        // Block rows and columns of the product, and what is summed over.
-        let (down, wide, taps, steps, file, source) = match self.wanted {
-            Wanted::Result => (
-                blocks(positions(s.result)),
-                blocks(out),
-                s.taps(),
-                blocks(inner),
-                "conv2d",
-                include_str!("../../shaders/conv2d.wgsl"),
-            ),
-            Wanted::Image => (
-                blocks(positions(s.image)),
-                blocks(inner),
-                s.taps(),
-                blocks(out),
-                "conv2d_image",
-                include_str!("../../shaders/conv2d_image.wgsl"),
-            ),
-            Wanted::Weights => (
-                s.taps() * blocks(inner),
-                blocks(out),
-                s.result[0] * s.result[1],
-                blocks(s.result[2]),
-                "conv2d_weights",
-                include_str!("../../shaders/conv2d_weights.wgsl"),
-            ),
+        let (file, source, along) = match self.wanted {
+            Wanted::Result => ("conv2d", include_str!("../../shaders/conv2d.wgsl"), [1, 0]),
+            Wanted::Image => ("conv2d_image", include_str!("../../shaders/conv2d_image.wgsl"), [1, 1]),
+            Wanted::Weights => ("conv2d_weights", include_str!("../../shaders/conv2d_weights.wgsl"), [0, 0]),
         };
-        let large = s.groups * down.div_ceil(2) * wide.div_ceil(2) >= 64;
-        let per = if large { 2 } else { 1 };
-        let along = |a, b| [("ALONG_A", u32::from(a)), ("ALONG_B", u32::from(b))];
-        let along = match self.wanted {
-            Wanted::Result => along(true, false),
-            Wanted::Image => along(true, true),
-            Wanted::Weights => along(false, false),
-        };
-        let mut shader =
-            io.shader(file, source).constant("ROWS", per).constant("COLUMNS", per).accumulating(io.precision);
-        shader.constants.extend(along);
-        let invocations = s.groups * down.div_ceil(per as usize) * wide.div_ceil(per as usize);
-        program.push(self.dispatch(io, shader, [s.groups, down, wide, taps, steps], invocations));
+        let mut shader = io
+            .shader(file, source)
+            .constant("ALONG_A", along[0])
+            .constant("ALONG_B", along[1])
+            .accumulating(io.precision);
+        if self.wanted == Wanted::Image {
+            shader = shader.constant("STRIDED", u32::from(s.stride != [1; 2]));
+        }
+        let p = self.product();
+        let dispatch = self.dispatch(io, shader, [p.members, p.down, p.wide, p.taps, p.steps]);
+        gemm::lower(io, program, dispatch, &p, io.outputs[0]);
     }
 
     #[cfg(feature = "reference")]
@@ -416,6 +398,27 @@ impl Op for Conv {
 }
 
 impl Conv {
+    /// The product of matrices that it is.
+    fn product(&self) -> Product {
+        let s = self.sizes;
+        let [inner, out, columns] = [s.image[3] / s.groups, s.result[3] / s.groups, s.result[2]];
+        let blocks = |n: usize| n.div_ceil(GROUP);
+        let pixels = |t: [usize; 4]| blocks(t[0] * t[1] * t[2]);
+        let inside = !s.is_padded();
+        let even = columns % GROUP == 0;
+        let [down, wide, taps, steps] = match self.wanted {
+            Wanted::Result => [pixels(s.result), blocks(out), s.taps(), blocks(inner)],
+            Wanted::Image => [pixels(s.image), blocks(inner), s.taps(), blocks(out)],
+            Wanted::Weights => [s.taps() * blocks(inner), blocks(out), s.result[0] * s.result[1], blocks(columns)],
+        };
+        let (whole_a, whole_b) = match self.wanted {
+            Wanted::Result => (inside, inner % GROUP == 0),
+            Wanted::Image => (false, true),
+            Wanted::Weights => (inside && even, even),
+        };
+        Product { members: s.groups, down, wide, taps, steps, whole_a, whole_b }
+    }
+
     /// Each channel by itself: no product of matrices, but one of values, for each weight.
     fn lower_depthwise(&self, io: &Io, program: &mut Program) {
         let s = self.sizes;
@@ -427,7 +430,7 @@ impl Conv {
             let lanes = lanes(lines * s.result[2]);
             let shader = shader("conv2d_depthwise_weights", source).constant("LANES", lanes);
             let sizes = [1, s.taps(), wide, lines, s.result[2]];
-            return program.push(self.dispatch(io, shader, sizes, s.taps() * wide * lanes as usize));
+            return program.push(self.by_channel(io, shader, sizes, s.taps() * wide * lanes as usize));
         }
         let to_image = self.wanted == Wanted::Image;
         let target = if to_image { s.image } else { s.result };
@@ -435,11 +438,16 @@ impl Conv {
         let shader = shader("conv2d_depthwise", include_str!("../../shaders/conv2d_depthwise.wgsl"))
             .constant("TRANSPOSED", to_image.into());
         let invocations = pixels.div_ceil(GROUP) * wide;
-        program.push(self.dispatch(io, shader, [1, pixels, wide, s.taps(), 1], invocations));
+        program.push(self.by_channel(io, shader, [1, pixels, wide, s.taps(), 1], invocations));
     }
 
-    /// A dispatch with the uniforms of `lib/conv.wgsl`, the first five as given.
-    fn dispatch(&self, io: &Io, shader: Shader, product: [usize; 5], invocations: usize) -> Dispatch {
+    fn by_channel(&self, io: &Io, shader: Shader, sizes: [usize; 5], invocations: usize) -> Dispatch {
+        let dispatch = self.dispatch(io, shader, sizes).param("part", 1).write(io.outputs[0]);
+        dispatch.fuse("epilogue", io.chain).workgroups(invocations.div_ceil(64))
+    }
+
+    /// A dispatch with its operands and the uniforms of `lib/conv.wgsl` but for the last, the first five as given.
+    fn dispatch(&self, io: &Io, shader: Shader, product: [usize; 5]) -> Dispatch {
         let s = self.sizes;
         let names = [
             &["members", "down", "wide", "taps", "steps"][..],
@@ -447,13 +455,9 @@ impl Conv {
             &["stride_h", "stride_w", "before_h", "before_w", "dilation_h", "dilation_w"],
         ];
         let values = [&product[..], &s.image, &s.result[1..], &s.window, &s.stride, &s.before, &s.dilation];
-        let dispatch = Dispatch::new(io.label, shader).read(io.inputs[0]).read(io.inputs[1]).write(io.outputs[0]);
+        let dispatch = Dispatch::new(io.label, shader).read(io.inputs[0]).read(io.inputs[1]);
         let members = names.concat().into_iter().zip(values.concat());
-        members
-            .fold(dispatch, |d, (name, value)| d.param(name, value))
-            .flops(2 * s.products())
-            .fuse("epilogue", io.chain)
-            .workgroups(invocations.div_ceil(64))
+        members.fold(dispatch, |d, (name, value)| d.param(name, value)).flops(2 * s.products())
     }
 }
 

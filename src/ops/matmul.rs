@@ -1,11 +1,13 @@
 //! Matrix multiplication: `[.., m, k] · [.., k, n] → [.., m, n]`, with either operand transposed in place.
 
+use super::gemm::{self, Product};
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case};
 use crate::{
     Dtype, Precision, Shape,
     dispatch::{Dispatch, Operand, Program},
     op::{Backward, Io, Kind, Op, Type},
+    shape::GROUP,
     tensor::Tensor,
 };
 
@@ -151,31 +153,31 @@ impl Op for Matmul {
             (a, b, ta, tb) = (b, a, !tb, !ta);
             (s.m, s.n) = (s.n, s.m);
         }
-        // Two blocks of four rows and columns an invocation, where that still leaves enough invocations.
-        let blocks = |size: usize, per: usize| size.div_ceil(4 * per);
-        let wide = s.batch * blocks(s.m, 2) * blocks(s.n, 2) >= 64;
-        let (rows, columns) = if wide { (2, 2) } else { (1, 1) };
         let shader = io
             .shader("matmul", include_str!("../../shaders/matmul.wgsl"))
             .constant("ALONG_A", (!ta).into())
             .constant("ALONG_B", tb.into())
-            .constant("ROWS", rows)
-            .constant("COLUMNS", columns)
             .accumulating(io.precision);
-        let (rows, columns) = (blocks(s.m, rows as usize), blocks(s.n, columns as usize));
-        program.push(
-            Dispatch::new(io.label, shader)
-                .read(a)
-                .read(b)
-                .write(y)
-                .param("batch", s.batch)
-                .param("m", s.m)
-                .param("k", s.k)
-                .param("n", s.n)
-                .flops(2 * s.batch * s.m * s.k * s.n)
-                .fuse("epilogue", io.chain)
-                .workgroups((s.batch * rows * columns).div_ceil(64)),
-        );
+        let [down, wide, steps] = [s.m, s.n, s.k].map(|size| size.div_ceil(GROUP));
+        let product = Product {
+            members: s.batch,
+            down,
+            wide,
+            taps: 1,
+            steps,
+            // What the sum runs along is padded with zeros.
+            whole_a: !ta || s.k % GROUP == 0,
+            whole_b: tb || s.k % GROUP == 0,
+        };
+        let dispatch = Dispatch::new(io.label, shader)
+            .read(a)
+            .read(b)
+            .param("batch", s.batch)
+            .param("m", s.m)
+            .param("k", s.k)
+            .param("n", s.n)
+            .flops(2 * s.batch * s.m * s.k * s.n);
+        gemm::lower(io, program, dispatch, &product, y);
     }
 
     #[cfg(feature = "reference")]
@@ -193,7 +195,7 @@ impl Op for Matmul {
     }
 }
 
-/// Odd sizes, all transposed forms, batches, and products large enough for wide blocks.
+/// Odd sizes, all transposed forms, batches, and products large enough for each variant.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![];
@@ -213,6 +215,25 @@ pub fn cases() -> Vec<Case> {
         let a: [usize; 4] = if ta { [2, 3, 5, 7] } else { [2, 3, 7, 5] };
         let b: [usize; 4] = if tb { [2, 3, 6, 5] } else { [2, 3, 5, 6] };
         cases.push(Case::new(Matmul { ta, tb }, [&a, &b]).terms(5));
+    }
+    // Tiles of each size, sums in parts, and more of each than fits.
+    let large = [
+        (1024, 20, 1021),
+        (510, 48, 1021),
+        (16380, 9, 31),
+        (31, 9, 16380),
+        (16380, 12, 15),
+        (16, 9, 16380),
+        (61, 1030, 63),
+        (10, 4096, 64),
+        (3, 512, 8190),
+    ];
+    for (i, (m, k, n)) in large.into_iter().enumerate() {
+        for (ta, tb) in [(false, false), (true, false), (false, true)].into_iter().take(if i < 2 { 3 } else { 1 }) {
+            let a = if ta { [k, m] } else { [m, k] };
+            let b = if tb { [n, k] } else { [k, n] };
+            cases.push(Case::new(Matmul { ta, tb }, [&a, &b]).terms(k).not_smooth());
+        }
     }
     cases
 }

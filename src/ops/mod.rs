@@ -6,6 +6,7 @@ mod cross_entropy;
 mod cumsum;
 mod dropout;
 mod gather;
+mod gemm;
 mod labels;
 mod layer_norm;
 mod layout;

@@ -14,7 +14,7 @@ use std::{
 use naga::{Module, valid::ModuleInfo};
 
 use crate::{
-    Adam, Caps, Error, Graph, Init, Precision, Result, Sgd, Shape,
+    Adam, Caps, Error, Graph, Init, Precision, Result, Sgd, Shape, Tensor,
     bench::limits,
     caps, check,
     dispatch::{Dispatch, Program, Shader},
@@ -23,7 +23,7 @@ use crate::{
         compose::{self, Wgsl},
     },
     lower::{Request, lower},
-    ops,
+    ops::{self, Conv2d, Padding},
     optim::Update,
     plan::{Options, lower_training},
     precision::Accumulate,
@@ -136,8 +136,8 @@ pub fn all() -> Result<Vec<Variant>> {
     Ok(found.variants.into_values().flatten().collect())
 }
 
-/// Of each kernel that takes a share of some network's time the variant that does most work there, in each precision,
-/// for a GPU with large limits.
+/// Of each kernel that takes a share of some network's time, or of a large product's, the variant that does most work there,
+/// in each precision, for a GPU with large limits.
 ///
 /// # Errors
 /// [`Error::Shader`] if one does not compose.
@@ -161,6 +161,9 @@ pub fn heavy() -> Result<Vec<Variant>> {
             networks(&adapter.caps, precision, &["mlp", "lenet", "resnet20", "mobilenet", "vit8"], &mut keep)?;
             keep(training("mlp", &adapter.caps, precision, &Sgd::new(0.1).momentum(0.9))?)?;
             keep(rows(&adapter.caps, precision)?)?;
+            for width in [64, 256] {
+                keep(products(&adapter.caps, precision, width)?)?;
+            }
             let dispatches = heaviest.into_values().collect();
             found.add(&Program { dispatches, ..Program::default() }, &adapter, precision)?;
         }
@@ -185,12 +188,32 @@ fn rows(caps: &Caps, precision: Precision) -> Result<Program> {
     Ok(lower_training(loss, &Sgd::new(0.1), caps, &Options::default())?.program)
 }
 
-/// The kernel, and how its operands lie if it can take them in several ways: `matmul along across`.
+/// A dense layer and a convolution of so many channels, larger than those of the networks.
+fn products(caps: &Caps, precision: Precision, width: usize) -> Result<Program> {
+    let graph = Graph::new(precision);
+    let weight = |name: &str, shape: &[usize]| graph.weight(name, Shape::new(shape).expect("small"), Init::Kaiming);
+    let image = graph.input("image", [32, 28, 28, width]);
+    let options = Conv2d { padding: Padding::Same, ..Conv2d::default() };
+    fn bent<'g>(x: Tensor<'g>, bias: &str) -> Tensor<'g> {
+        (x + x.graph.weight(bias, [x.shape().last()], Init::Kaiming)).relu()
+    }
+    let y = bent(image.conv2d(weight("first", &[3, 3, width, width]), options), "first.bias");
+    let y = bent(y.conv2d(weight("second", &[3, 3, width, width]), options), "second.bias");
+    let y = bent(y.flatten_rows().matmul(weight("third", &[width, width])), "third.bias");
+    let loss = y.matmul(weight("fourth", &[width, width])).square().mean_all();
+    Ok(lower_training(loss, &Sgd::new(0.1), caps, &Options::default())?.program)
+}
+
+/// The kernel; of matrix products the tile, and whether the sum runs along the lines of both operands or across:
+/// `matmul 64x64 along across`.
 pub fn form(dispatch: &Dispatch) -> String {
     let shader = &dispatch.shader;
-    let ways = shader.constants.iter().filter(|(name, _)| name.starts_with("ALONG_"));
-    let ways = ways.map(|(_, along)| if *along == 1 { " along" } else { " across" });
-    shader.name.to_owned() + &ways.collect::<String>()
+    let constant = |name: &str| shader.constants.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+    let side = |invocations, blocks| Some(4 * constant(invocations)? * constant(blocks)?);
+    let tile = side("HEIGHT", "ROWS").zip(side("WIDTH", "COLUMNS")).map(|(rows, columns)| format!(" {rows}x{columns}"));
+    let ways = ["ALONG_A", "ALONG_B"].iter().filter_map(|name| constant(name));
+    let ways = ways.map(|along| if along == 1 { " along" } else { " across" });
+    shader.name.to_owned() + &tile.unwrap_or_default() + &ways.collect::<String>()
 }
 
 /// Variants by file, each text once.

@@ -1,0 +1,353 @@
+//! Which body a matrix product runs on, and in how many parts its sum is taken: a pure function of adapter and sizes.
+//!
+//! The bodies are `lib/gemm_tile.wgsl`, for GPUs, and `lib/gemm_blocks.wgsl`, for processors and for products of few rows.
+//! What was tried is in `docs/performance.md`; what AMD's compiler makes of them in `xtask/isa.txt`.
+
+use super::reduce::sum_of_parts;
+use crate::{
+    Caps, Dtype, Shape, caps,
+    dispatch::{Dispatch, Operand, Program},
+    op::Io,
+};
+
+/// A matrix product in blocks of 4×4: what `Extent` is in `lib/gemm.wgsl`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Product {
+    /// Products side by side: a batch, or groups of channels.
+    pub members: usize,
+    /// Block rows of the result.
+    pub down: usize,
+    /// Block columns of the result.
+    pub wide: usize,
+    /// Pairs of matrices summed over.
+    pub taps: usize,
+    /// Blocks that each pair is summed over.
+    pub steps: usize,
+    /// Whether every line of `a` that counts is there at every step, the last one included.
+    pub whole_a: bool,
+    /// The same of `b`.
+    pub whole_b: bool,
+}
+
+/// How a product is computed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Variant {
+    pub body: Body,
+    /// Parts of the sum; several are summed by a second dispatch, in order.
+    pub parts: usize,
+    /// Blocks of the sum that one part takes.
+    pub part: usize,
+}
+
+/// What an invocation and its workgroup do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Body {
+    /// `lib/gemm_blocks.wgsl`, with so many blocks of rows and of columns each.
+    Blocks(usize, usize),
+    /// `lib/gemm_tile.wgsl`
+    Tile(Tile),
+}
+
+/// A tile of the result.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Tile {
+    /// Invocations across and down.
+    pub width: usize,
+    pub height: usize,
+    /// Blocks of rows and columns of each.
+    pub rows: usize,
+    pub columns: usize,
+    /// The share of a GPU's arithmetic that it reaches, as far as compiled code shows it, in a hundred.
+    pub worth: usize,
+}
+
+const fn tile(width: usize, height: usize, rows: usize, columns: usize, worth: usize) -> Tile {
+    Tile { width, height, rows, columns, worth }
+}
+
+/// Rows × columns of values: 128×128, 64×64, 128×32, 32×128, 32×32, 64×16, 16×64.
+const TILES: [Tile; 7] = [
+    tile(16, 16, 2, 2, 90),
+    tile(16, 8, 2, 1, 80),
+    tile(8, 16, 2, 1, 70),
+    tile(16, 8, 1, 2, 70),
+    tile(8, 8, 1, 1, 60),
+    tile(4, 16, 1, 1, 50),
+    tile(16, 4, 1, 1, 50),
+];
+
+/// What blocks without shared memory reach on a GPU, in a hundred: each product of two blocks loads both.
+const BLOCKS_WORTH: usize = 20;
+
+/// Bytes of workgroup memory for a tile: compute units have 64 KiB, so eight workgroups fit.
+const SHARED: usize = 8 << 10;
+
+impl Tile {
+    fn threads(&self) -> usize {
+        self.width * self.height
+    }
+
+    /// Block rows and columns.
+    fn blocks(&self) -> [usize; 2] {
+        [self.height * self.rows, self.width * self.columns]
+    }
+
+    fn bytes(&self, deep: usize, acc: Dtype) -> usize {
+        16 * deep * self.blocks().iter().sum::<usize>() * acc.bytes()
+    }
+
+    /// Blocks that a turn sums over: an invocation has registers for two loads of each operand.
+    fn deep(&self, acc: Dtype) -> usize {
+        let most = 4 * 4 * self.blocks().into_iter().max().unwrap_or(0);
+        if most <= 2 * self.threads() && self.bytes(4, acc) <= SHARED { 4 } else { 2 }
+    }
+
+    /// Whether an adapter has the workgroups, and the registers for the sums.
+    fn fits(&self, caps: &Caps, acc: Dtype) -> bool {
+        let (least, most) = caps.subgroup;
+        // Intel and Adreno have half of AMD's and Nvidia's; their subgroups come in other sizes.
+        let roomy = caps.kind == caps::Kind::Discrete || least >= 32 && most <= 64;
+        self.threads() <= caps.invocations as usize
+            && self.bytes(self.deep(acc), acc) <= caps.workgroup_bytes as usize
+            && (roomy || self.rows * self.columns < 4)
+    }
+}
+
+impl Body {
+    /// Invocations that a product takes, those of a tile's last rows and columns included.
+    fn invocations(&self, p: &Product) -> usize {
+        match self {
+            Body::Blocks(rows, columns) => p.members * p.down.div_ceil(*rows) * p.wide.div_ceil(*columns),
+            Body::Tile(t) => {
+                let [down, wide] = t.blocks();
+                p.members * p.down.div_ceil(down) * p.wide.div_ceil(wide) * t.threads()
+            }
+        }
+    }
+
+    /// Blocks of the result that an invocation computes.
+    fn blocks(&self) -> usize {
+        match self {
+            Body::Blocks(rows, columns) => rows * columns,
+            Body::Tile(t) => t.rows * t.columns,
+        }
+    }
+
+    fn worth(&self) -> usize {
+        if let Body::Tile(t) = self { t.worth } else { BLOCKS_WORTH }
+    }
+
+    /// Blocks of the sum that are taken at once.
+    fn deep(&self, acc: Dtype) -> usize {
+        if let Body::Tile(t) = self { t.deep(acc) } else { 1 }
+    }
+
+    /// The variant of a shader.
+    fn apply(&self, dispatch: Dispatch, p: &Product, acc: Dtype) -> Dispatch {
+        let far = dispatch.constant("FAR", u32::from(p.taps >= 1 << 20));
+        match self {
+            Body::Blocks(rows, columns) => {
+                far.import("gemm_blocks").constant("ROWS", *rows as u32).constant("COLUMNS", *columns as u32)
+            }
+            Body::Tile(t) => {
+                let deep = t.deep(acc);
+                let whole = p.steps % deep == 0;
+                let constants = [
+                    ("WIDTH", t.width as u32),
+                    ("HEIGHT", t.height as u32),
+                    ("ROWS", t.rows as u32),
+                    ("COLUMNS", t.columns as u32),
+                    ("DEEP", deep as u32),
+                    // Sums in f16 are packed and unpacked once a loop.
+                    ("FLAT", (acc == Dtype::F16 && deep == 4).into()),
+                    ("EVEN", (whole || p.taps == 1).into()),
+                    ("WHOLE_A", (whole && p.whole_a).into()),
+                    ("WHOLE_B", (whole && p.whole_b).into()),
+                ];
+                constants.into_iter().fold(far.import("gemm_tile"), |d, (name, value)| d.constant(name, value))
+            }
+        }
+    }
+
+    fn workgroups(&self, p: &Product, parts: usize) -> usize {
+        let threads = if let Body::Tile(t) = self { t.threads() } else { 64 };
+        (self.invocations(p) * parts).div_ceil(threads)
+    }
+}
+
+/// Invocations that keep an adapter of this kind busy: of a GPU, several for each of its lanes.
+fn busy(kind: caps::Kind) -> usize {
+    match kind {
+        caps::Kind::Discrete => 16384,
+        caps::Kind::Integrated | caps::Kind::Virtual => 4096,
+        caps::Kind::Software => 64,
+    }
+}
+
+/// Blocks of the sum that are worth a part of their own.
+const LEAST_PART: usize = 32;
+/// Bytes that the parts of a sum may take.
+const MOST_BYTES: usize = 32 << 20;
+/// What a second dispatch costs, as blocks multiplied by an invocation on a GPU that is busy.
+const DISPATCH: usize = 64;
+
+/// The body and the parts for a product on an adapter whose registers are `acc`.
+pub(super) fn choose(caps: &Caps, p: &Product, acc: Dtype) -> Variant {
+    if caps.kind == caps::Kind::Software {
+        return in_blocks(p);
+    }
+    let tiles = TILES.iter().filter(|t| t.fits(caps, acc)).map(|t| Body::Tile(*t));
+    let bodies = tiles.chain([Body::Blocks(1, 1)]);
+    let tried = bodies.flat_map(|body| [1, fill(caps, p, body)].map(|parts| split(p, body, parts, acc)));
+    tried.min_by_key(|v| cost(caps, p, v)).expect("blocks fit every adapter")
+}
+
+/// Two blocks of rows and of columns each, where that still leaves enough invocations.
+fn in_blocks(p: &Product) -> Variant {
+    let per = if Body::Blocks(2, 2).invocations(p) >= busy(caps::Kind::Software) { 2 } else { 1 };
+    Variant { body: Body::Blocks(per, per), parts: 1, part: p.taps * p.steps }
+}
+
+/// The product in `parts`, or fewer if that leaves nothing to the last.
+fn split(p: &Product, body: Body, parts: usize, acc: Dtype) -> Variant {
+    let sum = p.taps * p.steps;
+    let part = sum.div_ceil(parts).next_multiple_of(body.deep(acc));
+    Variant { body, parts: sum.div_ceil(part), part }
+}
+
+/// Parts that keep the adapter busy, as many as are worth it.
+fn fill(caps: &Caps, p: &Product, body: Body) -> usize {
+    let bytes = p.members * p.down * p.wide * 16 * 4;
+    let most = (MOST_BYTES.min(caps.binding_bytes as usize) / bytes).min(p.taps * p.steps / LEAST_PART);
+    busy(caps.kind).div_ceil(body.invocations(p)).min(most).max(1)
+}
+
+/// How long it takes: blocks multiplied by each invocation, as many times as the adapter has to be filled.
+fn cost(caps: &Caps, p: &Product, v: &Variant) -> usize {
+    let busy = busy(caps.kind);
+    let invocations = (v.body.invocations(p) * v.parts).max(busy);
+    let products = invocations * v.body.blocks() * v.part * 100 / v.body.worth();
+    let parts = p.members * p.down * p.wide * v.parts * 4 + DISPATCH * busy;
+    products + if v.parts > 1 { parts } else { 0 }
+}
+
+/// What a split sum puts in the place of `result` in `lib/gemm.wgsl`.
+const PARTS: &str = "\
+@group(0) @binding(2) var<storage, read_write> y: array<wide4>;
+fn keep(g: u32, part: u32, size: u32, v: vec4<acc>, there: vec4<bool>) {
+    y[part * size + g] = pack4_wide(select(vec4<acc>(), v, there));
+}";
+
+/// Appends a product whose `dispatch` has its operands and uniforms but for `part`, the last.
+pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Product, y: Operand) {
+    let acc = dispatch.shader.acc;
+    // Sums that are rounded after each addition are the register body's affair.
+    let v = if io.precision.rounds_sums() { in_blocks(p) } else { choose(io.caps, p, acc) };
+    let dispatch = v.body.apply(dispatch, p, acc).param("part", v.part).workgroups(v.body.workgroups(p, v.parts));
+    if v.parts == 1 {
+        return program.push(dispatch.write(y).fuse("epilogue", io.chain));
+    }
+    let parts = program.scratch(Shape::from([v.parts, y.shape.stored()]), acc);
+    program.push(dispatch.wide(acc).splice("result", PARTS).write(parts));
+    program.push(sum_of_parts(io, parts, y).fuse("epilogue", io.chain));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What adapters say of themselves: kind, subgroups, invocations, KiB of workgroup memory.
+    const ADAPTERS: [(&str, caps::Kind, (u32, u32), u32, u32); 12] = [
+        ("WebGPU's default limits", caps::Kind::Integrated, (0, 0), 256, 16),
+        ("Intel UHD 630 (Gen9)", caps::Kind::Integrated, (8, 32), 1024, 64),
+        ("Intel Iris Xe", caps::Kind::Integrated, (8, 32), 1024, 64),
+        ("AMD Renoir (GCN)", caps::Kind::Integrated, (64, 64), 1024, 64),
+        ("AMD Radeon RX 580 (GCN)", caps::Kind::Discrete, (64, 64), 1024, 64),
+        ("AMD Radeon RX 6800 (RDNA 2)", caps::Kind::Discrete, (32, 64), 1024, 64),
+        ("Apple M1", caps::Kind::Integrated, (4, 64), 1024, 32),
+        ("NVIDIA GeForce RTX 3060", caps::Kind::Discrete, (32, 32), 1024, 48),
+        ("Adreno 640", caps::Kind::Integrated, (64, 128), 1024, 32),
+        ("a virtual machine's GPU", caps::Kind::Virtual, (0, 0), 256, 16),
+        ("llvmpipe", caps::Kind::Software, (8, 8), 1024, 32),
+        ("SwiftShader", caps::Kind::Software, (4, 4), 256, 16),
+    ];
+
+    fn adapters() -> impl Iterator<Item = Caps> {
+        ADAPTERS.into_iter().map(|(name, kind, subgroup, invocations, shared)| Caps {
+            adapter: name.into(),
+            kind,
+            subgroup,
+            invocations,
+            workgroup_bytes: shared << 10,
+            ..Caps::reference()
+        })
+    }
+
+    fn matmul(m: usize, k: usize, n: usize) -> Product {
+        let [down, steps, wide] = [m, k, n].map(|size| size.div_ceil(4));
+        Product { members: 1, down, wide, taps: 1, steps, whole_a: true, whole_b: true }
+    }
+
+    /// Rows and columns of the tile, and the parts; 0 × 0 for blocks.
+    fn chosen(caps: &Caps, p: &Product) -> ([usize; 2], usize) {
+        let v = choose(caps, p, Dtype::F32);
+        let tile = if let Body::Tile(t) = v.body { t.blocks().map(|n| 4 * n) } else { [0; 2] };
+        (tile, v.parts)
+    }
+
+    #[test]
+    fn each_adapter_gets_what_suits_it() {
+        for caps in adapters() {
+            let name = caps.adapter.as_str();
+            let all = [matmul(4096, 4096, 4096), matmul(1, 4096, 4096), matmul(65536, 64, 16), matmul(64, 65536, 64)];
+            let [large, thin, narrow, deep] = all.map(|p| chosen(&caps, &p));
+            if caps.kind == caps::Kind::Software {
+                assert_eq!([large, thin, narrow, deep], [([0, 0], 1); 4], "{name}");
+                continue;
+            }
+            let roomy = ["RTX", "RX", "Renoir"].iter().any(|part| name.contains(part));
+            assert_eq!(large, ([if roomy { 128 } else { 64 }; 2], 1), "{name}");
+            assert_eq!(thin.0, [0, 0], "{name}");
+            assert_eq!(narrow, ([64, 16], 1), "{name}");
+            assert!(deep.0 == [64, 64] && (16..=128).contains(&deep.1), "{name}: {deep:?}");
+        }
+    }
+
+    #[test]
+    fn variants_stay_within_limits_and_cover_the_sum() {
+        let sizes = [1, 2, 5, 17, 64, 129, 1000, 5000];
+        for caps in adapters() {
+            for i in 0..8 * 8 * 8 {
+                let [m, k, n] = [1, 8, 64].map(|place| sizes[i / place % 8]);
+                let p = matmul(m, k, n);
+                for acc in [Dtype::F32, Dtype::F16] {
+                    let v = choose(&caps, &p, acc);
+                    assert!(v.parts * v.part >= p.steps && (v.parts - 1) * v.part < p.steps, "{m} {k} {n}: {v:?}");
+                    if let Body::Tile(t) = v.body {
+                        assert!(t.fits(&caps, acc) && t.bytes(t.deep(acc), acc) <= SHARED, "{v:?}");
+                        assert_eq!(v.part % t.deep(acc), 0, "{v:?}");
+                        let most = 4 * t.deep(acc) * t.blocks().into_iter().max().unwrap();
+                        assert!(most <= 2 * t.threads(), "{v:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_size_costs_more_than_four_times_the_next_round_one() {
+        for caps in adapters().filter(|caps| caps.kind != caps::Kind::Software) {
+            for (m, k, n) in
+                [(512, 512, 1), (1, 512, 512), (513, 512, 511), (3, 4096, 8192), (65, 65, 65), (100_000, 3, 10)]
+            {
+                let per_product = |m: usize, k: usize, n: usize| {
+                    let p = matmul(m, k, n);
+                    cost(&caps, &p, &choose(&caps, &p, Dtype::F32)) as f64 / (m * k * n) as f64
+                };
+                let round = |size: usize| size.next_multiple_of(4);
+                let ratio = per_product(m, k, n) / per_product(round(m), round(k), round(n));
+                assert!(ratio <= 4.0, "{} {m} {k} {n}: {ratio}", caps.adapter);
+            }
+        }
+    }
+}
