@@ -224,8 +224,13 @@ impl Dispatch {
     }
 
     /// Adds a file of the library.
-    pub fn import(mut self, name: &str) -> Self {
-        Arc::make_mut(&mut self.shader).declarations += &format!("#import {name}\n");
+    pub fn import(self, name: &str) -> Self {
+        self.declare(&format!("#import {name}\n"))
+    }
+
+    /// Adds lines that stand behind the file's imports.
+    pub fn declare(mut self, lines: &str) -> Self {
+        Arc::make_mut(&mut self.shader).declarations += lines;
         self
     }
 

@@ -192,10 +192,9 @@ impl Run {
     }
 }
 
-/// The dispatch that sums what several workgroups left of `y`, `[parts, ..]` for `[..]`.
+/// The dispatch that sums what several workgroups left of `y`, `[parts, ..]` for `[..]`, in order.
 pub(super) fn sum_of_parts(io: &Io, x: Operand, y: Operand) -> Dispatch {
-    let whole = Operand { shape: Shape::from([y.shape.stored()]), ..y };
-    Reduce { fold: Fold::Sum(1.0), axes: (0, 1), kept: Kept::Own, to: None }.dispatch(io, x, whole).second_pass()
+    Reduce { fold: Fold::Sum(1.0), axes: (0, 1), kept: Kept::Wide, to: None }.dispatch(io, x, y).second_pass()
 }
 
 impl Reduce {
