@@ -29,7 +29,7 @@ enum Command {
     Devices(DevicesArgs),
     Train(TrainArgs),
     Predict(PredictArgs),
-    Study(StudyArgs),
+    Study(Box<StudyArgs>),
     Report(ReportArgs),
     Doctor(DoctorArgs),
     Plan(PlanArgs),
@@ -128,6 +128,25 @@ struct PredictArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 struct StudyArgs {
+    /// Runs an experiment by name instead, or lists them: each has networks, data and precisions of its own. Each run is kept in
+    /// --out when it ends; the same command goes on where it was broken off.
+    #[arg(
+        long,
+        value_name = "NAME",
+        num_args = 0..=1,
+        default_missing_value = "list",
+        conflicts_with_all = OF_A_NETWORK
+    )]
+    experiment: Option<String>,
+    /// Of an experiment: only these networks.
+    #[arg(long, value_name = "LIST", requires = "experiment")]
+    networks: Option<List<String>>,
+    /// Of an experiment: only the first N training samples.
+    #[arg(long, value_name = "N", value_parser = values::count, requires = "experiment")]
+    train: Option<usize>,
+    /// Of an experiment: only the first N test samples.
+    #[arg(long, value_name = "N", value_parser = values::count, requires = "experiment")]
+    test: Option<usize>,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
@@ -136,13 +155,14 @@ struct StudyArgs {
     /// [default: all that the adapter can run]. Comparisons need f32.
     #[arg(long, value_name = "LIST")]
     precision: Option<List<Precision>>,
-    /// How many runs in each precision, of seeds one after another [default: 3, or 1 with --init and --order].
+    /// How many runs in each precision, of seeds one after another [default: 3, or 1 with --init and --order, or the
+    /// experiment's].
     #[arg(long, value_name = "N", value_parser = values::count)]
     seeds: Option<usize>,
     /// The first seed: of weights and of the order of the samples.
     #[arg(long, default_value_t = 1, value_name = "S", value_parser = values::seed)]
     seed: u64,
-    /// How often each training sample is used [default: 30, or as --steps or --order say].
+    /// How often each training sample is used [default: 30, or as --steps, --order or --experiment say].
     #[arg(long, value_name = "N", value_parser = values::count)]
     epochs: Option<usize>,
     /// Ends each run after so many steps.
@@ -165,10 +185,30 @@ struct StudyArgs {
     /// Also writes the weights after each N steps.
     #[arg(long, value_name = "N", value_parser = values::count, requires = "out")]
     save_every: Option<usize>,
-    /// Where to write study.json and the weights.
+    /// Where to write study.json and the weights; of an experiment, its runs [default: halfgrad-NAME].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
+
+/// What an experiment has its own of.
+const OF_A_NETWORK: [&str; 16] = [
+    "model",
+    "hidden",
+    "batch",
+    "optimizer",
+    "lr",
+    "momentum",
+    "weight_decay",
+    "epsilon",
+    "form",
+    "schedule",
+    "warm_up",
+    "clip_norm",
+    "average",
+    "init",
+    "order",
+    "simulate",
+];
 
 /// Makes a page of an experiment's folder, and pictures of its plots; also of one that is not done yet.
 #[derive(Debug, Args)]
@@ -304,8 +344,9 @@ struct DataArgs {
     /// digits (in the program), fashion-mnist (as Debian's package or $HALFGRAD_DATA has it), or a folder: of images, with
     /// a sub-folder for each class; of CIFAR-10 or CIFAR-100, binary version, also as .tar.gz; of the four IDX files of
     /// an MNIST. For gpt a text in UTF-8.
-    #[arg(long, default_value = "digits", value_name = "digits|fashion-mnist|DIR|FILE.txt")]
-    data: String,
+    /// [default: digits]
+    #[arg(long, value_name = "digits|fashion-mnist|DIR|FILE.txt")]
+    data: Option<String>,
     /// Of a text: what gpt reads it by, characters or bytes.
     #[arg(long, default_value = "characters", value_name = "U", value_parser = values::unit)]
     tokens: Unit,

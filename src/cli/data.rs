@@ -15,15 +15,22 @@ const EXPECTED: &str = "--data takes digits, fashion-mnist, or a folder: of imag
                         CIFAR-10 or CIFAR-100 (data_batch_1.bin … or train.bin, or the .tar.gz), or of an MNIST's IDX \
                         files (train-images-idx3-ubyte …), or for gpt a text";
 
+impl DataArgs {
+    /// What `--data` names, or else the digits.
+    pub fn name(&self) -> &str {
+        self.data.as_deref().unwrap_or("digits")
+    }
+}
+
 /// Loads what `--data` names; broken images that may be skipped are told.
 pub fn load(args: &DataArgs, model: &str) -> anyhow::Result<Split> {
-    let path = Path::new(&args.data);
+    let (name, path) = (args.name(), Path::new(args.name()));
     let text = path.is_file() && !cifar::is_here(path);
-    ensure!(model == "gpt" || !text, "{} is a text, which --model gpt reads, and not {model}", args.data);
+    ensure!(model == "gpt" || !text, "{name} is a text, which --model gpt reads, and not {model}");
     if text {
-        return Ok(Text::read(path, args.tokens)?.split(&args.data, args.seq)?);
+        return Ok(Text::read(path, args.tokens)?.split(name, args.seq)?);
     }
-    let known = ["digits", "fashion-mnist"].contains(&&args.data[..]);
+    let known = ["digits", "fashion-mnist"].contains(&name);
     if !known && !path.exists() {
         return Err(Error::file(path, format!("no such folder or file; {EXPECTED}")).into());
     }
@@ -34,7 +41,7 @@ pub fn load(args: &DataArgs, model: &str) -> anyhow::Result<Split> {
         ensure!(!set, "--size, --grey, --test-share, --split-seed and --on-broken are for folders of images");
     }
     Ok(match kind {
-        Kind::Named if args.data == "digits" => data::digits(),
+        Kind::Named if name == "digits" => data::digits(),
         Kind::Named => data::fashion_mnist()?,
         Kind::Cifar => cifar::load(path)?,
         Kind::Idx => idx::load(path)?,

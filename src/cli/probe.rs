@@ -31,9 +31,7 @@ pub struct Report {
 pub fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     let choice = args.adapter.as_deref().map_or(Choice::Best, Choice::from);
     let gpu = pollster::block_on(Gpu::request(choice))?;
-    let probe = gpu.probe()?;
-    let conclusions = probe.conclusions();
-    let report = Report { adapter: record::Adapter::of_gpu(&gpu), probe, conclusions };
+    let report = Report::of(&gpu)?;
     match args.json {
         true => super::print_json(&report),
         false => super::print(&report.text()),
@@ -41,13 +39,21 @@ pub fn run(args: &DevicesArgs) -> anyhow::Result<()> {
 }
 
 impl Report {
+    /// Probes.
+    pub fn of(gpu: &Gpu) -> anyhow::Result<Self> {
+        let probe = gpu.probe()?;
+        let conclusions = probe.conclusions();
+        Ok(Report { adapter: record::Adapter::of_gpu(gpu), probe, conclusions })
+    }
+
     /// Arithmetic, conversions and functions.
     pub fn tables(&self) -> [Table; 3] {
         let p = &self.probe;
         [arithmetic(p), conversions(p), functions(p)]
     }
 
-    fn text(&self) -> String {
+    /// As it is printed.
+    pub fn text(&self) -> String {
         let a = &self.adapter;
         let tables = self.tables().map(|t| t.trim_fmt());
         let conclusions: Vec<_> = self.conclusions.iter().map(|line| wrapped(line)).collect();

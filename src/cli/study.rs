@@ -25,6 +25,9 @@ const USUAL: [Precision; 4] = [Precision::F32, Precision::F16, Precision::MIXED,
 
 /// Runs the study.
 pub fn run(args: &StudyArgs) -> anyhow::Result<()> {
+    if let Some(name) = &args.experiment {
+        return super::experiment::run(args, name);
+    }
     let data = super::data::load(&args.data, &args.network.model)?;
     let setup = setup(args, &data)?;
     if let Some(folder) = &args.out {
@@ -183,7 +186,7 @@ fn write(
     setup: &Setup,
     runs: &[Compared],
 ) -> anyhow::Result<()> {
-    let embedded = args.data.data == "digits";
+    let embedded = args.data.name() == "digits";
     let (sample, classes) = (data.train.shape(), data.train.classes());
     let adapter = record::Adapter::of_gpu(gpu);
     let study = record::Study {

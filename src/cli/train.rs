@@ -46,7 +46,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     Setup::new(model.clone(), optimizer.clone(), batch, steps).check(gpu.caps(), args.precision, sample, classes)?;
 
     // The digits' pixels are counts up to 16.
-    let white = if args.data.data == "digits" { 16.0 } else { 255.0 };
+    let white = if args.data.name() == "digits" { 16.0 } else { 255.0 };
     let card = Card::new(model, &data, white, args.precision);
     print(&introduction(&data, &card, &optimizer, batch, &gpu))?;
     let weights = Weights::init(&gpu, &graph, args.seed)?;

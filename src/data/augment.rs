@@ -1,4 +1,5 @@
 use crate::{Error, Result, Shape, random::Random};
+use std::fmt;
 
 /// Small changes of training images, drawn anew for each sample in each epoch.
 ///
@@ -81,6 +82,15 @@ impl Augment {
     }
 }
 
+/// `flip,crop=2,erase=4`: what is done, as the tool's `--augment` takes it.
+impl fmt::Display for Augment {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let sized = |name: &str, n: usize| (n > 0).then(|| format!("{name}={n}"));
+        let parts = [self.flip.then(|| "flip".to_owned()), sized("crop", self.crop), sized("erase", self.erase)];
+        f.pad(&parts.into_iter().flatten().collect::<Vec<_>>().join(","))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Batch, Dataset};
@@ -99,6 +109,12 @@ mod tests {
         let Batch { images, .. } = batches.epoch(epoch).next().unwrap();
         assert!(images.chunks(2).all(|pixel| pixel[0] == -pixel[1]));
         images.chunks(40).map(|image| image.iter().step_by(2).map(|&x| x as i32).collect()).collect()
+    }
+
+    #[test]
+    fn changes_are_written_as_the_tool_reads_them() {
+        assert_eq!(Augment::new(3).flip().crop(2).erase(4).to_string(), "flip,crop=2,erase=4");
+        assert_eq!(Augment::new(3).crop(1).to_string(), "crop=1");
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct Dataset {
 
 /// The values of all samples, one sample after another.
 #[derive(Debug, Clone, PartialEq)]
-enum Values {
+pub(super) enum Values {
     Floats(Vec<f32>),
     /// Pixels as files have them, a quarter of the memory, and the value of each of the 256.
     Bytes(Vec<u8>, Box<[f32; 256]>),
@@ -48,7 +48,7 @@ impl Dataset {
         Self::checked(Values::Bytes(images, table), labels, shape, classes)
     }
 
-    fn checked(values: Values, labels: Vec<u32>, shape: Shape, classes: usize) -> Result<Self> {
+    pub(super) fn checked(values: Values, labels: Vec<u32>, shape: Shape, classes: usize) -> Result<Self> {
         let (count, samples) = (values.len(), labels.len());
         if samples == 0 || shape.is_empty() {
             return Err(Error::Data(format!("a data set needs samples: {samples} of shape {shape} were given")));
@@ -61,6 +61,10 @@ impl Dataset {
             return Err(Error::Data(format!("sample {at} has the label {label}, of {classes} classes counted from 0")));
         }
         Ok(Dataset { values: Arc::new(values), labels: Arc::new(labels), shape, classes })
+    }
+
+    pub(super) fn values(&self) -> &Values {
+        &self.values
     }
 
     /// The number of samples.
@@ -199,7 +203,7 @@ impl Values {
 }
 
 /// `(x - mean) / (std + 1e-7)`; the small term keeps a data set of equal values finite.
-fn standardized(x: f32, mean: f32, std: f32) -> f32 {
+pub(super) fn standardized(x: f32, mean: f32, std: f32) -> f32 {
     ((f64::from(x) - f64::from(mean)) / (f64::from(std) + 1e-7)) as f32
 }
 

@@ -24,6 +24,8 @@ mod digits;
 #[cfg(feature = "images")]
 pub mod folder;
 pub mod idx;
+mod mnist1d;
+mod padded;
 #[cfg(not(target_arch = "wasm32"))]
 mod prefetch;
 pub mod text;
@@ -35,5 +37,6 @@ pub use digits::{digits, digits_order};
 #[cfg(feature = "images")]
 pub use folder::ImageFolder;
 pub use idx::fashion_mnist;
+pub use mnist1d::mnist1d;
 #[cfg(not(target_arch = "wasm32"))]
 pub use prefetch::Prefetched;

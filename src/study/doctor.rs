@@ -5,9 +5,9 @@
 //! measured, not guessed: numbers of f32 that f16 cannot hold, changes of weights that rounding loses, losses that part by
 //! more than chance makes them.
 
-use super::{Comparison, Noise, Outcome, Setup, Stand, late_loss, train};
+use super::{Comparison, Noise, Outcome, Setup, Stand, evaluate, late_loss, train};
 use crate::{
-    Error, Gpu, Graph, LossScale, Plan, Precision, Result, Weights,
+    Error, Gpu, LossScale, Precision, Result,
     data::Split,
     error::Warning,
     optim::Form,
@@ -226,12 +226,6 @@ fn departs(run: &Outcome, twin: &Outcome) -> Finding {
 
 /// The weights that f32 trained, tested in f16.
 fn rounded(gpu: &Gpu, data: &Split, setup: &Setup, twin: &Outcome) -> Result<Comparison> {
-    let graph = Graph::new(Precision::F16);
-    let network = setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
-    let weights = Weights::init(gpu, &graph, twin.seed)?;
-    for ((name, _), values) in twin.weights.names().iter().zip(twin.weights.read_all().wait()?) {
-        weights.set(name, &values)?;
-    }
-    let logits = Plan::infer(gpu, &weights, [network.logits])?.predict(network.x, network.logits, &data.test)?;
+    let (_, logits) = evaluate(gpu, data, setup, Precision::F16, &twin.weights)?;
     Ok(Comparison::of(&twin.logits, &logits, data.test.classes()))
 }

@@ -16,10 +16,14 @@
 #[cfg(not(target_arch = "wasm32"))]
 pub mod doctor;
 #[cfg(not(target_arch = "wasm32"))]
+pub mod experiment;
+mod networks;
+#[cfg(not(target_arch = "wasm32"))]
 mod noise;
 mod optimizer;
 mod outcome;
 mod setup;
+pub mod statistics;
 mod theorem;
 #[cfg(not(target_arch = "wasm32"))]
 mod train;
@@ -29,6 +33,6 @@ pub use noise::{Noise, late_loss};
 pub use optimizer::{FORMS, OPTIMIZERS, Optimizer, SCHEDULES};
 pub use outcome::{DeviceBytes, Outcome, deviation, mean, median};
 pub use setup::{MODELS, Model, Network, Setup};
-pub use theorem::Comparison;
+pub use theorem::{Comparison, Sample, class};
 #[cfg(not(target_arch = "wasm32"))]
-pub use train::{Stand, train};
+pub use train::{Stand, evaluate, train};

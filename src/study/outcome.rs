@@ -56,6 +56,8 @@ pub struct Outcome {
     pub progress: Progress,
     /// What became of the changes of each weight, over a quarter of the steps, spread over the run.
     pub changes: Vec<Changes>,
+    /// The same up to some twenty steps, which are counted from 1.
+    pub changes_so_far: Vec<(usize, Vec<Changes>)>,
     /// What the tensors held, summed over the steps in which they were looked at: [`Setup::observe`](super::Setup).
     pub observations: Vec<Observation>,
     /// Why it ended early, if it did: the loss was no longer finite.

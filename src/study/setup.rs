@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::Optimizer;
+use super::{Optimizer, networks};
 use crate::{
     Caps, Dtype, Error, Graph, Plan, Precision, Result, Shape, Tensor,
     data::{Augment, Batch, text::next_tokens},
@@ -10,11 +10,12 @@ use crate::{
 };
 
 /// What makes logits of a batch of images.
-type Classifier = for<'g> fn(Tensor<'g>, usize) -> Tensor<'g>;
+pub(super) type Classifier = for<'g> fn(Tensor<'g>, usize) -> Tensor<'g>;
 
 /// Every model by name; those without a function take more than images and a number of classes.
-const NETWORKS: [(&str, Option<Classifier>); 16] = [
+const NETWORKS: [(&str, Option<Classifier>); 17] = [
     ("mlp", None),
+    ("cnn", Some(nn::cnn)),
     ("lenet", Some(nn::lenet)),
     ("alexnet", Some(nn::alexnet)),
     ("vgg16", Some(nn::vgg16)),
@@ -46,7 +47,7 @@ pub const MODELS: [&str; NETWORKS.len()] = {
 /// A network by name: what becomes of a batch of samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    /// One of [`MODELS`].
+    /// One of [`MODELS`], or what only an experiment trains.
     pub name: &'static str,
     /// The widths of the hidden layers of `mlp`; others have their own.
     pub hidden: Vec<usize>,
@@ -87,7 +88,8 @@ impl Network<'_> {
 impl Model {
     /// The model of this name, one of [`MODELS`]; `hidden` are the widths of the perceptron's hidden layers.
     pub fn named(name: &str, hidden: &[usize]) -> Option<Self> {
-        let name = MODELS.into_iter().find(|n| *n == name)?;
+        let mut names = MODELS.into_iter().chain(networks::NETWORKS.iter().map(|(name, _)| *name));
+        let name = names.find(|n| *n == name)?;
         Some(Model { name, hidden: hidden.to_vec() })
     }
 
@@ -113,7 +115,9 @@ impl Model {
         }
         let x = graph.input("x", shape);
         let label = graph.labels("label", [batch]);
-        let classifier = NETWORKS.iter().find(|(name, _)| *name == self.name).and_then(|(_, classifier)| *classifier);
+        let own = networks::NETWORKS.iter().map(|(name, classifier)| (*name, Some(*classifier)));
+        let mut all = NETWORKS.into_iter().chain(own);
+        let classifier = all.find(|(name, _)| *name == self.name).and_then(|(_, classifier)| classifier);
         let logits = match classifier {
             Some(classifier) => classifier(x, classes),
             None => nn::mlp(x, &self.hidden, classes),

@@ -1,3 +1,5 @@
+use crate::random::Random;
+
 /// How the answers of a network differ from those of the same network in f32, sample by sample.
 ///
 /// With probabilities p of the f32 network and q of the other, δ = max |pᵢ − qᵢ| and Γ the margin between the
@@ -25,17 +27,55 @@ pub struct Comparison {
     pub certified_flips: usize,
 }
 
+/// Of one sample, what the theorem of [`Comparison`] speaks of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// Γ, the margin in f32 between the largest and the second largest probability; NaN if one of either network is NaN.
+    pub gamma: f64,
+    /// δ, the largest change of a probability; NaN likewise.
+    pub delta: f64,
+    /// Whether the class is another.
+    pub flips: bool,
+}
+
+impl Sample {
+    /// The samples of logits `[samples, classes]`, of the f32 network and of another, in f64.
+    pub fn of<'a>(f32: &'a [f32], other: &'a [f32], classes: usize) -> impl Iterator<Item = Self> + 'a {
+        f32.chunks_exact(classes).zip(other.chunks_exact(classes)).map(|(a, b)| {
+            let (gamma, delta) = margin_and_change(&softmax(a), &softmax(b));
+            Sample { gamma, delta, flips: class(a) != class(b) }
+        })
+    }
+
+    /// At most so many of the samples, each as likely as any other, in their order.
+    pub fn drawn(samples: &[Self], most: usize, seed: u64) -> Vec<Self> {
+        let mut order: Vec<u32> = (0..samples.len() as u32).collect();
+        Random::new(seed, "drawn samples").shuffle(&mut order);
+        order.truncate(most);
+        order.sort_unstable();
+        order.into_iter().map(|i| samples[i as usize]).collect()
+    }
+
+    /// Γ > 2δ: the class cannot be another.
+    pub fn is_certified(&self) -> bool {
+        self.gamma > 2.0 * self.delta
+    }
+}
+
 impl Comparison {
     /// Compares logits `[samples, classes]` of the f32 network with another's, in f64.
     pub fn of(f32: &[f32], other: &[f32], classes: usize) -> Self {
+        Self::counted(Sample::of(f32, other, classes))
+    }
+
+    /// Counts samples.
+    pub fn counted(samples: impl IntoIterator<Item = Sample>) -> Self {
         let mut found = Comparison::default();
-        for (a, b) in f32.chunks_exact(classes).zip(other.chunks_exact(classes)) {
-            let flip = class(a) != class(b);
-            let certified = is_certified(&softmax(a), &softmax(b));
+        for sample in samples {
             found.samples += 1;
-            found.flips += usize::from(flip);
-            found.certified += usize::from(certified);
-            found.certified_flips += usize::from(certified && flip);
+            found.flips += usize::from(sample.flips);
+            found.certified += usize::from(sample.is_certified());
+            found.certified_flips += usize::from(sample.is_certified() && sample.flips);
         }
         found
     }
@@ -46,21 +86,21 @@ impl Comparison {
     }
 }
 
-/// Γ > 2δ; never where a probability is not a number.
-fn is_certified(p: &[f64], q: &[f64]) -> bool {
+/// Γ of `p` and δ between both; NaN where a probability is not a number.
+fn margin_and_change(p: &[f64], q: &[f64]) -> (f64, f64) {
     let (mut largest, mut second, mut delta) = (0.0, 0.0, 0.0);
     for (&p, &q) in p.iter().zip(q) {
         if p.is_nan() || q.is_nan() {
-            return false;
+            return (f64::NAN, f64::NAN);
         }
         (largest, second) = if p > largest { (p, largest) } else { (largest, p.max(second)) };
         delta = f64::max(delta, (p - q).abs());
     }
-    largest - second > 2.0 * delta
+    (largest - second, delta)
 }
 
-/// The first largest value's place; none if one is not a number.
-fn class(logits: &[f32]) -> Option<usize> {
+/// The class that logits stand for: the first largest value's place; none if one is not a number.
+pub fn class(logits: &[f32]) -> Option<usize> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sound = !logits.iter().any(|v| v.is_nan());
     logits.iter().position(|&v| sound && v == largest)
@@ -78,6 +118,11 @@ fn softmax(logits: &[f32]) -> Vec<f64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn is_certified(p: &[f64], q: &[f64]) -> bool {
+        let (gamma, delta) = margin_and_change(p, q);
+        Sample { gamma, delta, flips: false }.is_certified()
+    }
 
     #[test]
     fn equality_is_no_certificate() {
@@ -109,6 +154,12 @@ mod tests {
         let c = Comparison::of(&f32, &f16, 3);
         assert_eq!(c, Comparison { samples: 3, flips: 1, certified: 2, certified_flips: 0 });
         assert_eq!(c.certified_share(), 2.0 / 3.0);
+        let samples: Vec<Sample> = Sample::of(&f32, &f16, 3).collect();
+        assert!(samples[0].gamma > 0.97 && samples[0].delta < 0.01 && !samples[0].flips);
+        assert!(samples[1].flips && samples[1].gamma < 2.0 * samples[1].delta);
+        assert_eq!(Sample::drawn(&samples, 9, 1), samples);
+        assert_eq!(Sample::drawn(&samples, 2, 1).len(), 2);
+        assert!(Sample::of(&[1.0, 0.0], &[f32::NAN, 0.0], 2).all(|s| s.gamma.is_nan() && !s.is_certified()));
     }
 
     /// Pairs of logits that lie close to the border: the second is the first, a little changed.

@@ -5,16 +5,19 @@ use crate::{
     Error, Gpu, Graph, Plan, Precision, Result, Weights,
     data::{Augment, Batch, Batches, Dataset, Split, text::next_tokens},
     format::Format,
-    plan::{Evaluation, Observation, Options},
+    plan::{Changes, Evaluation, Observation, Options},
     random::Random,
 };
 
-/// Steps between two looks at the device: long enough to keep it busy, short enough to show that it lives, and far
-/// below the number of losses that it keeps.
+/// The most steps between two looks at the device: long enough to keep it busy, short enough to show that it lives, and far
+/// below the number of losses that it keeps. Short runs have eight windows.
 const WINDOW: usize = 16;
 
 /// In one window of so many, lost updates are counted; the others, which it would slow down, are timed.
 const COUNTED: usize = 4;
+
+/// How many times a run writes down what became of the changes of weights so far.
+const RECORDED: usize = 20;
 
 /// Where a run stands when the caller is told.
 #[derive(Debug)]
@@ -34,9 +37,9 @@ pub struct Stand<'a> {
 /// Weights and batches do not depend on the precision. `watch` is told every few steps, at the end of each epoch and
 /// after each [`Setup::pause`] steps. Training that meets a loss which is not finite ends there, and the outcome says so.
 ///
-/// A step's time is the wall time of sixteen steps with all that the host does for them, from one wait for the
-/// device to the next, divided by their number; the median of those. The first sixteen steps, which warm up, and a
-/// quarter of the others are not timed: in these, lost updates are counted.
+/// A step's time is the wall time of sixteen steps, or of an eighth of a short run, with all that the host does for them, from one wait for the
+/// device to the next, divided by their number; the median of those. The first of these, which warm up, a quarter of the
+/// others, in which lost updates are counted, and those in which tensors are looked at are not timed.
 ///
 /// # Errors
 /// What a plan's making and running may meet; what `watch` returns.
@@ -74,16 +77,14 @@ pub fn train(
         losses: vec![],
         epochs: vec![],
         observations: vec![],
+        changes: vec![],
     };
     let failure = run.train(setup, watch)?;
 
     let tested = run.plan.averaged().unwrap_or(&weights).clone();
     let mut infer = Plan::infer(gpu, &tested, [network.logits])?;
     let logits = infer.predict(network.x, network.logits, &data.test)?;
-    let evaluation = match network.reads_tokens() {
-        true => Evaluation::of(&logits, &next_tokens(&data.test.images(), data.test.labels())),
-        false => Evaluation::of(&logits, data.test.labels()),
-    };
+    let evaluation = Evaluation::of(&logits, &truth(&network, &data.test));
     Ok(Outcome {
         precision,
         seed,
@@ -96,11 +97,52 @@ pub fn train(
         bytes: DeviceBytes::of(run.plan.program()),
         progress: run.plan.progress().wait()?,
         changes: run.plan.changes().wait()?,
+        changes_so_far: run.changes,
         observations: run.observations,
         failure,
         warnings: run.plan.warnings().to_vec(),
         weights: tested,
     })
+}
+
+/// What weights, trained in whatever precision, are worth in `precision`: loss and accuracy over the test set, and its logits
+/// `[samples, classes]`.
+///
+/// # Errors
+/// What a plan's making and running may meet.
+pub fn evaluate(
+    gpu: &Gpu,
+    data: &Split,
+    setup: &Setup,
+    precision: Precision,
+    trained: &Weights,
+) -> Result<(Evaluation, Vec<f32>)> {
+    let graph = Graph::new(precision);
+    graph.simulate(setup.simulate);
+    let network = setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
+    let weights = Weights::init(gpu, &graph, 0)?;
+    for ((name, _), values) in trained.names().iter().zip(trained.read_all().wait()?) {
+        weights.set(name, &values)?;
+    }
+    let logits = Plan::infer(gpu, &weights, [network.logits])?.predict(network.x, network.logits, &data.test)?;
+    Ok((Evaluation::of(&logits, &truth(&network, &data.test)), logits))
+}
+
+/// What a network is to say of a data set.
+fn truth(network: &Network, data: &Dataset) -> Vec<u32> {
+    match network.reads_tokens() {
+        true => next_tokens(&data.images(), data.labels()),
+        false => data.labels().to_vec(),
+    }
+}
+
+/// Steps side by side, between two waits for the device.
+struct Window {
+    steps: usize,
+    /// Of each step.
+    seconds: f64,
+    /// Whether lost updates were counted, or tensors looked at, which takes time.
+    looked: bool,
 }
 
 /// Rounds all weights to the 11 bits of f16, up or down by chance; the range stays that of f32.
@@ -120,8 +162,7 @@ struct Run<'a, 'g> {
     network: Network<'g>,
     weights: &'a Weights,
     order: Order<'a>,
-    /// Steps of each window, and the seconds that each step took.
-    windows: Vec<(usize, f64)>,
+    windows: Vec<Window>,
     /// The loss of each step.
     losses: Vec<f32>,
     /// Each epoch's mean loss.
@@ -130,12 +171,14 @@ struct Run<'a, 'g> {
     observe: Option<usize>,
     /// What they held, summed.
     observations: Vec<Observation>,
+    /// What became of the changes of weights up to so many steps.
+    changes: Vec<(usize, Vec<Changes>)>,
 }
 
 impl Run<'_, '_> {
     /// Trains to the end, or to the first loss that is not finite, and says what was wrong.
     fn train(&mut self, setup: &Setup, watch: &mut dyn FnMut(Stand) -> Result<()>) -> Result<Option<Error>> {
-        let mut step = 0;
+        let (mut step, most) = (0, setup.steps.div_ceil(8).min(WINDOW));
         while step < setup.steps {
             let epoch = self.epochs.len();
             let batches = self.order.epoch(epoch)?;
@@ -144,7 +187,7 @@ impl Run<'_, '_> {
             let (mut sum, mut count) = (0.0, 0);
             while step < end {
                 let pause = setup.pause.map_or(end, |every| (step + 1).next_multiple_of(every));
-                let window = step..end.min(pause).min(step + WINDOW);
+                let window = step..end.min(pause).min(step + most);
                 step = window.end;
                 let counts = self.steps(window, &mut batches)?;
                 let losses = match self.plan.losses().wait() {
@@ -156,6 +199,7 @@ impl Run<'_, '_> {
                 count += counts.iter().sum::<usize>();
                 let loss = losses.last().copied().unwrap_or(f32::NAN);
                 self.losses.extend(losses);
+                self.record(step, setup.steps)?;
                 watch(Stand { step, epoch, loss, weights: self.weights })?;
             }
             self.epochs.push(sum / count as f64);
@@ -165,20 +209,34 @@ impl Run<'_, '_> {
 
     /// Runs the steps of one window and waits for the device: how many samples each step had.
     fn steps(&mut self, window: Range<usize>, batches: &mut crate::data::Epoch) -> Result<Vec<usize>> {
-        self.plan.record_changes(self.windows.len().is_multiple_of(COUNTED));
+        let counted = self.windows.len().is_multiple_of(COUNTED);
+        self.plan.record_changes(counted);
+        let due = |step: usize, every: usize| step.is_multiple_of(every);
+        let looked = counted || self.observe.is_some_and(|every| window.clone().any(|step| due(step, every)));
         let (start, mut counts, mut batch) = (Instant::now(), vec![], Batch::default());
         for step in window {
             batches.fill(&mut batch);
             self.network.write(&mut self.plan, &batch)?;
             match self.observe {
-                Some(every) if step % every == 0 => self.look()?,
+                Some(every) if due(step, every) => self.look()?,
                 _ => self.plan.run(),
             }
             counts.push(batch.count);
         }
         self.plan.gpu().wait()?;
-        self.windows.push((counts.len(), start.elapsed().as_secs_f64() / counts.len() as f64));
+        let seconds = start.elapsed().as_secs_f64() / counts.len() as f64;
+        self.windows.push(Window { steps: counts.len(), seconds, looked });
         Ok(counts)
+    }
+
+    /// Writes down what became of the changes of weights, if a twentieth of the run has gone by since it last did.
+    fn record(&mut self, step: usize, steps: usize) -> Result<()> {
+        let counted = (self.windows.len() - 1).is_multiple_of(COUNTED);
+        let last = self.changes.last().map_or(0, |(step, _)| *step);
+        if counted && (step - last) * RECORDED >= steps {
+            self.changes.push((step, self.plan.changes().wait()?));
+        }
+        Ok(())
     }
 
     /// Runs a step and looks at all tensors.
@@ -243,10 +301,11 @@ impl<'a> Order<'a> {
     }
 }
 
-/// The times of windows that did not count and are not much shorter than others; of a very short run, the first.
-fn warm(windows: &[(usize, f64)]) -> Vec<f64> {
-    let timed = windows.iter().enumerate().filter(|(i, _)| !i.is_multiple_of(COUNTED)).map(|(_, window)| *window);
-    let timed: Vec<_> = if windows.len() > 1 { timed.collect() } else { windows.to_vec() };
-    let longest = timed.iter().map(|(steps, _)| *steps).max().unwrap_or(0);
-    timed.into_iter().filter(|(steps, _)| 2 * steps >= longest).map(|(_, seconds)| seconds).collect()
+/// The times of windows in which nothing was looked at and that are not much shorter than others; of a very short run, of
+/// all.
+fn warm(windows: &[Window]) -> Vec<f64> {
+    let plain: Vec<&Window> = windows.iter().filter(|w| !w.looked).collect();
+    let timed = if plain.is_empty() { windows.iter().collect() } else { plain };
+    let longest = timed.iter().map(|w| w.steps).max().unwrap_or(0);
+    timed.into_iter().filter(|w| 2 * w.steps >= longest).map(|w| w.seconds).collect()
 }

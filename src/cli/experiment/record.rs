@@ -213,7 +213,7 @@ pub struct Setup {
     pub optimizer: String,
     pub batch: usize,
     pub steps: usize,
-    /// `flip, crop=2`; empty without augmentation.
+    /// `flip,crop=2`; empty without augmentation.
     pub augment: String,
     pub precision: String,
 }
