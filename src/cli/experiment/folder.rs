@@ -65,7 +65,13 @@ impl Folder {
     }
 }
 
-fn parse(path: &Path) -> anyhow::Result<Value> {
+/// Reads a file of a format.
+pub fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    typed(path, parse(path)?)
+}
+
+/// Reads a file of any JSON.
+pub fn parse<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     let broken = |e| Error::file(path, format!("not what halfgrad study --experiment writes: {e}"));
     Ok(serde_json::from_slice(&file::read(path)?).map_err(broken)?)
 }

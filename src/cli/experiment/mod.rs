@@ -1,6 +1,6 @@
 //! `halfgrad study --experiment`: named runs that can be broken off and gone on with.
 
-mod folder;
+pub mod folder;
 pub mod record;
 mod summary;
 mod table;
@@ -25,7 +25,7 @@ use self::{
     record::{FORMAT, Run},
     train::{Bench, Id, Twin},
 };
-use super::{note, print, probe, progress::Bar, record::Adapter};
+use super::{note, print, probe, progress::Bar, record::Adapter, report};
 use crate::StudyArgs;
 
 /// A certified sample got another class, which the theorem forbids.
@@ -60,7 +60,8 @@ pub fn run(args: &StudyArgs, name: &str) -> anyhow::Result<()> {
     lab.train(&trials)?;
     let summary = lab.summarise()?;
     print(&table::render(&summary))?;
-    print(&format!("every run, and experiment.json, which sums them up, are in {}\n", path.display()))?;
+    let page = report::make(&path, None)?;
+    print(&format!("the page is {}; beside it are plots, each run, and the summary\n", page.display()))?;
     lab.refuted()
 }
 

@@ -4,14 +4,14 @@ use maud::{Markup, html};
 
 use super::{
     folder::Folder,
-    page::{Block, Part, left_out},
+    page::{Block, Part, sentence},
 };
 use crate::cli::{page, probe};
 
 /// Section, with the probe's tables.
 pub fn part(folder: &Folder) -> Part {
     let blocks = match &folder.probe {
-        None => vec![left_out("Left out: there is no probe.json.")],
+        None => vec![sentence("Left out: there is no probe.json.")],
         Some(report) => vec![Block::Words(html! {
             ul { @for line in &report.conclusions { li { (line) } } }
             details {

@@ -2,13 +2,13 @@
 
 use super::{
     folder::Folder,
-    page::{Block, Figure, Part, cell, file_name, maybe, of_group},
+    page::{Block, Figure, Part, cell, file_name, folded, maybe, of_group},
     plots::{Bar, Intervals, Row, bars},
 };
 use crate::cli::{
     experiment::record::{Group, Variant},
     numbers::{size, three},
-    page::{Cell, table},
+    page::Cell,
 };
 
 /// Groups that are drawn; all are in the table.
@@ -22,7 +22,8 @@ pub fn part(folder: &Folder) -> anyhow::Result<Part> {
         let of = of_group(group);
         let times: Vec<Row> = group.variants.iter().filter_map(|v| time(folder, v)).collect();
         if !times.is_empty() {
-            let plot = Intervals { title: &format!("Time of a step{of}"), axis: "ms", rows: times, zone: None };
+            let (title, range) = (format!("Time of a step{of}"), Intervals::range(times.iter(), (0.0, f64::MAX)));
+            let plot = Intervals { title: &title, axis: "ms", rows: times, zone: None, range };
             figures.push(Figure { name: file_name(&["time", &of]), svg: plot.draw()? });
         }
         let rows: Vec<Bar> = group.variants.iter().map(|v| bar(folder, v)).collect();
@@ -34,7 +35,7 @@ pub fn part(folder: &Folder) -> anyhow::Result<Part> {
         note: "A step’s time is that of host and device, warm: large marks are medians over the runs, small dots single runs. Memory \
             is that of the buffers of a training plan."
             .into(),
-        blocks: vec![Block::Figures(figures, String::new()), Block::Words(numbers(&folder.experiment.groups))],
+        blocks: vec![Block::Figures(figures, folder.told(GROUPS)), Block::Words(numbers(&folder.experiment.groups))],
     })
 }
 
@@ -67,6 +68,8 @@ fn numbers(groups: &[Group]) -> maud::Markup {
     header.extend(["step, ms", "run, s"]);
     header.extend(PARTS);
     header.extend(["together", "steps skipped"]);
+    let published = groups.iter().flat_map(|g| &g.variants).any(|v| v.published.is_some());
+    header.extend(published.then_some("published, s of 100 epochs"));
     let row = |g: &Group, v: &Variant| {
         let b = &v.device_bytes;
         let mut cells: Vec<Cell> = vec![v.name.as_str().into()];
@@ -75,9 +78,9 @@ fn numbers(groups: &[Group]) -> maud::Markup {
         let bytes = [b.weights, b.optimizer, b.gradients, b.activations, b.total];
         cells.extend(bytes.map(|bytes| cell(bytes, &size(bytes))));
         cells.push(cell(v.skipped_steps, &v.skipped_steps.to_string()));
+        cells.extend(published.then(|| maybe(v.published.as_ref().map(|p| p.seconds), three)));
         cells
     };
     let rows: Vec<_> = groups.iter().flat_map(|g| g.variants.iter().map(move |v| row(g, v))).collect();
-    let header: Vec<String> = header.into_iter().map(String::from).collect();
-    table(1 + usize::from(several), &header, &rows)
+    folded("Time and memory of all groups", 1 + usize::from(several), &header, &rows)
 }

@@ -4,7 +4,7 @@ use maud::html;
 
 use super::{
     folder::Folder,
-    page::{Block, Figure, Part, cell, file_name, heading, left_out, of_group},
+    page::{Block, Figure, Part, cell, file_name, heading, of_group, sentence},
     plots::{Ridge, ridges},
 };
 use crate::cli::{
@@ -55,8 +55,9 @@ pub fn part(folder: &Folder) -> anyhow::Result<Part> {
         blocks.push(Block::Figures(figures, caption.into()));
         blocks.push(Block::Words(counts(runs[0])));
     }
-    if blocks.is_empty() {
-        blocks.push(left_out("Left out: in no run that is there were tensors looked at."));
+    match blocks.is_empty() {
+        true => blocks.push(sentence("Left out: in no run that is there were tensors looked at.")),
+        false => blocks.push(sentence(&folder.told(GROUPS))),
     }
     Ok(Part {
         title: "Exponents",

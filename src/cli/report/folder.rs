@@ -5,12 +5,14 @@ use std::{
     path::Path,
 };
 
-use halfgrad::{Error, file};
-use serde::de::DeserializeOwned;
+use halfgrad::study::experiment;
 
 use super::plots::Look;
 use crate::cli::{
-    experiment::record::{Experiment, FORMAT, Group, Run, Variant},
+    experiment::{
+        folder::{parse, read},
+        record::{Experiment, Group, Run, Variant},
+    },
     probe,
 };
 
@@ -28,7 +30,7 @@ impl Folder {
     /// Reads all files that the summary names.
     pub fn read(folder: &Path) -> anyhow::Result<Self> {
         let experiment: Experiment = read(&folder.join("experiment.json"))?;
-        let (mut runs, mut missing) = (BTreeMap::new(), vec![]);
+        let (mut runs, mut missing) = (BTreeMap::new(), gaps(&experiment));
         for name in experiment.groups.iter().flat_map(|g| &g.variants).flat_map(|v| &v.runs) {
             let path = folder.join(format!("{name}.json"));
             match path.exists() {
@@ -78,22 +80,29 @@ impl Folder {
         order.sort_unstable();
         order.into_iter().map(|i| &groups[i]).collect()
     }
-}
 
-/// Reads a file of this format.
-fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
-    let json: serde_json::Value = parse(path)?;
-    let refuse = |detail: String| Error::file(path, detail);
-    match json.get("format").and_then(serde_json::Value::as_u64) {
-        Some(n) if n == u64::from(FORMAT) => {
-            Ok(serde_json::from_value(json).map_err(|e| refuse(format!("broken: {e}")))?)
+    /// Which groups these are, if not all.
+    pub fn told(&self, most: usize) -> String {
+        match most < self.experiment.groups.len() {
+            true => "Shown are the groups in which a run broke or a precision is farthest from f32.".into(),
+            false => String::new(),
         }
-        Some(n) => Err(refuse(format!("has format {n}, this version reads {FORMAT}: run the experiment again")).into()),
-        None => Err(refuse("not what halfgrad study --experiment writes: it has no \"format\"".into()).into()),
     }
 }
 
-fn parse<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
-    let refuse = |e| Error::file(path, format!("not what halfgrad study --experiment writes: {e}"));
-    Ok(serde_json::from_slice(&file::read(path)?).map_err(refuse)?)
+/// Runs that other precisions of their group have, and groups that the experiment has.
+fn gaps(experiment: &Experiment) -> Vec<String> {
+    let mut gaps = vec![];
+    for group in &experiment.groups {
+        let of = if group.name.is_empty() { String::new() } else { format!(" in {}", group.name) };
+        for v in &group.variants {
+            let there = |seed: &u64| v.runs.iter().any(|run| run.ends_with(&format!("seed{seed}")));
+            let seeds = group.seeds.iter().filter(|seed| !there(seed));
+            gaps.extend(seeds.map(|seed| format!("{}{of}, seed {seed}", v.name)));
+        }
+    }
+    let usual = experiment::named(&experiment.name).map(|e| e.groups).unwrap_or_default();
+    let there = |name: &str| experiment.groups.iter().any(|g| g.name == name);
+    gaps.extend(usual.iter().filter(|g| !there(&g.name)).map(|g| format!("the group {}", g.name)));
+    gaps
 }

@@ -4,11 +4,11 @@ use maud::html;
 
 use super::{
     folder::Folder,
-    page::{Block, Figure, Part, file_name, heading, left_out, maybe, of_group},
+    page::{Block, Figure, Part, file_name, heading, maybe, of_group, sentence},
     plots::{Curve, Curves},
 };
 use crate::cli::{
-    experiment::record::{Changes, Group, Run},
+    experiment::record::{Changes, Group, Run, Variant},
     page::{Cell, table},
 };
 
@@ -51,10 +51,11 @@ pub fn part(folder: &Folder) -> anyhow::Result<Part> {
         };
         blocks.push(heading(&group.name));
         blocks.push(Block::Figures(figures, caption.into()));
-        blocks.push(Block::Words(quality(&runs, &all)));
+        blocks.push(Block::Words(html! { (shares(group)) (quality(&runs, &all)) }));
     }
-    if blocks.is_empty() {
-        blocks.push(left_out("Left out: no run that is there recorded what became of its updates."));
+    match blocks.is_empty() {
+        true => blocks.push(sentence("Left out: no run that is there recorded what became of its updates.")),
+        false => blocks.push(sentence(&folder.told(GROUPS))),
     }
     Ok(Part {
         title: "Lost updates",
@@ -82,6 +83,13 @@ fn telling<'a>(runs: &[&Run], weights: &[&'a str]) -> Vec<&'a str> {
     order.truncate(WEIGHTS);
     order.sort_unstable();
     order.into_iter().map(|i| weights[i]).collect()
+}
+
+/// What all weights of all runs lost.
+fn shares(group: &Group) -> maud::Markup {
+    let header = ["", "updates lost, all weights and seeds"].map(String::from);
+    let row = |v: &Variant| vec![Cell::from(&*v.name), maybe(v.lost, |share| format!("{:.2} %", 100.0 * share))];
+    table(1, &header, &group.variants.iter().map(row).collect::<Vec<_>>())
 }
 
 /// How well changes arrive, for every weight.

@@ -9,6 +9,9 @@ use crate::cli::{
     page::{self, Cell, Section, number},
 };
 
+/// Tables of more rows are folded away.
+const ROWS: usize = 16;
+
 /// A plot and the name of its picture.
 pub struct Figure {
     pub name: String,
@@ -98,9 +101,19 @@ pub fn heading(text: &str) -> Block {
     Block::Words(html! { @if !text.is_empty() { h3 { (text) } } })
 }
 
-/// A word instead of a plot.
-pub fn left_out(why: &str) -> Block {
-    Block::Words(html! { p { (why) } })
+/// A table that is folded away if it is long.
+pub fn folded(title: &str, words: usize, header: &[&str], rows: &[Vec<Cell>]) -> Markup {
+    let header: Vec<String> = header.iter().map(ToString::to_string).collect();
+    let table = page::table(words, &header, rows);
+    match rows.len() <= ROWS {
+        true => table,
+        false => html! { details { summary { (title) } (table) } },
+    }
+}
+
+/// A sentence, if there is something to say.
+pub fn sentence(text: &str) -> Block {
+    Block::Words(html! { @if !text.is_empty() { p { (text) } } })
 }
 
 /// The name of a picture: letters and digits, and hyphens between them.

@@ -2,7 +2,7 @@
 
 use super::{
     folder::Folder,
-    page::{Block, Figure, Part, file_name, left_out, of_group},
+    page::{Block, Figure, Part, file_name, of_group, sentence},
     plots::{Curve, Curves},
 };
 use crate::cli::experiment::record::{Group, Variant};
@@ -11,14 +11,15 @@ use crate::cli::experiment::record::{Group, Variant};
 const GROUPS: usize = 4;
 /// Precisions that are drawn in one plot.
 const LINES: usize = 8;
+/// Points of a line over that of f32.
+const POINTS: usize = 40;
 /// A loss this many times that of f32 is drawn on the edge.
 const EDGE: f64 = 4.0;
 
 /// Section and plots.
 pub fn part(folder: &Folder) -> anyhow::Result<Part> {
     let mut figures = vec![];
-    let groups = folder.telling(GROUPS);
-    for group in &groups {
+    for group in folder.telling(GROUPS) {
         let curves = losses(folder, group);
         if curves.is_empty() {
             continue;
@@ -36,24 +37,16 @@ pub fn part(folder: &Folder) -> anyhow::Result<Part> {
         }
     }
     let blocks = match figures.is_empty() {
-        true => vec![left_out("Left out: no run that is there has a curve.")],
-        false => vec![Block::Figures(figures, said(folder, &groups))],
+        true => vec![sentence("Left out: no run that is there has a curve.")],
+        false => vec![Block::Figures(figures, folder.told(GROUPS))],
     };
     Ok(Part {
         title: "Training",
         note: "The loss on the training batches, in means over some steps each and over the seeds. Beside it the same over that \
-            of f32, which used the same batches: what is equal lies on 1."
+            of f32, which used the same batches, in means over more steps: what is equal lies on 1."
             .into(),
         blocks,
     })
-}
-
-/// Which groups these are, if not all.
-fn said(folder: &Folder, shown: &[&Group]) -> String {
-    match shown.len() < folder.experiment.groups.len() {
-        true => "Shown are the groups in which a run broke or a precision is farthest from f32.".into(),
-        false => String::new(),
-    }
 }
 
 /// The mean loss of each variant over its runs, as far as all of them went.
@@ -68,12 +61,15 @@ fn losses(folder: &Folder, group: &Group) -> Vec<Curve> {
     group.variants.iter().take(LINES).map(curve).filter(|c| !c.points.is_empty()).collect()
 }
 
-/// Each curve over that of f32.
+/// Each curve over that of f32, in means over some points, since single batches say little.
 fn ratios(curves: &[Curve]) -> Vec<Curve> {
     let Some(f32) = curves.iter().find(|c| c.name == "f32") else { return vec![] };
+    let mean = |points: &[(f64, f64)]| points.iter().map(|(_, y)| y).sum::<f64>();
     let over = |c: &Curve| {
-        let ratio = |((x, y), (_, y32)): (&(f64, f64), &(f64, f64))| (*x, (y / y32).min(EDGE));
-        Curve { name: c.name.clone(), look: c.look, points: c.points.iter().zip(&f32.points).map(ratio).collect() }
+        let width = c.points.len().div_ceil(POINTS).max(1);
+        let pairs = c.points.chunks_exact(width).zip(f32.points.chunks_exact(width));
+        let points = pairs.map(|(own, twin)| (own[width - 1].0, (mean(own) / mean(twin)).min(EDGE))).collect();
+        Curve { name: c.name.clone(), look: c.look, points }
     };
     curves.iter().filter(|c| c.name != "f32").map(over).collect()
 }

@@ -32,6 +32,8 @@ pub struct Intervals<'a> {
     pub rows: Vec<Row>,
     /// A band around 0 that counts as no difference, with what is said of it.
     pub zone: Option<(f64, String)>,
+    /// What the axis shows; what is beyond it is drawn on the edge.
+    pub range: (f64, f64),
 }
 
 impl Intervals<'_> {
@@ -40,12 +42,7 @@ impl Intervals<'_> {
         let rows = self.rows.len() as u32;
         let (left, right) = (width(self.rows.iter().map(|r| r.name.as_str())), width(self.texts()));
         let left = left.min(WIDTH / 3) + 16;
-        let values = self.rows.iter().flat_map(|r| {
-            let ends = r.interval.map_or([r.mean; 2], |(low, high)| [low, high]);
-            r.runs.iter().copied().chain([r.mean]).chain(ends)
-        });
-        let zone = self.zone.iter().flat_map(|(reach, _)| [-1.2 * reach, 1.2 * reach]);
-        let (low, high) = around(values.chain(zone));
+        let (low, high) = self.range;
         let head = if self.zone.is_some() { 18 } else { 0 };
         panel(self.title, head + rows * ROW + AXIS, |area| {
             let mut chart = ChartBuilder::on(area)
@@ -64,7 +61,8 @@ impl Intervals<'_> {
                 .x_labels(6)
                 .x_label_formatter(&|v| plain(*v))
                 .draw()?;
-            let at = |x: f64, row: usize| chart.backend_coord(&(x, f64::from(rows) - row as f64 - 0.5));
+            let at =
+                |x: f64, row: usize| chart.backend_coord(&(x.clamp(low, high), f64::from(rows) - row as f64 - 0.5));
             if let Some((_, said)) = &self.zone {
                 let top = chart.backend_coord(&(0.0, f64::from(rows)));
                 let foot = chart.backend_coord(&(0.0, 0.0));
@@ -82,6 +80,15 @@ impl Intervals<'_> {
         })
     }
 
+    /// The range of all that such rows show, as far as it is within these limits.
+    pub fn range<'r>(rows: impl Iterator<Item = &'r Row>, (least, most): (f64, f64)) -> (f64, f64) {
+        let values = rows.flat_map(|r| {
+            let ends = r.interval.map_or([r.mean; 2], |(low, high)| [low, high]);
+            r.runs.iter().copied().chain([r.mean]).chain(ends)
+        });
+        around(values.filter(|v| v.is_finite()).map(|v| v.clamp(least, most)))
+    }
+
     fn texts(&self) -> impl Iterator<Item = &str> {
         self.rows.iter().map(|r| r.text.as_str())
     }
@@ -95,9 +102,18 @@ impl Intervals<'_> {
         if let Some((low, high)) = row.interval {
             area.draw(&PathElement::new([at(low), at(high)], paint.stroke_width(3)))?;
         }
-        match row.mean.is_finite() {
-            true => row.look.mark(area, at(row.mean)),
-            false => Ok(()),
+        let (x, y) = at(row.mean);
+        match row.mean {
+            mean if mean < self.range.0 => area.draw(&arrow((x, y), 1, paint))?,
+            mean if mean > self.range.1 => area.draw(&arrow((x, y), -1, paint))?,
+            mean if mean.is_finite() => row.look.mark(area, (x, y))?,
+            _ => {}
         }
+        Ok(())
     }
+}
+
+/// Points to what is beyond an edge.
+fn arrow((x, y): (i32, i32), to: i32, paint: RGBColor) -> PathElement<(i32, i32)> {
+    PathElement::new([(x + 9 * to, y - 6), (x + 2 * to, y), (x + 9 * to, y + 6)], paint.stroke_width(3))
 }

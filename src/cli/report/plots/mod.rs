@@ -18,7 +18,7 @@ pub use bars::{Bar, bars};
 pub use curves::{Curve, Curves};
 pub use intervals::{Intervals, Row};
 pub use ridges::{Ridge, ridges};
-pub use scatter::{Scatter, scatter};
+pub use scatter::{Scatter, least, scatter};
 
 use crate::cli::{
     page::{INK, SERIES},

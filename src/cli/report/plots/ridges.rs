@@ -18,7 +18,7 @@ const BINS: (f64, f64) = (-40.0, 2.0);
 const LIMITS: [(f64, &str); 3] = [(-24.0, "2⁻²⁴"), (-14.0, "2⁻¹⁴"), (16.0, "65504")];
 const END: f64 = 24.0;
 /// Letters of a name that have room.
-const NAME: usize = 32;
+const NAME: usize = 25;
 
 /// What a tensor held.
 pub struct Ridge {
@@ -32,11 +32,14 @@ pub struct Ridge {
 /// Draws them.
 pub fn ridges(title: &str, series: &[(&str, Look)], ridges: &[Ridge]) -> anyhow::Result<String> {
     let rows = ridges.len() as f64;
+    let names: Vec<String> = ridges.iter().map(|r| short(&r.name)).collect();
+    let left = width(names.iter().map(String::as_str));
     panel(title, 24 + ROW * (ridges.len() as u32) + 50, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin_top(super::HEAD + 20)
             .margin_right(14)
-            .margin_left(22)
+            .margin_left(10)
+            .y_label_area_size(left)
             .x_label_area_size(44)
             .build_cartesian_2d(BINS.0..END, 0.0..rows + 0.1)?;
         let bands = [(BINS.0, LIMITS[0].0, 0.9), (LIMITS[0].0, LIMITS[1].0, 0.4), (LIMITS[2].0, END, 0.9)];
@@ -46,7 +49,7 @@ pub fn ridges(title: &str, series: &[(&str, Look)], ridges: &[Ridge]) -> anyhow:
         mesh!(chart, "magnitude")
             .disable_mesh()
             .y_labels(0)
-            .x_labels(9)
+            .x_labels(7)
             .x_label_formatter(&|v| power_of_two(v.round() as i32))
             .draw()?;
         for (at, name) in LIMITS {
@@ -58,7 +61,9 @@ pub fn ridges(title: &str, series: &[(&str, Look)], ridges: &[Ridge]) -> anyhow:
         let mut end = super::WIDTH as i32 - 14;
         for (name, look) in series.iter().rev() {
             write(area, name, (end, 16), HPos::Right, look.colour())?;
-            end -= width([*name].into_iter()) as i32 + 14;
+            end -= width([*name].into_iter()) as i32 + 6;
+            look.mark(area, (end, 16))?;
+            end -= 18;
         }
         for (i, ridge) in ridges.iter().enumerate() {
             let base = rows - 1.0 - i as f64;
@@ -70,10 +75,13 @@ pub fn ridges(title: &str, series: &[(&str, Look)], ridges: &[Ridge]) -> anyhow:
                 if k == 0 {
                     chart.draw_series([Polygon::new(line.clone(), paint.mix(0.4).filled())])?;
                 }
+                let peak = line.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((BINS.0, base));
                 chart.draw_series(LineSeries::new(line, paint.stroke_width(if k == 0 { 1 } else { 2 })))?;
+                // In the middle of the highest bin.
+                look.mark(area, chart.backend_coord(&(peak.0 - BINS.1 / 2.0, peak.1)))?;
             }
             let (left, right) = (chart.backend_coord(&(BINS.0, base)), chart.backend_coord(&(END, base)));
-            write(area, &short(&ridge.name), (left.0 + 4, left.1 - 9), HPos::Left, INK)?;
+            write(area, &names[i], (left.0 - 6, left.1 - 9), HPos::Right, INK)?;
             write(area, &ridge.text, (right.0 - 4, right.1 - 9), HPos::Right, INK)?;
         }
         Ok(())

@@ -13,8 +13,8 @@ use crate::cli::{
 const HEIGHT: u32 = 380;
 /// Samples whose places are nearer than this, in units of the plot, are drawn as one.
 const GRAIN: i32 = 3;
-/// The axes begin here: what is smaller, 0 among them, is drawn on the edge.
-const LEAST: [f64; 2] = [1e-8, 1e-5];
+/// No axis begins before this: what is smaller, 0 among them, is drawn on the edge.
+const LEAST: f64 = 1e-8;
 
 /// A panel of samples.
 pub struct Scatter<'a> {
@@ -22,11 +22,19 @@ pub struct Scatter<'a> {
     pub look: Look,
     /// δ, Γ, and whether the class is another.
     pub samples: &'a [(f64, f64, bool)],
+    /// Where the axes of δ and Γ begin.
+    pub least: [f64; 2],
 }
 
-/// Draws it, on the same axes for all.
+/// Where an axis for these numbers begins: at a power of ten.
+pub fn least(numbers: impl Iterator<Item = f64>) -> f64 {
+    let least = numbers.filter(|v| *v > 0.0).fold(0.1, f64::min);
+    10f64.powf(least.max(LEAST).log10().floor())
+}
+
+/// Draws it.
 pub fn scatter(scatter: &Scatter) -> anyhow::Result<String> {
-    let [left, low] = LEAST;
+    let [left, low] = scatter.least;
     let decades = |from: f64| (0..9).map(|n| from * 10f64.powi(n)).filter(|v| *v < 1.5).collect::<Vec<_>>();
     panel(scatter.title, HEIGHT, |area| {
         let mut chart = ChartBuilder::on(area)
@@ -39,7 +47,8 @@ pub fn scatter(scatter: &Scatter) -> anyhow::Result<String> {
                 (low..1.5).log_scale().with_key_points(decades(low)),
             )?;
         // Where Γ > 2δ.
-        let sure = [(left, low), (low / 2.0, low), (0.75, 1.5), (left, 1.5)];
+        let start = (left.max(low / 2.0), low.max(2.0 * left));
+        let sure = [(left, low), (start.0, low), start, (0.75, 1.5), (left, 1.5)];
         chart.draw_series([Polygon::new(sure, GRID.mix(0.5).filled())])?;
         mesh!(chart, "δ, the largest change of a probability")
             .x_label_formatter(&|v| power_of_ten(*v))
@@ -48,10 +57,10 @@ pub fn scatter(scatter: &Scatter) -> anyhow::Result<String> {
             .draw()?;
         let place = |delta: f64, gamma: f64| chart.backend_coord(&(delta.clamp(left, 1.0), gamma.clamp(low, 1.5)));
         samples(area, scatter, place)?;
-        let (foot, top) = (place(low / 2.0, low), place(0.75, 1.5));
+        let (foot, top) = (place(start.0, start.1), place(0.75, 1.5));
         area.draw(&PathElement::new([foot, top], INK.stroke_width(2)))?;
         write(area, "Γ = 2δ", (foot.0 - 6, foot.1 - 14), HPos::Right, INK)?;
-        write(area, "certified: Γ > 2δ", (place(left, 1.0).0 + 8, top.1 + 34), HPos::Left, INK)?;
+        write(area, "certified: Γ > 2δ", (place(left, 1.0).0 + 8, (foot.1 + top.1) / 2), HPos::Left, INK)?;
         let corner = place(1.0, low);
         write(area, "may flip", (corner.0 - 8, corner.1 - 34), HPos::Right, INK)?;
         write(area, "× another class", (corner.0 - 8, corner.1 - 14), HPos::Right, INK)
