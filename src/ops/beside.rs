@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Terms for each invocation, at least, before more workgroups share a column.
-const TERMS: usize = 32;
+const TERMS: usize = 256;
 /// Workgroups, at most, when columns are shared.
 const WORKGROUPS: usize = 512;
 
@@ -24,7 +24,7 @@ pub(super) fn push(io: &Io, program: &mut Program, product: Dispatch, workgroups
     let wanted = (rows * across / (64 * TERMS)).clamp(1, (WORKGROUPS / blocks).max(1));
     let chunk = rows.div_ceil(wanted);
     let splits = rows.div_ceil(chunk);
-    let acc = product.shader.acc;
+    let (acc, flops) = (product.shader.acc, product.flops as usize + b.len());
     let (kept, four, wide) = match splits {
         1 => (y, "elem4", ""),
         n => (program.scratch(Shape::from([n, groups * GROUP]), acc), "wide4", "_wide"),
@@ -37,6 +37,7 @@ pub(super) fn push(io: &Io, program: &mut Program, product: Dispatch, workgroups
             .table(table.map(|line| line.map(|n| n as u32)))
             .extra(kept, Access::Write, &format!("sums: array<{four}>"))
             .declare(&format!("fn keep_sum(g: u32, v: vec4<acc>) {{ sums[g] = pack4{wide}(v); }}\n"))
+            .flops(flops)
             .splice("beside", "    if beside(workgroup, lane) { return; }\n")
             .workgroups(workgroups + blocks * splits),
     );
