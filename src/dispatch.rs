@@ -23,6 +23,8 @@ pub struct Shader {
     pub splices: Vec<(&'static str, String)>,
     /// Text to put after the imports: functions and bindings that the splices use.
     pub declarations: String,
+    /// Whether workgroup memory is zero at first. Compilers clear it in many ways, some by one invocation.
+    pub zeroed: bool,
 }
 
 impl Shader {
@@ -38,6 +40,7 @@ impl Shader {
             constants: vec![],
             splices: vec![],
             declarations: String::new(),
+            zeroed: true,
         }
     }
 
@@ -231,6 +234,12 @@ impl Dispatch {
     /// Adds lines that stand behind the file's imports.
     pub fn declare(mut self, lines: &str) -> Self {
         Arc::make_mut(&mut self.shader).declarations += lines;
+        self
+    }
+
+    /// Leaves workgroup memory as it is found: for a shader that writes all that it reads of it.
+    pub fn unzeroed(mut self) -> Self {
+        Arc::make_mut(&mut self.shader).zeroed = false;
         self
     }
 

@@ -382,6 +382,12 @@ impl Graph {
         self.state.borrow().nodes[value.node].outputs[value.output]
     }
 
+    /// What a value's layer is computed in, and the value's type outside of it.
+    pub(crate) fn layer_types(&self, value: Value) -> (Precision, Dtype) {
+        let node = &self.state.borrow().nodes[value.node];
+        (node.precision, node.outside[value.output])
+    }
+
     /// Appends an op that has one result.
     #[track_caller]
     pub fn apply<'g>(&'g self, op: impl Op + 'static, inputs: &[Tensor<'g>]) -> Tensor<'g> {

@@ -69,6 +69,9 @@
 //! Weights and moments of 16 bit are rounded stochastically in [`Precision::F16`], so that changes smaller than half a unit in
 //! the last place arrive on average ([`precision::Rounding`]); what became of them is recorded by weight ([`Plan::changes`]),
 //! and what tensors hold is counted on the device in the steps that are observed ([`Plan::observe`]).
+//! A [`Policy`] keeps layers in f32 beside others in 16 bit: their weights, activations, gradients and moments lie in chunks of
+//! f32, and where a layer reads what another type of layer made, the graph casts it ([`Graph::apply_all`]).
+//! [`Precision::AUTO`] finds the layers that need it, by a run in f32 that is observed and by trials.
 //! Statistics of normalisation, and the running averages that are kept beside the weights ([`Graph::state`]), are f32
 //! in all but strict 16 bit. Overflow, NaN and lost updates are found by bits of stored values, since compilers may
 //! assume that they do not exist.

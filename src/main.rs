@@ -6,14 +6,14 @@ use std::{env, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 use halfgrad::{
-    Precision, Shape,
+    Policy, Precision, Shape,
     data::{Augment, folder::OnBroken, text::Unit},
     format::Simulation,
 };
 
 use cli::{
     translate::Target,
-    values::{self, List},
+    values::{self, List, Wanted},
 };
 
 /// Train neural networks on any GPU in f32, f16, strict f16 and mixed precision.
@@ -83,9 +83,10 @@ struct TrainArgs {
     data: DataArgs,
     #[command(flatten)]
     network: NetworkArgs,
-    /// One of f32, f16, f16-strict, mixed.
+    /// One of f32, f16, f16-strict, mixed, with layers in f32 as in f16+f32=conv1:norm*; or auto, which finds such a policy in
+    /// some runs of 200 steps.
     #[arg(long, default_value = "mixed", value_name = "P")]
-    precision: Precision,
+    precision: Wanted,
     /// How often each training sample is used.
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = values::count)]
     epochs: usize,
@@ -116,7 +117,7 @@ struct PredictArgs {
     top: usize,
     /// One of f32, f16, f16-strict, mixed [default: the one that the model was trained in].
     #[arg(long, value_name = "P")]
-    precision: Option<Precision>,
+    precision: Option<Policy>,
     #[command(flatten)]
     device: DeviceArgs,
     /// Prints JSON.
@@ -151,10 +152,11 @@ struct StudyArgs {
     data: DataArgs,
     #[command(flatten)]
     network: NetworkArgs,
-    /// Which of f32, f16, f16-strict, mixed, or variants as f16+nearest, f16+compensated, f16+scale=1024, f16+acc=chunk32
-    /// [default: all that the adapter can run]. Comparisons need f32.
+    /// Which of f32, f16, f16-strict, mixed, or variants as f16+nearest, f16+compensated, f16+scale=1024, f16+acc=chunk32,
+    /// with layers in f32 as in f16+f32=conv1:norm*; auto finds such a policy [default: all that the adapter can run]. Comparisons
+    /// need f32.
     #[arg(long, value_name = "LIST")]
-    precision: Option<List<Precision>>,
+    precision: Option<List<Wanted>>,
     /// How many runs in each precision, of seeds one after another [default: 3, or 1 with --init and --order, or the
     /// experiment's].
     #[arg(long, value_name = "N", value_parser = values::count)]
@@ -252,9 +254,9 @@ struct DoctorArgs {
 struct PlanArgs {
     #[command(flatten)]
     network: NetworkArgs,
-    /// One of f32, f16, f16-strict, mixed.
+    /// One of f32, f16, f16-strict, mixed, with layers in f32 as in f16+f32=conv1:norm*.
     #[arg(long, default_value = "f32", value_name = "P")]
-    precision: Precision,
+    precision: Policy,
     /// The shape of a sample.
     #[arg(long, default_value = "28,28,1", value_name = "H,W,C", value_parser = values::shape)]
     input: Shape,

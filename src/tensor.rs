@@ -32,12 +32,12 @@ impl<'g> Tensor<'g> {
 
     /// What the tensor's layer is computed in.
     pub fn precision(&self) -> Precision {
-        self.graph.node(self.value.node).precision
+        self.graph.layer_types(self.value).0
     }
 
     /// The type that it has for layers of the graph's own precision.
     pub(crate) fn outside(&self) -> Dtype {
-        self.graph.node(self.value.node).outside[self.value.output]
+        self.graph.layer_types(self.value).1
     }
 
     /// Names the tensor, for errors, listings and [`Port`](crate::graph::Port)s.

@@ -10,7 +10,7 @@ use halfgrad::{
     },
 };
 
-use super::{note, numbers::NONE, print};
+use super::{numbers::NONE, prescription, print};
 use crate::DoctorArgs;
 
 /// Examines and tells.
@@ -24,14 +24,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     let optimizer = super::describe_optimizer(&setup.optimizer);
     let about = format!("batch {}, {} steps\n{}", setup.batch, setup.steps, title(gpu.info()));
     let head = format!("{described}; {optimizer}; {about}\n\n");
-    let mut told = None;
-    let found = doctor::examine(&gpu, &data, &setup, args.seed, &mut |precision, _| {
-        if told != Some(precision) {
-            note(&format!("training in {precision} …"));
-            told = Some(precision);
-        }
-        Ok(())
-    })?;
+    let found = doctor::examine(&gpu, &data, &setup, args.seed, &mut prescription::noting())?;
     if args.json {
         return super::print_json(&report(&found));
     }
@@ -55,7 +48,7 @@ fn render(found: &Examination) -> String {
         100.0 * same.certified_share(),
         same.certified_flips
     );
-    text + &format!("\nAdvice: {}\n", advice(found))
+    text + &format!("\n{}\n", found.advice)
 }
 
 /// What a loss is held against.
@@ -91,13 +84,6 @@ fn grouped(found: &Examination) -> Vec<String> {
         found.iter().map(line).collect::<String>() + &cure
     };
     groups.into_iter().map(text).collect()
-}
-
-fn advice(found: &Examination) -> String {
-    match found.advice {
-        halfgrad::Precision::F32 => "train in f32: none of the 16-bit precisions ends as f32 does here.".into(),
-        p => format!("train in {p}: its loss ends as that of f32 does."),
-    }
 }
 
 fn runs(found: &Examination) -> String {
@@ -162,7 +148,8 @@ fn report(found: &Examination) -> serde_json::Value {
         })
     };
     serde_json::json!({
-        "advice": found.advice.to_string(),
+        "advice": found.advice.policy.to_string(),
+        "prescription": prescription::json(&found.advice),
         "chance": { "ratios": found.noise.ratios, "allowed": found.noise.allowed() },
         "runs": found.runs.iter().map(|r| serde_json::json!({
             "precision": r.precision.to_string(), "late_loss": late_loss(r), "accuracy": r.evaluation.accuracy,

@@ -13,6 +13,7 @@ pub mod page;
 pub mod plan;
 pub mod plot;
 pub mod predict;
+pub mod prescription;
 pub mod probe;
 pub mod progress;
 pub mod record;
@@ -180,7 +181,7 @@ pub fn describe_optimizer(o: &Optimizer) -> String {
         ("average", o.average.unwrap_or(0.0)),
     ];
     for (name, value) in numbers.into_iter().filter(|(_, value)| *value != 0.0) {
-        words += &format!(", {name} {value}");
+        words += &if value < 1e-3 { format!(", {name} {value:e}") } else { format!(", {name} {value}") };
     }
     if o.schedule != SCHEDULES[0] {
         words += &format!(", {} schedule", o.schedule);

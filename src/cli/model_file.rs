@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use halfgrad::{
-    Error, Precision, Result, Shape, Weights, checkpoint,
+    Error, Policy, Result, Shape, Weights, checkpoint,
     data::Split,
     study::{MODELS, Model},
 };
@@ -18,12 +18,12 @@ pub struct Card {
     pub class_names: Vec<String>,
     /// Mean and standard deviation that images, as bytes, are standardised by.
     pub moments: [f32; 2],
-    pub precision: Precision,
+    pub precision: Policy,
 }
 
 impl Card {
     /// Of a model for this data, whose values go from 0 to `white`.
-    pub fn new(model: Model, data: &Split, white: f32, precision: Precision) -> Self {
+    pub fn new(model: Model, data: &Split, white: f32, precision: Policy) -> Self {
         let moments = [data.mean, data.std].map(|value| value * (255.0 / white));
         Card { model, input: data.train.shape(), class_names: data.class_names.clone(), moments, precision }
     }

@@ -60,7 +60,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
     let sample = if gpt { Shape::from([args.seq.unwrap_or(128)]) } else { args.input };
     let classes = args.classes.unwrap_or(if gpt { 256 } else { 10 });
     let (model, optimizer) = (args.network.model(sample), args.optimizer.optimizer()?);
-    let graph = Graph::new(args.precision);
+    let graph = Graph::new(&args.precision);
     let network = model.build(&graph, args.network.batch, sample, classes)?;
     let lowered = plan::lower_training(network.loss, &*optimizer.update(0), &Caps::reference(), &Options::default())?;
     let model = super::describe(&model, sample, classes);

@@ -81,7 +81,7 @@ fn logits(args: &PredictArgs, card: &Card, images: &[&[u8]]) -> anyhow::Result<V
     let mut data = Dataset::from_bytes(images.concat(), vec![0; images.len()], card.input, classes)?;
     let [mean, std] = card.moments;
     data.standardize(mean, std);
-    let graph = Graph::new(args.precision.unwrap_or(card.precision));
+    let graph = Graph::new(args.precision.as_ref().unwrap_or(&card.precision));
     let network = card.model.build(&graph, images.len().min(BATCH), card.input, classes)?;
     let gpu = args.device.open()?;
     let weights = Weights::load(&gpu, &graph, &args.model_file)?;

@@ -105,7 +105,7 @@ fn examine(variant: &Variant, judge: bool) -> Result<Needs, Error> {
         other => other,
     })?;
     for target in Target::value_variants() {
-        let translated = target.translate(&variant.wgsl.text, &module, &info);
+        let translated = target.translate(variant, &module, &info);
         let judged = translated.and_then(|t| match target {
             Target::Spirv if judge => translate::spirv_val(&t),
             _ => Ok(()),
@@ -155,7 +155,7 @@ fn write(variants: &[Variant], target: Target, out: &Path, heavy: bool) -> anyho
     let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
     for variant in variants {
         let (module, info, _) = variant.check()?;
-        let text = target.translate(&variant.wgsl.text, &module, &info);
+        let text = target.translate(variant, &module, &info);
         let text =
             text.map_err(|e| anyhow::anyhow!("{} {}, as {}: {e}", variant.shader(), variant.title(), target.name()))?;
         let number = numbers.entry(variant.shader()).or_default();

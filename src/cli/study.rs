@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Instant};
 
 use anyhow::{Context, ensure};
 use halfgrad::{
-    Error, Gpu, Graph, Precision, Weights,
+    Error, Gpu, Graph, Policy, Precision, Weights,
     data::Split,
     file,
     format::Simulation,
@@ -13,10 +13,11 @@ use halfgrad::{
 };
 
 use super::{
-    note, order, print,
+    note, order, prescription, print,
     progress::Progress,
     record,
     table::{self, Compared},
+    values::Wanted,
 };
 use crate::StudyArgs;
 
@@ -34,14 +35,14 @@ pub fn run(args: &StudyArgs) -> anyhow::Result<()> {
         prepare(folder)?;
     }
     let gpu = args.device.open()?;
-    let precisions = precisions(args, &gpu)?;
+    let precisions = precisions(args, &gpu, &data, &setup)?;
     let seeds = args.seeds.unwrap_or(if args.init.is_some() && args.order.is_some() { 1 } else { 3 });
     let last = args.seed.checked_add(seeds as u64 - 1).context("--seed and --seeds go beyond 64 bits")?;
 
     // What cannot be is said before anything runs.
     let (sample, classes) = (data.train.shape(), data.train.classes());
-    precisions.iter().try_for_each(|p| setup.check(gpu.caps(), *p, sample, classes))?;
-    let graph = Graph::new(precisions[0]);
+    precisions.iter().try_for_each(|p| setup.check(gpu.caps(), p, sample, classes))?;
+    let graph = Graph::new(&precisions[0]);
     graph.simulate(setup.simulate);
     setup.model.build(&graph, setup.batch, sample, classes)?;
     if let Some(path) = &setup.init {
@@ -96,19 +97,32 @@ pub fn prepare(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// What the user asked for, which must run; or else of the usual ones those that do.
-fn precisions(args: &StudyArgs, gpu: &Gpu) -> anyhow::Result<Vec<Precision>> {
+fn precisions(args: &StudyArgs, gpu: &Gpu, data: &Split, setup: &Setup) -> anyhow::Result<Vec<Policy>> {
     let Some(wanted) = &args.precision else {
         let (able, unable): (Vec<_>, Vec<_>) = USUAL.into_iter().partition(|p| gpu.caps().supports(*p).is_ok());
         for e in unable.iter().filter_map(|p| gpu.caps().supports(*p).err()) {
             note(&format!("left out: {e}"));
         }
-        return Ok(able);
+        return Ok(able.into_iter().map(Policy::from).collect());
     };
-    for (i, precision) in wanted.0.iter().enumerate() {
-        ensure!(!wanted.0[..i].contains(precision), "--precision names {precision} twice");
-        gpu.caps().supports(*precision)?;
+    for wanted in &wanted.0 {
+        if let Wanted::Policy(policy) = wanted {
+            gpu.caps().supports(policy.base)?;
+        }
     }
-    Ok(wanted.0.clone())
+    let mut found: Vec<Policy> = vec![];
+    for (i, one) in wanted.0.iter().enumerate() {
+        let policy = match one {
+            Wanted::Policy(policy) => policy.clone(),
+            Wanted::Auto => prescription::find(gpu, data, setup, args.seed)?,
+        };
+        let known = found.contains(&policy);
+        ensure!(!known || (*one == Wanted::Auto && !wanted.0[..i].contains(one)), "--precision names {policy} twice");
+        if !known {
+            found.push(policy);
+        }
+    }
+    Ok(found)
 }
 
 fn introduction(data: &Split, setup: &Setup, gpu: &Gpu) -> String {
@@ -142,7 +156,7 @@ fn train(
     gpu: &Gpu,
     data: &Split,
     setup: &Setup,
-    precisions: &[Precision],
+    precisions: &[Policy],
     seeds: std::ops::RangeInclusive<u64>,
 ) -> anyhow::Result<Vec<Compared>> {
     let epochs = setup.steps.div_ceil(data.train.len().div_ceil(setup.batch));
@@ -151,10 +165,11 @@ fn train(
     let mut compared = vec![];
     for seed in seeds {
         let mut runs = vec![];
-        for &precision in precisions {
+        for precision in precisions {
             progress.begin(&precision.to_string(), seed);
             let started = Instant::now();
-            let name = format!("weights-{precision}-seed{seed}");
+            // Not all that a policy may say can stand in a file's name.
+            let name = format!("weights-{precision}-seed{seed}").replace([':', '*', '/', '\\'], "_");
             let run = study::train(gpu, data, setup, precision, seed, &mut |at| {
                 progress.step(&at);
                 match (&args.out, args.save_every) {

@@ -36,7 +36,7 @@ A sample is a token, its class the token that comes next.
 const NOTES: &str = "\
 Class flips: test samples that got another class than from the f32 run of the same seed. Certified: samples whose margin
 in f32 is more than twice the largest change of a probability, so that their class cannot flip; that must count 0 flips.
-Step: median, host and device, warm. Updates lost: of the changes that f32 can add to a weight, those that left it as it was.
+Step: median, host and device, warm. Updates lost: changes that f32 could add to a weight, but which left it as it was.
 ";
 
 /// The table with its notes; runs are in the order of the rows wanted.

@@ -12,14 +12,16 @@ use std::{
 
 use anyhow::{Context, ensure};
 use halfgrad::{
-    Gpu, Graph, Plan, Weights,
+    Gpu, Graph, Plan, Policy, Precision, Weights,
     data::{Batch, Batches, Split},
     gpu::title,
     plan::{Evaluation, Options},
     study::{Network, Optimizer, Setup},
 };
 
-use super::{describe, describe_optimizer, model_file::Card, print, progress::Bar, study::prepare};
+use super::{
+    describe, describe_optimizer, model_file::Card, prescription, print, progress::Bar, study::prepare, values::Wanted,
+};
 use crate::TrainArgs;
 
 /// Steps between two looks at the device and at Ctrl-C.
@@ -37,17 +39,33 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         None => batches,
     };
     let (model, optimizer) = (args.network.model(sample), args.optimizer.optimizer()?);
-    let graph = Graph::new(args.precision);
-    let network = model.build(&graph, batch, sample, classes)?;
-    graph.check()?;
+    let check = |policy: &Policy| {
+        let graph = Graph::new(policy);
+        model.build(&graph, batch, sample, classes)?;
+        graph.check()
+    };
+    match &args.precision {
+        Wanted::Policy(policy) => check(policy)?,
+        Wanted::Auto => check(&Precision::F32.into())?,
+    }
     prepare(args.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
     let gpu = args.device.open()?;
     let steps = args.epochs.saturating_mul(batches.len());
-    Setup::new(model.clone(), optimizer.clone(), batch, steps).check(gpu.caps(), args.precision, sample, classes)?;
+    let setup = Setup::new(model.clone(), optimizer.clone(), batch, steps);
+    let policy = match &args.precision {
+        Wanted::Policy(policy) => policy.clone(),
+        Wanted::Auto => {
+            let augment = args.data.augment;
+            prescription::find(&gpu, &data, &Setup { augment, ..setup.clone() }, args.seed)?
+        }
+    };
+    setup.check(gpu.caps(), &policy, sample, classes)?;
+    let graph = Graph::new(&policy);
+    let network = model.build(&graph, batch, sample, classes)?;
 
     // The digits' pixels are counts up to 16.
     let white = if args.data.name() == "digits" { 16.0 } else { 255.0 };
-    let card = Card::new(model, &data, white, args.precision);
+    let card = Card::new(model, &data, white, policy);
     print(&introduction(&data, &card, &optimizer, batch, &gpu))?;
     let weights = Weights::init(&gpu, &graph, args.seed)?;
     let options = optimizer.options(Options { seed: args.seed as u32, ..Options::default() });

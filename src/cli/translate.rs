@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::ValueEnum;
+use halfgrad::variants::Variant;
 use naga::{
     AddressSpace, Module, ShaderStage, StorageAccess,
     back::{hlsl, msl, spv},
@@ -40,18 +41,19 @@ impl Target {
         ["wgsl", "spv", "metal", "hlsl"][self as usize]
     }
 
-    /// Translates a shader whose text is `wgsl`.
-    pub fn translate(self, wgsl: &str, module: &Module, info: &ModuleInfo) -> Result<Vec<u8>, String> {
+    /// Translates a variant whose module is given.
+    pub fn translate(self, variant: &Variant, module: &Module, info: &ModuleInfo) -> Result<Vec<u8>, String> {
+        let zeroed = variant.dispatch.shader.zeroed;
         match self {
-            Target::Wgsl => Ok(wgsl.into()),
-            Target::Spirv => spirv(module, info),
-            Target::Msl => metal(module, info).map(String::into_bytes),
-            Target::Hlsl => direct_x(module, info).map(String::into_bytes),
+            Target::Wgsl => Ok(variant.wgsl.text.clone().into()),
+            Target::Spirv => spirv(module, info, zeroed),
+            Target::Msl => metal(module, info, zeroed).map(String::into_bytes),
+            Target::Hlsl => direct_x(module, info, zeroed).map(String::into_bytes),
         }
     }
 }
 
-fn spirv(module: &Module, info: &ModuleInfo) -> Result<Vec<u8>, String> {
+fn spirv(module: &Module, info: &ModuleInfo, zeroed: bool) -> Result<Vec<u8>, String> {
     let options = spv::Options {
         lang_version: (1, 3),
         bounds_check_policies: BoundsCheckPolicies {
@@ -59,7 +61,10 @@ fn spirv(module: &Module, info: &ModuleInfo) -> Result<Vec<u8>, String> {
             buffer: BoundsCheckPolicy::Unchecked,
             ..Default::default()
         },
-        zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::Native,
+        zero_initialize_workgroup_memory: match zeroed {
+            true => spv::ZeroInitializeWorkgroupMemoryMode::Native,
+            false => spv::ZeroInitializeWorkgroupMemoryMode::None,
+        },
         force_loop_bounding: false,
         ..Default::default()
     };
@@ -68,7 +73,7 @@ fn spirv(module: &Module, info: &ModuleInfo) -> Result<Vec<u8>, String> {
     Ok(words.into_iter().flat_map(u32::to_le_bytes).collect())
 }
 
-fn metal(module: &Module, info: &ModuleInfo) -> Result<String, String> {
+fn metal(module: &Module, info: &ModuleInfo, zeroed: bool) -> Result<String, String> {
     let mut resources = msl::EntryPointResources::default();
     for (_, variable) in module.global_variables.iter() {
         if let Some(binding) = variable.binding {
@@ -90,6 +95,7 @@ fn metal(module: &Module, info: &ModuleInfo) -> Result<String, String> {
             ..Default::default()
         },
         force_loop_bounding: false,
+        zero_initialize_workgroup_memory: zeroed,
         ..Default::default()
     };
     let entry = msl::PipelineOptions {
@@ -104,12 +110,13 @@ fn metal(module: &Module, info: &ModuleInfo) -> Result<String, String> {
     Ok(text)
 }
 
-fn direct_x(module: &Module, info: &ModuleInfo) -> Result<String, String> {
+fn direct_x(module: &Module, info: &ModuleInfo, zeroed: bool) -> Result<String, String> {
     let options = hlsl::Options {
         shader_model: hlsl::ShaderModel::V6_2,
         // Group and binding become space and register.
         fake_missing_bindings: true,
         force_loop_bounding: false,
+        zero_initialize_workgroup_memory: zeroed,
         ..Default::default()
     };
     let entry = hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, ENTRY.into())) };

@@ -4,7 +4,7 @@ use std::{fmt::Display, str::FromStr};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
 use halfgrad::{
-    Shape,
+    Policy, Precision, Shape,
     data::{Augment, folder::OnBroken, text::Unit},
 };
 
@@ -17,6 +17,32 @@ impl<T: FromStr<Err: Display>> FromStr for List<T> {
     fn from_str(s: &str) -> Result<Self, String> {
         let parts = s.split(',').map(|part| part.trim().parse().map_err(|e: T::Err| e.to_string()));
         parts.collect::<Result<_, _>>().map(List)
+    }
+}
+
+/// What a user asks to train in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wanted {
+    /// This.
+    Policy(Policy),
+    /// What [`halfgrad::Precision::AUTO`] finds.
+    Auto,
+}
+
+impl Wanted {
+    /// One precision for all layers, as experiments compare them.
+    pub fn of_all_layers(&self) -> anyhow::Result<Precision> {
+        match self {
+            Wanted::Policy(Policy { base, kept }) if kept.is_empty() => Ok(*base),
+            _ => anyhow::bail!("an experiment takes precisions of whole networks: no auto, and no layers in f32"),
+        }
+    }
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        if s == "auto" { Ok(Wanted::Auto) } else { s.parse().map(Wanted::Policy) }
     }
 }
 

@@ -88,7 +88,10 @@ impl Shared {
             })),
             module: &module,
             entry_point: Some("main"),
-            compilation_options: Default::default(),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                zero_initialize_workgroup_memory: dispatch.shader.zeroed || !self.settings.trust,
+                ..Default::default()
+            },
             cache: None,
         });
         match scope.pop().await {

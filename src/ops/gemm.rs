@@ -151,7 +151,7 @@ impl Body {
             }
             Body::Tile(t) => {
                 let deep = t.deep(acc);
-                let whole = p.steps % deep == 0;
+                let whole = p.steps.is_multiple_of(deep);
                 let constants = [
                     ("WIDTH", t.width as u32),
                     ("HEIGHT", t.height as u32),
@@ -164,7 +164,9 @@ impl Body {
                     ("WHOLE_A", (whole && p.whole_a).into()),
                     ("WHOLE_B", (whole && p.whole_b).into()),
                 ];
-                constants.into_iter().fold(far.import("gemm_tile"), |d, (name, value)| d.constant(name, value))
+                constants
+                    .into_iter()
+                    .fold(far.import("gemm_tile").unzeroed(), |d, (name, value)| d.constant(name, value))
             }
         }
     }
@@ -257,8 +259,10 @@ pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Prod
 mod tests {
     use super::*;
 
-    /// What adapters say of themselves: kind, subgroups, invocations, KiB of workgroup memory.
-    const ADAPTERS: [(&str, caps::Kind, (u32, u32), u32, u32); 12] = [
+    /// What an adapter says of itself: name, kind, subgroups, invocations, KiB of workgroup memory.
+    type Row = (&'static str, caps::Kind, (u32, u32), u32, u32);
+
+    const ADAPTERS: [Row; 12] = [
         ("WebGPU's default limits", caps::Kind::Integrated, (0, 0), 256, 16),
         ("Intel UHD 630 (Gen9)", caps::Kind::Integrated, (8, 32), 1024, 64),
         ("Intel Iris Xe", caps::Kind::Integrated, (8, 32), 1024, 64),

@@ -30,6 +30,14 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// The layer that it belongs to.
+    pub fn layer(&self) -> &str {
+        match self.part {
+            Part::Weight | Part::Gradient => self.name.rsplit_once('.').map_or(&self.name, |(stem, _)| stem),
+            Part::Activation | Part::Backward => self.name.split_once(' ').map_or("", |(_, layer)| layer),
+        }
+    }
+
     /// Adds what the same tensor held in another step.
     pub fn add(&mut self, other: &Observation) {
         self.values += other.values;

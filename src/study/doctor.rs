@@ -5,9 +5,13 @@
 //! measured, not guessed: numbers of f32 that f16 cannot hold, changes of weights that rounding loses, losses that part by
 //! more than chance makes them.
 
-use super::{Comparison, Noise, Outcome, Setup, Stand, evaluate, late_loss, train};
+use super::{
+    Comparison, Noise, Outcome, Prescription, Setup, Stand, evaluate, late_loss,
+    search::{EVERY, NEAR, UNDERFLOW, gradients, loss_scale, share_below},
+    train,
+};
 use crate::{
-    Error, Gpu, LossScale, Precision, Result,
+    Error, Gpu, LossScale, Policy, Precision, Result,
     data::Split,
     error::Warning,
     optim::Form,
@@ -15,12 +19,8 @@ use crate::{
     precision::Rounding,
 };
 
-/// The share of a gradient's values that may become zero without a word.
-const UNDERFLOW: f64 = 0.01;
 /// The share of a weight's changes that may be lost without a word.
 const LOST: f64 = 0.1;
-/// Steps between two looks at all tensors.
-const EVERY: usize = 10;
 
 /// What the doctor found.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ pub struct Examination {
     pub findings: Vec<Finding>,
     /// The weights that f32 trained, rounded to f16 and tested there, against the same in f32.
     pub rounded: Comparison,
-    /// The first of f16, f16 with a loss scale, and mixed that trains as f32 does; f32 if none does.
-    pub advice: Precision,
+    /// What to train in, and why.
+    pub advice: Prescription,
 }
 
 /// What f16 does to one weight and its gradient.
@@ -76,50 +76,26 @@ pub fn examine(
     data: &Split,
     setup: &Setup,
     seed: u64,
-    watch: &mut dyn FnMut(Precision, Stand) -> Result<()>,
+    watch: &mut dyn FnMut(&Policy, Stand) -> Result<()>,
 ) -> Result<Examination> {
     let observed = Setup { observe: Some(EVERY), ..setup.clone() };
-    let twin = train(gpu, data, &observed, Precision::F32, seed, &mut |at| watch(Precision::F32, at))?;
-    let noise = Noise::measure(gpu, data, setup, &twin, &mut |at| watch(Precision::F32, at))?;
-    let mut run = |precision: Precision| train(gpu, data, setup, precision, seed, &mut |at| watch(precision, at));
+    let mut run = |policy: &Policy| train(gpu, data, &observed, policy, seed, &mut |at| watch(policy, at));
+    let f32 = Policy::from(Precision::F32);
+    let twin = run(&f32)?;
     let scale = loss_scale(&twin.observations);
     let scaled = scale.map(|scale| Precision { loss_scale: LossScale::Static(scale), ..Precision::F16 });
     let nearest = Precision { rounding: Rounding::Nearest, ..Precision::F16 };
     let mut runs = vec![twin];
     for precision in [Some(nearest), Some(Precision::F16), scaled, Some(Precision::MIXED)].into_iter().flatten() {
-        runs.push(run(precision)?);
+        runs.push(run(&precision.into())?);
     }
+    let noise = Noise::measure(gpu, data, setup, &runs[0], &mut |at| watch(&f32, at))?;
+    let mut run = |policy: &Policy| train(gpu, data, &observed, policy, seed, &mut |at| watch(policy, at));
+    let advice = Precision::AUTO.prescribe(&runs[0], &noise, &runs[1..], &mut run)?;
     let layers = layers(&runs);
     let findings = findings(setup, &runs, &noise, &layers, scale);
-    let sound = |precision: &Precision| runs.iter().any(|r| r.precision == *precision && noise.trains_as(r, &runs[0]));
-    let candidates = [Some(Precision::F16), scaled, Some(Precision::MIXED)];
-    let advice = candidates.into_iter().flatten().find(sound).unwrap_or(Precision::F32);
     let rounded = rounded(gpu, data, setup, &runs[0])?;
     Ok(Examination { runs, noise, layers, findings, rounded, advice })
-}
-
-fn gradients(seen: &[Observation]) -> impl Iterator<Item = &Observation> {
-    seen.iter().filter(|o| matches!(o.part, Part::Gradient | Part::Backward))
-}
-
-/// Of the values that are not 0, the share below `2^exponent`.
-fn share_below(seen: &Observation, exponent: i32) -> f64 {
-    seen.below(exponent) as f64 / (seen.values - seen.zeros).max(1) as f64
-}
-
-/// The smallest loss scale, a power of 4, that brings the gradients' underflow down to [`UNDERFLOW`], or as far as the largest of them
-/// allows; none if nothing is to be cured.
-fn loss_scale(seen: &[Observation]) -> Option<f32> {
-    let worst = |shift: i32| gradients(seen).map(|o| share_below(o, -24 - shift)).fold(0.0, f64::max);
-    let largest = gradients(seen).map(|o| o.largest).fold(0.0, f32::max);
-    if worst(0) <= UNDERFLOW {
-        return None;
-    }
-    // Below 2^14, so that a gradient may be four times as large as any that was seen.
-    let fits = |shift: &i32| largest * (*shift as f32).exp2() < 16384.0;
-    let shifts: Vec<i32> = (2..=16).step_by(2).filter(fits).collect();
-    let enough = shifts.iter().find(|&&shift| worst(shift) <= UNDERFLOW);
-    enough.or(shifts.last()).map(|&shift| (shift as f32).exp2())
 }
 
 fn layers(runs: &[Outcome]) -> Vec<Layer> {
@@ -173,15 +149,14 @@ fn findings(setup: &Setup, runs: &[Outcome], noise: &Noise, layers: &[Layer], sc
 /// Values of f32 that f16 cannot hold, or nearly so.
 fn overflows(seen: &[Observation]) -> Vec<Finding> {
     let mut found = vec![];
-    for o in seen.iter().filter(|o| o.part != Part::Weight && (o.overflowing() > 0 || o.largest >= 16384.0)) {
+    for o in seen.iter().filter(|o| o.part != Part::Weight && (o.overflowing() > 0 || o.largest >= NEAR)) {
         let what = match o.overflowing() {
             0 => format!("its largest value, {:.0}, is within a factor of four of the end of f16, 65504", o.largest),
             n => {
                 format!("{n} of {} values are beyond 65504, where f16 ends; the largest is {:.2e}", o.values, o.largest)
             }
         };
-        let cure =
-            "normalise what goes in, or keep this network in f32: mixed skips such steps, and does not cure them";
+        let cure = "keep this layer in f32 (--precision auto), or normalise what goes in: mixed skips such steps, and does not cure them";
         found.push(Finding { place: o.name.clone(), what, cure: cure.into() });
     }
     found

@@ -14,6 +14,8 @@
 //! ```
 
 #[cfg(not(target_arch = "wasm32"))]
+mod auto;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod doctor;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod experiment;
@@ -22,6 +24,8 @@ mod networks;
 mod noise;
 mod optimizer;
 mod outcome;
+#[cfg(not(target_arch = "wasm32"))]
+mod search;
 mod setup;
 pub mod statistics;
 mod theorem;
@@ -29,10 +33,12 @@ mod theorem;
 mod train;
 
 #[cfg(not(target_arch = "wasm32"))]
+pub use auto::{Auto, Choice, Prescription, Trial};
+#[cfg(not(target_arch = "wasm32"))]
 pub use noise::{Noise, late_loss};
 pub use optimizer::{FORMS, OPTIMIZERS, Optimizer, SCHEDULES};
 pub use outcome::{DeviceBytes, Outcome, deviation, mean, median};
-pub use setup::{MODELS, Model, Network, Setup};
+pub use setup::{Classifier, MODELS, Model, Network, Setup};
 pub use theorem::{Comparison, Sample, class};
 #[cfg(not(target_arch = "wasm32"))]
 pub use train::{Stand, evaluate, train};

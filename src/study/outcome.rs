@@ -1,5 +1,5 @@
 use crate::{
-    Error, Precision, Weights,
+    Error, Policy, Weights,
     dispatch::{Program, Role},
     error::Warning,
     plan::{Changes, Evaluation, Observation, Progress},
@@ -34,8 +34,8 @@ impl DeviceBytes {
 /// What came of one run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The precision it ran in.
-    pub precision: Precision,
+    /// What it ran in.
+    pub precision: Policy,
     /// The seed of its weights and its batches.
     pub seed: u64,
     /// Loss and accuracy over the test set.

@@ -2,15 +2,15 @@ use std::path::PathBuf;
 
 use super::{Optimizer, networks};
 use crate::{
-    Caps, Dtype, Error, Graph, Plan, Precision, Result, Shape, Tensor,
+    Caps, Dtype, Error, Graph, Plan, Policy, Precision, Result, Shape, Tensor,
     data::{Augment, Batch, text::next_tokens},
     format::Simulation,
     nn::{self, Gpt},
     plan::{Options, lower_training},
 };
 
-/// What makes logits of a batch of images.
-pub(super) type Classifier = for<'g> fn(Tensor<'g>, usize) -> Tensor<'g>;
+/// What makes logits of a batch of images, for so many classes.
+pub type Classifier = for<'g> fn(Tensor<'g>, usize) -> Tensor<'g>;
 
 /// Every model by name; those without a function take more than images and a number of classes.
 const NETWORKS: [(&str, Option<Classifier>); 17] = [
@@ -47,11 +47,23 @@ pub const MODELS: [&str; NETWORKS.len()] = {
 /// A network by name: what becomes of a batch of samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    /// One of [`MODELS`], or what only an experiment trains.
+    /// One of [`MODELS`], what only an experiment trains, or what the maker of another calls it.
     pub name: &'static str,
     /// The widths of the hidden layers of `mlp`; others have their own.
     pub hidden: Vec<usize>,
+    own: Option<Own>,
 }
+
+/// A network that is none of ours.
+#[derive(Debug, Clone, Copy)]
+struct Own(Classifier);
+
+impl PartialEq for Own {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::fn_addr_eq(self.0, other.0)
+    }
+}
+impl Eq for Own {}
 
 /// A network in a graph, with its loss: what a plan is made of.
 #[derive(Debug, Clone, Copy)]
@@ -90,7 +102,18 @@ impl Model {
     pub fn named(name: &str, hidden: &[usize]) -> Option<Self> {
         let mut names = MODELS.into_iter().chain(networks::NETWORKS.iter().map(|(name, _)| *name));
         let name = names.find(|n| *n == name)?;
-        Some(Model { name, hidden: hidden.to_vec() })
+        Some(Model { name, hidden: hidden.to_vec(), own: None })
+    }
+
+    /// A network of one's own, to be studied and examined as ours are.
+    ///
+    /// ```
+    /// use halfgrad::{nn, study::Model};
+    /// let model = Model::of("two layers", |x, classes| nn::linear("fc2", nn::linear("fc1", x.flatten(), 32).relu(), classes));
+    /// assert_eq!(model.name, "two layers");
+    /// ```
+    pub fn of(name: &'static str, network: Classifier) -> Self {
+        Model { name, hidden: vec![], own: Some(Own(network)) }
     }
 
     /// The hidden layers that suit samples of this shape: 128 for the digits, 512 and 512 from 28×28 on.
@@ -118,7 +141,7 @@ impl Model {
         let own = networks::NETWORKS.iter().map(|(name, classifier)| (*name, Some(*classifier)));
         let mut all = NETWORKS.into_iter().chain(own);
         let classifier = all.find(|(name, _)| *name == self.name).and_then(|(_, classifier)| classifier);
-        let logits = match classifier {
+        let logits = match self.own.map(|own| own.0).or(classifier) {
             Some(classifier) => classifier(x, classes),
             None => nn::mlp(x, &self.hidden, classes),
         };
@@ -166,20 +189,21 @@ impl Setup {
     ///
     /// # Errors
     /// The graph's first mistake; [`Error::Memory`] with the plan's bytes, the limit, and what would fit.
-    pub fn check(&self, caps: &Caps, precision: Precision, sample: Shape, classes: usize) -> Result<()> {
-        let lower = |precision, batch| {
-            let graph = Graph::new(precision);
+    pub fn check(&self, caps: &Caps, policy: impl Into<Policy>, sample: Shape, classes: usize) -> Result<()> {
+        let policy = policy.into();
+        let lower = |policy: &Policy, batch| {
+            let graph = Graph::new(policy);
             graph.simulate(self.simulate);
             let network = self.model.build(&graph, batch, sample, classes)?;
             let options = self.optimizer.options(Options { record_changes: true, ..Options::default() });
             lower_training(network.loss, &*self.optimizer.update(self.steps), caps, &options).map(drop)
         };
-        let Err(error) = lower(precision, self.batch) else { return Ok(()) };
+        let Err(error) = lower(&policy, self.batch) else { return Ok(()) };
         let Error::Memory(detail) = error else { return Err(error) };
-        let halved = Some(Precision::F16).filter(|_| precision.storage == Dtype::F32);
-        let tried: Vec<Precision> = [Some(precision), halved].into_iter().flatten().collect();
+        let halved = Some(Precision::F16.into()).filter(|_| policy == Precision::F32);
+        let tried: Vec<Policy> = [Some(policy), halved].into_iter().flatten().collect();
         let fitting = tried.iter().filter_map(|p| {
-            let batch = largest(self.batch, |batch| lower(*p, batch).is_ok())?;
+            let batch = largest(self.batch, |batch| lower(p, batch).is_ok())?;
             Some(format!("in {p} a batch of {batch} fits"))
         });
         let fitting: Vec<_> = fitting.collect();

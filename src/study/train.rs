@@ -2,7 +2,7 @@ use std::{ops::Range, time::Instant};
 
 use super::{DeviceBytes, Network, Outcome, Setup, median};
 use crate::{
-    Error, Gpu, Graph, Plan, Precision, Result, Weights,
+    Error, Gpu, Graph, Plan, Policy, Result, Weights,
     data::{Augment, Batch, Batches, Dataset, Split, text::next_tokens},
     format::Format,
     plan::{Changes, Evaluation, Observation, Options},
@@ -32,7 +32,7 @@ pub struct Stand<'a> {
     pub weights: &'a Weights,
 }
 
-/// One run: trains in `precision` from the weights and in the order that `seed` or the setup gives, then tests.
+/// One run: trains in a precision, or each layer in that of a [`Policy`], from the weights and in the order that `seed` or the setup gives, then tests.
 ///
 /// Weights and batches do not depend on the precision. `watch` is told every few steps, at the end of each epoch and
 /// after each [`Setup::pause`] steps. Training that meets a loss which is not finite ends there, and the outcome says so.
@@ -47,12 +47,13 @@ pub fn train(
     gpu: &Gpu,
     data: &Split,
     setup: &Setup,
-    precision: Precision,
+    policy: impl Into<Policy>,
     seed: u64,
     watch: &mut dyn FnMut(Stand) -> Result<()>,
 ) -> Result<Outcome> {
-    setup.check(gpu.caps(), precision, data.train.shape(), data.train.classes())?;
-    let graph = Graph::new(precision);
+    let policy = policy.into();
+    setup.check(gpu.caps(), &policy, data.train.shape(), data.train.classes())?;
+    let graph = Graph::new(&policy);
     graph.simulate(setup.simulate);
     let network = setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
     let weights = match &setup.init {
@@ -86,7 +87,7 @@ pub fn train(
     let logits = infer.predict(network.x, network.logits, &data.test)?;
     let evaluation = Evaluation::of(&logits, &truth(&network, &data.test));
     Ok(Outcome {
-        precision,
+        precision: policy,
         seed,
         evaluation,
         perplexity: network.reads_tokens().then(|| evaluation.loss.exp()),
@@ -105,7 +106,7 @@ pub fn train(
     })
 }
 
-/// What weights, trained in whatever precision, are worth in `precision`: loss and accuracy over the test set, and its logits
+/// What weights, trained in whatever precision, are worth in another: loss and accuracy over the test set, and its logits
 /// `[samples, classes]`.
 ///
 /// # Errors
@@ -114,10 +115,10 @@ pub fn evaluate(
     gpu: &Gpu,
     data: &Split,
     setup: &Setup,
-    precision: Precision,
+    policy: impl Into<Policy>,
     trained: &Weights,
 ) -> Result<(Evaluation, Vec<f32>)> {
-    let graph = Graph::new(precision);
+    let graph = Graph::new(policy);
     graph.simulate(setup.simulate);
     let network = setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
     let weights = Weights::init(gpu, &graph, 0)?;
@@ -257,6 +258,9 @@ impl Run<'_, '_> {
         let batch = self.order.epoch(epoch)?.epoch(epoch as u32).nth(at);
         self.network.write(&mut self.plan, &batch.expect("the step was run"))?;
         let layer = self.plan.diagnose()?.unwrap_or_else(|| "none but the loss".into());
+        if self.observe.is_some() {
+            self.look()?;
+        }
         Ok(Error::NotFinite { step, loss, layer })
     }
 }

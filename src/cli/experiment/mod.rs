@@ -97,8 +97,13 @@ fn cut(mut experiment: Experiment, args: &StudyArgs) -> anyhow::Result<Experimen
         }
         (group.train, group.test) = (args.train.or(group.train), args.test.or(group.test));
         if let Some(wanted) = &args.precision {
-            let others = wanted.0.iter().filter(|p| **p != Precision::F32);
-            group.precisions = [Precision::F32].iter().chain(others).copied().collect();
+            group.precisions = vec![Precision::F32];
+            for one in &wanted.0 {
+                let precision = one.of_all_layers()?;
+                if precision != Precision::F32 {
+                    group.precisions.push(precision);
+                }
+            }
         }
     }
     Ok(experiment)
@@ -193,17 +198,15 @@ impl<'a> Lab<'a> {
     fn introduction(&self, trials: &[Trial], path: &Path) -> String {
         let e = self.experiment;
         let runs: usize = trials.iter().map(|t| t.precisions.len()).sum::<usize>() * e.seeds;
-        format!(
-            "{}: {}\n{}\nExpected: {}.\n{runs} runs, in {}; {}, {}{}\n",
-            e.name,
-            e.title,
-            e.question,
-            e.expected,
+        let device = format!(
+            "{runs} runs, in {}; {}, {}{}",
             path.display(),
             title(self.gpu.info()),
             Adapter::of_gpu(self.gpu).driver_line(),
             super::describe_settings(self.gpu),
-        )
+        );
+        let all = [format!("{}: {}", e.name, e.title), e.question.into(), format!("Expected: {}.", e.expected), device];
+        all.iter().map(|part| table::lines(part)).collect()
     }
 
     /// Fills the tables that are not there.

@@ -51,21 +51,37 @@ fn measured(found: &super::record::Table) -> String {
     };
     table.add_rows(found.rows.iter().map(|row| row.iter().map(cell).collect::<Vec<_>>()));
     cli::align_right(&mut table, 1, 2);
-    format!("\n{}\n{}\n{}\n", found.title, table.trim_fmt(), found.note)
+    format!("\n{}\n{}\n{}", found.title, table.trim_fmt(), lines(&found.note))
+}
+
+/// A text in lines of up to 120 columns.
+pub fn lines(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is a first");
+        match line.chars().count() + word.chars().count() {
+            0..120 if line.is_empty() => *line += word,
+            0..120 => *line += &format!(" {word}"),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 fn trained(group: &Group) -> String {
     let s = &group.setup;
     let seeds = if group.seeds.len() == 1 { "1 seed".into() } else { format!("{} seeds", group.seeds.len()) };
     let name = if group.name.is_empty() { String::new() } else { format!("{}: ", group.name) };
-    let mut text = format!(
-        "\n{name}{}, {} training and {} test samples; {}; {}; batch {}, {} steps; {seeds}\n",
+    let head = format!(
+        "{name}{}, {} training and {} test samples; {}; {}; batch {}, {} steps; {seeds}",
         s.data.name, s.data.train, s.data.test, s.model, s.optimizer, s.batch, s.steps
     );
+    let mut text = format!("\n{}", lines(&head));
     let mut table = Table::new();
     table.load_style(cli::TABLE).set_header(HEADER);
     table.add_rows(group.variants.iter().map(row));
-    cli::align_right(&mut table, 1, 2);
+    cli::align_right(&mut table, 1, 1);
+    table.column_mut(0).expect("there are ten").set_padding((0, 0));
     text += &format!("{}\n", table.trim_fmt());
     if let Some(noise) = &group.noise {
         let (flips, points) = (100.0 * noise.flips, noise.accuracy_points);

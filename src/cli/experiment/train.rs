@@ -112,7 +112,7 @@ impl Bench<'_> {
 
     /// Holds a run against f32, both ways.
     fn against(&self, twin: &Twin, outcome: &Outcome) -> anyhow::Result<Against> {
-        let (evaluation, cast) = study::evaluate(self.gpu, self.data, self.setup, outcome.precision, &twin.weights)?;
+        let (evaluation, cast) = study::evaluate(self.gpu, self.data, self.setup, &outcome.precision, &twin.weights)?;
         let classes = self.data.train.classes();
         let theorem = |logits: &[f32], accuracy| {
             let samples: Vec<Sample> = Sample::of(&twin.logits, logits, classes).collect();

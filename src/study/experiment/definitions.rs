@@ -135,7 +135,9 @@ fn e4() -> Experiment {
 }
 
 fn e5() -> Experiment {
-    let group = |(name, model)| named(name, clothes(model, 10_000));
+    // At a larger or a constant rate the last steps move the accuracy by more than any precision does.
+    let optimizer = Optimizer { schedule: "cosine", ..sgd(0.01) };
+    let group = |(name, model)| named(name, Group { optimizer: optimizer.clone(), ..clothes(model, 10_000) });
     Experiment {
         name: "e5",
         title: "a small convolutional network on 10,000 images of clothes, with and without batch normalisation",
@@ -296,7 +298,7 @@ fn e13() -> Experiment {
         let optimizer = Optimizer { form, epsilon, ..optimizer("adamw", 1e-3) };
         let model = Model::named("gpt", &[]).expect("it is known");
         let precisions = THREE.to_vec();
-        let (source, length) = (Source::Licence, Length::Steps(100));
+        let (source, length) = (Source::Licence, Length::Steps(50));
         named(label, Group { source, model, optimizer, batch: 16, length, precisions, ..digits() })
     };
     Experiment {
@@ -304,7 +306,7 @@ fn e13() -> Experiment {
         title: "a transformer on characters with AdamW",
         question: "Does pure 16 bit train a language model, and which form of Adam does it need?",
         expected: "naively it fails; with √v kept, and stochastic rounding, it does not (arXiv 2102.13565)",
-        seeds: 2,
+        seeds: 1,
         groups: [("root form", Form::Root, None), ("textbook, epsilon 1e-8", Form::Textbook, Some(1e-8))]
             .map(group)
             .into(),

@@ -24,11 +24,12 @@ pub struct Table {
 const HEAD: &str = "\
 What AMD's Vulkan compiler makes of the kernels that take time in the networks. `cargo xtask isa` compares this table with
 what it makes of them now: a kernel that starts to spill fails, on any Mesa; on the Mesa named here so does a number that
-is more than 10 % off. UPDATE_GOLDEN=1 cargo xtask isa writes it anew.
+is more than 10 % off. UPDATE_GOLDEN=1 cargo xtask isa writes it anew. Tiles of 128x128 and 64x64 have targets of their own
+(xtask/src/isa/targets.rs): waves, multiply-adds, no spills.
 
-kernel   the file in shaders/ and, of matrix products, whether the sum runs along or across the lines of a and of b; then
-         the precision, and `packed` for an adapter without f16. Of all variants in an MLP, LeNet, ResNet-20, MobileNet and
-         ViT-8 it is the one that does most work, with what is fused behind it.
+kernel   the file in shaders/; of matrix products the tile, and whether the sum runs along or across the lines of a and of b;
+         then the precision, and `packed` for an adapter without f16. Of all variants in an MLP, LeNet, ResNet-20, MobileNet
+         and ViT-8, and in products of 64 and 256 channels, it is the one that does most work, with what is fused behind it.
 chip     RAVEN and RENOIR: laptops with Vega; REMBRANDT: with RDNA 2; PHOENIX: with RDNA 3; NAVI21, NAVI31: cards.
 VGPRs    vector registers an invocation      SGPRs    scalar registers a wave     spills   registers that did not fit
 LDS      bytes of workgroup memory           waves    that fit on a SIMD          instrs   instructions
