@@ -386,7 +386,7 @@ fn a_loss_scale_that_strict_cannot_hold_is_refused() {
 /// Rows enough for sums in parts, and channels that are no whole groups.
 #[test]
 fn biases_get_the_same_beside_a_product_as_by_themselves() {
-    let gpu = gpu();
+    let gpu = Gpu::new().unwrap();
     for (precision, relative) in [(Precision::F32, 1e-4), (Precision::F16, 2e-2)] {
         let [beside, alone] = [true, false].map(|fusion| {
             let graph = Graph::new(precision);
