@@ -178,6 +178,9 @@ struct StudyArgs {
     /// or a part of that; bf16 and eXmY, X from 2 to 8, Y from 1 to 23.
     #[arg(long, value_name = "LIST")]
     simulate: Option<Simulation>,
+    /// Measures the largest eigenvalue of the loss's Hessian at the end of each run, and with N after each N steps.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "4294967295", value_parser = values::count)]
+    sharpness: Option<usize>,
     /// The first weights, instead of seeded ones: fc1.weight [in, out], fc1.bias [out], fc2.weight …
     #[arg(long, value_name = "FILE.safetensors")]
     init: Option<PathBuf>,
