@@ -161,6 +161,8 @@ fn plus_turn(sums: Sums, tx: u32, ty: u32) -> Sums {
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    //: beside
+    //: end
     let e = extent();
     let tiles_down = (e.down + DOWN - 1u) / DOWN;
     let tiles_wide = (e.wide + WIDE - 1u) / WIDE;
