@@ -30,6 +30,7 @@ fn others(group: &Group) -> impl Iterator<Item = &Variant> {
 fn told(group: &Group) -> Markup {
     html! {
         @if !group.name.is_empty() { p { b { (group.name) } } }
+        @if others(group).next().is_none() { p { "Only f32 is there: nothing can be compared yet." } }
         ul { @for variant in others(group) {
             li { b { (variant.name) } " " (tag(Outcome::of(variant))) " " (line(group, variant)) (broke(variant)) }
         } }
