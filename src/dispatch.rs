@@ -182,6 +182,8 @@ pub struct Dispatch {
     pub flops: u64,
     /// Whether it only looks at what others made, in the steps that are observed.
     pub observes: bool,
+    /// Whether it is the second pass of a sum: it joins what the dispatch before it left in parts.
+    pub joins: bool,
 }
 
 impl Dispatch {
@@ -196,6 +198,7 @@ impl Dispatch {
             grid: [1; 3],
             flops: 0,
             observes: false,
+            joins: false,
         }
     }
 
@@ -224,8 +227,13 @@ impl Dispatch {
     }
 
     /// Adds a file of the library.
-    pub fn import(mut self, name: &str) -> Self {
-        Arc::make_mut(&mut self.shader).declarations += &format!("#import {name}\n");
+    pub fn import(self, name: &str) -> Self {
+        self.declare(&format!("#import {name}\n"))
+    }
+
+    /// Adds lines that stand behind the file's imports.
+    pub fn declare(mut self, lines: &str) -> Self {
+        Arc::make_mut(&mut self.shader).declarations += lines;
         self
     }
 
@@ -285,6 +293,11 @@ impl Dispatch {
         Dispatch { flops: flops as u64, ..self }
     }
 
+    /// Says that it joins what the dispatch before it left in parts.
+    pub fn second_pass(self) -> Self {
+        Dispatch { joins: true, ..self }
+    }
+
     /// Bytes that the dispatch reads, each tensor counted once.
     pub fn bytes_read(&self) -> u64 {
         self.moved(Access::Write)
@@ -322,6 +335,15 @@ impl Dispatch {
     }
 }
 
+/// Bytes of the tensors that nobody but the dispatches of a step reads, which share memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Temporaries {
+    /// What they take.
+    pub bytes: u64,
+    /// The most that is needed at once: no plan of these dispatches takes less.
+    pub least: u64,
+}
+
 /// The list of dispatches of one step, the buffers they use, and what they cost.
 ///
 /// Printing it shows each dispatch with shapes, buffers, grid, bytes and FLOPs, then the totals.
@@ -333,6 +355,8 @@ pub struct Program {
     pub buffers: Vec<Buffer>,
     /// The number of trained and frozen weights.
     pub parameters: usize,
+    /// Memory for what is kept within a step only.
+    pub temporaries: Temporaries,
     /// What the planner noticed: values that this precision cannot hold, and what it did about them.
     pub warnings: Vec<Warning>,
 }
@@ -365,6 +389,11 @@ impl Program {
     /// Appends a dispatch.
     pub fn push(&mut self, dispatch: Dispatch) {
         self.dispatches.push(dispatch);
+    }
+
+    /// How many dispatches are second passes of sums: see [`Dispatch::joins`].
+    pub fn second_passes(&self) -> usize {
+        self.dispatches.iter().filter(|d| d.joins).count()
     }
 
     /// Bytes on the device in buffers of this role.
@@ -401,14 +430,21 @@ impl Program {
             .map(|r| format!("{} {}B", format!("{r:?}").to_lowercase(), count(self.device_bytes(r))));
         writeln!(
             f,
-            "{} dispatches, {} buffers, {} parameters, {}FLOP, {}B on the device: {}",
-            self.dispatches.len(),
+            "{} dispatches{}, {} buffers, {} parameters, {}FLOP, {}B on the device: {}",
+            self.dispatches.len() - self.second_passes(),
+            if self.second_passes() > 0 {
+                format!(" and {} second passes", self.second_passes())
+            } else {
+                String::new()
+            },
             self.buffers.len(),
             self.parameters,
             count(self.flops()),
             count(self.total_bytes()),
             by_role.join(", ")
         )?;
+        let Temporaries { bytes, least } = self.temporaries;
+        writeln!(f, "{}B for temporaries, of which {}B are needed at once", count(bytes), count(least))?;
         self.warnings.iter().try_for_each(|w| writeln!(f, "warning: {w}"))
     }
 }

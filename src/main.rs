@@ -178,6 +178,9 @@ struct StudyArgs {
     /// or a part of that; bf16 and eXmY, X from 2 to 8, Y from 1 to 23.
     #[arg(long, value_name = "LIST")]
     simulate: Option<Simulation>,
+    /// Measures the largest eigenvalue of the loss's Hessian at the end of each run, and with N after each N steps.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "4294967295", value_parser = values::count)]
+    sharpness: Option<usize>,
     /// The first weights, instead of seeded ones: fc1.weight [in, out], fc1.bias [out], fc2.weight …
     #[arg(long, value_name = "FILE.safetensors")]
     init: Option<PathBuf>,
@@ -225,7 +228,8 @@ struct ReportArgs {
 
 /// Says what 16 bit would do to a network on this adapter, layer by layer, and which setting cures it.
 ///
-/// It trains the network for some steps in f32, with all tensors looked at, and on the same batches in 16 bit and mixed.
+/// It trains the network for some steps in f32, with all tensors looked at, and on the same batches in 16 bit and mixed; and it
+/// ends with a precision for each layer, that --precision takes.
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 struct DoctorArgs {

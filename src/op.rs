@@ -78,6 +78,8 @@ pub struct Io<'a> {
     pub clock: Operand,
     /// What is fused behind a [`Kind::Head`], or is the whole of a [`Kind::Map`].
     pub chain: Option<&'a Chain>,
+    /// Where the sum of an operand's rows goes, if [`Op::sums_beside`] is made use of.
+    pub beside: Option<Operand>,
     /// A label for listings: the op's name and the layer that it works for.
     pub label: &'a str,
 }
@@ -202,6 +204,16 @@ pub trait Op: Debug + Send + Sync {
     /// read statistics, which are f32 in a network of 16 bit.
     fn loads_wide(&self) -> bool {
         false
+    }
+
+    /// Whether it is the sum over all rows of its only operand, and nothing else: the gradient of a bias.
+    fn sums_rows(&self, _x: &[Type]) -> bool {
+        false
+    }
+
+    /// The operand whose rows the op can sum too, in the same dispatch, into [`Io::beside`]: it reads them anyway.
+    fn sums_beside(&self, _x: &[Type]) -> Option<usize> {
+        None
     }
 
     /// Whether it is there to change the type: its operand then comes as it is, also from a layer in another precision.

@@ -55,6 +55,22 @@ fn a_planted_layer_and_no_other_is_kept_in_f32() {
     }
 }
 
+/// Where no layer is safe there is nothing to try.
+#[test]
+fn a_network_of_loud_layers_is_for_f32() {
+    let loud: study::Classifier = |x, classes| {
+        let weight = x.graph.weight("loud.weight", [64, classes], Init::Normal { std: 1e5 });
+        x.flatten().matmul(weight) * 1e-5
+    };
+    let found = prescribed(&Gpu::new().unwrap(), &setup(Model::of("loud", loud)));
+    assert!(found.policy == Precision::F32 && found.trials.is_empty(), "{found:#?}");
+    let told = found.to_string();
+    assert!(
+        told.contains("* loud in f32: its weights reach") && told.ends_with("no layer is safe in 16 bit."),
+        "{told}"
+    );
+}
+
 #[test]
 fn what_is_safe_stays_in_16_bit_and_what_the_optimizer_breaks_gets_masters() {
     let gpu = Gpu::new().unwrap();

@@ -211,6 +211,21 @@ fn broken_data_gets_one_line_and_code_2() {
 }
 
 #[test]
+fn a_study_simulates_formats_and_measures_sharpness() {
+    let folder = tempfile::tempdir().unwrap();
+    let simulated = "weights=e4m3+stochastic,gradients=e5m2";
+    let line = format!("study --steps 10 --seeds 1 --precision f32 --simulate {simulated} --sharpness 5 --out");
+    let output = tool().args(line.split(' ')).arg(folder.path()).output().unwrap();
+    let table = text(&output.stdout);
+    assert!(output.status.success() && table.contains(&format!("; simulated {simulated}\n")), "{table}");
+    assert!(table.contains("Sharpness λ at the end, mean over the seeds: f32 "), "{table}");
+    let study: Value = serde_json::from_slice(&fs::read(folder.path().join("study.json")).unwrap()).unwrap();
+    assert_eq!(study["network"]["simulated"], simulated);
+    let steps: Vec<_> = study["runs"][0]["sharpness"].as_array().unwrap().iter().map(|s| s["step"].clone()).collect();
+    assert_eq!(steps, [5, 10]);
+}
+
+#[test]
 fn a_study_writes_its_weights_and_its_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("made/by/it");

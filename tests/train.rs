@@ -382,3 +382,30 @@ fn a_loss_scale_that_strict_cannot_hold_is_refused() {
     let refused = Plan::train(&gpu, &weights, loss, Sgd::new(0.1)).unwrap_err();
     assert!(refused.to_string().contains("32768"), "{refused}");
 }
+
+/// Rows enough for sums in parts, and channels that are no whole groups.
+#[test]
+fn biases_get_the_same_beside_a_product_as_by_themselves() {
+    let gpu = Gpu::new().unwrap();
+    for (precision, relative) in [(Precision::F32, 1e-4), (Precision::F16, 2e-2)] {
+        let [beside, alone] = [true, false].map(|fusion| {
+            let graph = Graph::new(precision);
+            let x = graph.input("x", [32, 32, 32, 3]);
+            let h = nn::conv2d("conv", x, 5, 3).tanh();
+            let loss = (nn::linear("fc", h.global_avg_pool(), 3) + 1.0).square().mean_all() * 100.0;
+            let weights = Weights::init(&gpu, &graph, 5).unwrap();
+            let options = Options { fusion, ..Options::default() };
+            let mut plan = Plan::train_with(&gpu, &weights, loss, &Sgd::new(1.0), options).unwrap();
+            let sums = plan.program().dispatches.iter().filter(|d| !d.joins && d.label.contains("+sum")).count();
+            assert_eq!(sums, if fusion { 2 } else { 0 });
+            let values: Vec<f32> = (0..x.shape().len()).map(|i| (i as f32 * 0.37).sin()).collect();
+            plan.write(x, &values).unwrap();
+            plan.run();
+            ["conv.bias", "fc.bias"].map(|name| weights.get(name).unwrap().wait().unwrap())
+        });
+        for (found, expected) in beside.concat().into_iter().zip(alone.concat()) {
+            assert!((found - expected).abs() <= relative * expected.abs(), "{precision}: {found} {expected}");
+        }
+        assert!(alone.concat().iter().all(|v| *v != 0.0), "{precision}: {alone:?}");
+    }
+}

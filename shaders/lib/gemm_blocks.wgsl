@@ -88,6 +88,8 @@ fn plus_row(y: vec4<acc>, b: block, a: vec4<acc>) -> vec4<acc> {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    //: beside
+    //: end
     let e = extent();
     let id = linear_id(workgroup) * 64u + lane;
     let blocks_down = (e.down + ROWS - 1u) / ROWS;

@@ -100,11 +100,11 @@ fn keep_b(s: Seat, v: vec4<acc>) {
     }
 }
 
-fn rows(q: u32, k: u32, i: u32) -> vec4<acc> {
+fn rows_at(q: u32, k: u32, i: u32) -> vec4<acc> {
     return vec4(tile_a[q][k][i][0], tile_a[q][k][i][1], tile_a[q][k][i][2], tile_a[q][k][i][3]);
 }
 
-fn columns(q: u32, k: u32, j: u32) -> vec4<acc> {
+fn columns_at(q: u32, k: u32, j: u32) -> vec4<acc> {
     return vec4(tile_b[q][k][j][0], tile_b[q][k][j][1], tile_b[q][k][j][2], tile_b[q][k][j][3]);
 }
 
@@ -123,16 +123,16 @@ struct Sums {
 
 fn plus_step(sums: Sums, q: u32, k: u32, tx: u32, ty: u32) -> Sums {
     var y = sums;
-    let u0 = rows(q, k, ty);
-    let v0 = columns(q, k, tx);
+    let u0 = rows_at(q, k, ty);
+    let v0 = columns_at(q, k, tx);
     y.b00 = plus_products(y.b00, u0, v0);
     var u1 = vec4<acc>();
     if ROWS == 2u {
-        u1 = rows(q, k, ty + HEIGHT);
+        u1 = rows_at(q, k, ty + HEIGHT);
         y.b10 = plus_products(y.b10, u1, v0);
     }
     if COLUMNS == 2u {
-        let v1 = columns(q, k, tx + WIDTH);
+        let v1 = columns_at(q, k, tx + WIDTH);
         y.b01 = plus_products(y.b01, u0, v1);
         if ROWS == 2u {
             y.b11 = plus_products(y.b11, u1, v1);
@@ -161,6 +161,8 @@ fn plus_turn(sums: Sums, tx: u32, ty: u32) -> Sums {
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    //: beside
+    //: end
     let e = extent();
     let tiles_down = (e.down + DOWN - 1u) / DOWN;
     let tiles_wide = (e.wide + WIDE - 1u) / WIDE;

@@ -48,6 +48,12 @@ impl Op for Shared {
     fn loads_wide(&self) -> bool {
         self.0.loads_wide()
     }
+    fn sums_rows(&self, x: &[Type]) -> bool {
+        self.0.sums_rows(x)
+    }
+    fn sums_beside(&self, x: &[Type]) -> Option<usize> {
+        self.0.sums_beside(x)
+    }
     fn hands_on(&self, inference: bool) -> Option<usize> {
         self.0.hands_on(inference)
     }

@@ -47,7 +47,7 @@ figure svg text { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; 
 .panels figure { margin: .6rem 0; } .verdict { max-width: 52rem; padding: .1rem 0 .1rem 1rem; border-left: 4px solid var(--line); }
 .verdict p, .verdict li { color: var(--ink); } .verdict ul { padding: 0; list-style: none; }
 .verdict li { margin: .5rem 0; } .tag { font-size: .8rem; padding: .05rem .45rem; border: 1px solid; border-radius: .3rem; white-space: nowrap; }
-.good { color: var(--good); } .bad { color: var(--bad); } .open { color: var(--dim); } code, pre { font-size: .86rem; }
+.whole { white-space: nowrap; } .good { color: var(--good); } .bad { color: var(--bad); } .open { color: var(--dim); } code, pre { font-size: .86rem; }
 pre { overflow-x: auto; padding: .7rem 1rem; background: var(--band); border: 1px solid var(--line); }
 figcaption { font-size: .86rem; max-width: 46rem; margin-top: .3rem; }
 .key { display: inline-block; margin-right: 1.2rem; color: var(--ink); font-size: .9rem; }

@@ -40,10 +40,15 @@ struct Operand<'a> {
 #[derive(Serialize)]
 struct Totals {
     dispatches: usize,
+    /// Of these, the second passes of sums.
+    second_passes: usize,
     parameters: usize,
     flops: u64,
     bytes_read: u64,
     bytes_written: u64,
+    /// What the temporaries take, and the most of them that is needed at once.
+    temporary_bytes: u64,
+    least_temporary_bytes: u64,
 }
 
 /// Prints the program of a step.
@@ -78,10 +83,13 @@ fn step<'a>(args: &PlanArgs, model: String, optimizer: String, program: &'a Prog
     let dispatches: Vec<_> = program.dispatches.iter().map(|d| dispatch(program, d)).collect();
     let totals = Totals {
         dispatches: dispatches.len(),
+        second_passes: program.second_passes(),
         parameters: program.parameters,
         flops: program.flops(),
         bytes_read: dispatches.iter().map(|d| d.bytes_read).sum(),
         bytes_written: dispatches.iter().map(|d| d.bytes_written).sum(),
+        temporary_bytes: program.temporaries.bytes,
+        least_temporary_bytes: program.temporaries.least,
     };
     Step {
         model,

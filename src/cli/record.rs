@@ -2,7 +2,7 @@
 
 use halfgrad::{
     Caps, Gpu,
-    study::{Comparison, DeviceBytes, Outcome},
+    study::{self, Comparison, DeviceBytes, Outcome},
 };
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +101,9 @@ pub struct Run {
     pub skipped_steps: u32,
     pub lost_update_share: Option<f64>,
     pub loss_scale: f32,
+    /// The largest eigenvalue of the loss's Hessian, where it was measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sharpness: Vec<Sharpness>,
     /// Why the run ended early.
     pub failure: Option<String>,
     pub warnings: Vec<String>,
@@ -125,8 +128,26 @@ impl Run {
             skipped_steps: run.progress.skipped,
             lost_update_share: run.lost_update_share(),
             loss_scale: run.progress.loss_scale,
+            sharpness: run.sharpness.iter().map(|(step, found)| Sharpness::of(*step, found)).collect(),
             failure: run.failure.as_ref().map(ToString::to_string),
             warnings: run.warnings.iter().map(ToString::to_string).collect(),
         }
+    }
+}
+
+/// The largest eigenvalue of the loss's Hessian after so many steps; null if it is not finite.
+#[derive(Debug, Serialize)]
+pub struct Sharpness {
+    pub step: usize,
+    pub eigenvalue: Option<f64>,
+    /// Products of the Hessian and a direction that it took.
+    pub products: usize,
+    pub converged: bool,
+}
+
+impl Sharpness {
+    fn of(step: usize, found: &study::Sharpness) -> Self {
+        let eigenvalue = Some(found.eigenvalue).filter(|e| e.is_finite());
+        Sharpness { step, eigenvalue, products: found.products, converged: found.converged }
     }
 }

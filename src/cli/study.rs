@@ -82,6 +82,7 @@ fn setup(args: &StudyArgs, data: &Split) -> anyhow::Result<Setup> {
     (setup.init, setup.order, setup.pause) = (args.init.clone(), order, args.save_every);
     setup.augment = args.data.augment;
     setup.simulate = args.simulate.unwrap_or_default();
+    setup.sharpness = args.sharpness;
     Ok(setup)
 }
 

@@ -70,10 +70,27 @@ pub fn render(runs: &[Compared]) -> String {
             text += &format!("! {name}: {warning}\n");
         }
     }
+    if runs.iter().any(|r| !r.run.sharpness.is_empty()) {
+        text += &sharpness(&names.iter().map(|name| (name.as_str(), of(name))).collect::<Vec<_>>());
+    }
     if f32.is_nan() {
         text += "f32 is not in the list of precisions, so nothing is compared with it.\n";
     }
     text + note + NOTES
+}
+
+/// The last sharpness of each run, by precision.
+fn sharpness(rows: &[(&str, Vec<&Compared>)]) -> String {
+    let last = |runs: &[&Compared]| {
+        let found: Vec<f64> = runs.iter().filter_map(|r| Some(r.run.sharpness.last()?.1.eigenvalue)).collect();
+        mean(&found)
+    };
+    let found: Vec<String> = rows.iter().map(|(name, runs)| format!("{name} {:.3}", last(runs))).collect();
+    format!(
+        "Sharpness λ at the end, mean over the seeds: {}.\n\
+         λ is the largest eigenvalue of the loss's Hessian: with momentum μ, descent is stable up to a rate of 2 (1 + μ) / λ.\n",
+        found.join(", ")
+    )
 }
 
 /// Perplexity or accuracy.

@@ -19,6 +19,7 @@ static LIBRARY: &[(&str, &str)] = &[
     ("accumulate", include_str!("../../shaders/lib/accumulate.wgsl")),
     ("attention", include_str!("../../shaders/lib/attention.wgsl")),
     ("attention_gradient", include_str!("../../shaders/lib/attention_gradient.wgsl")),
+    ("beside", include_str!("../../shaders/lib/beside.wgsl")),
     ("chain", include_str!("../../shaders/lib/chain.wgsl")),
     ("clock", include_str!("../../shaders/lib/clock.wgsl")),
     ("conv", include_str!("../../shaders/lib/conv.wgsl")),

@@ -12,6 +12,7 @@ use crate::{
     optim::{Group, Update},
 };
 
+mod beside;
 mod fuse;
 mod nodes;
 mod observe;

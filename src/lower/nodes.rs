@@ -1,13 +1,13 @@
 //! From nodes to dispatches.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Lowered, Part, Places, Request, clock, fuse, reach::Reached, value};
+use super::{Lowered, Part, Places, Request, beside, clock, fuse, reach::Reached, value};
 use crate::{
     Precision,
     dispatch::Operand,
     graph::{Origin, Value},
-    op::{Io, Kind, Op},
+    op::{Io, Kind},
 };
 
 /// A program in the making.
@@ -33,7 +33,17 @@ impl Lowering<'_> {
             true => fuse::groups(reached, self.request.caps.storage_buffers),
             false => fuse::singles(reached),
         };
+        let pairs = match reached.fusion {
+            true => beside::pairs(reached, &groups),
+            false => BTreeMap::new(),
+        };
         for (&n, node) in &reached.nodes {
+            if let Some(&beside::Pair { product, sum }) = pairs.get(&n) {
+                if n == product.min(sum) {
+                    self.node(product, product, None, Some(sum));
+                }
+                continue;
+            }
             let group = groups.of.get(&n).map(|&g| &groups.groups[g]);
             // A group runs in the place of its last member; what it reads is computed by then.
             if group.is_some_and(|g| g.members.last() != Some(&n)) || (group.is_none() && reached.is_inlined(n)) {
@@ -43,31 +53,37 @@ impl Lowering<'_> {
             if reached.kind(first) == Kind::View {
                 let seen = self.places.operands[&node.inputs[0]].seen_as(node.outputs[0].shape);
                 self.places.operands.insert(value(n, 0), seen);
-            } else if let Origin::Op(op) = &reached.nodes[&first].origin {
-                self.node(n, first, &**op, group);
+            } else {
+                self.node(n, first, group, None);
             }
         }
     }
 
-    /// The dispatches of `op`, the node `first`, and of what is fused to it; node `n` is the last of these.
-    fn node(&mut self, n: usize, first: usize, op: &dyn Op, group: Option<&fuse::Group>) {
+    /// The dispatches of the op of node `first`, of what is fused to it, and of the node that is made beside it; node `n` is
+    /// the last of the first two.
+    fn node(&mut self, n: usize, first: usize, group: Option<&fuse::Group>, beside: Option<usize>) {
         let (reached, precision) = (self.reached, self.reached.nodes[&first].precision);
+        let Origin::Op(op) = &reached.nodes[&first].origin else { return };
         let (places, program) = (&mut self.places, &mut self.made.program);
-        let types = reached.nodes[&n].outputs.iter().enumerate();
-        let outputs: Vec<Operand> = types
-            .map(|(i, ty)| *places.operands.entry(value(n, i)).or_insert_with(|| program.scratch(ty.shape, ty.dtype)))
-            .collect();
+        let values: Vec<Value> = [Some(n), beside].into_iter().flatten().flat_map(|n| results(reached, n)).collect();
+        let mut operand = |v: &Value| {
+            let ty = reached.nodes[&v.node].outputs[v.output];
+            *places.operands.entry(*v).or_insert_with(|| program.scratch(ty.shape, ty.dtype))
+        };
+        let results: Vec<Operand> = values.iter().map(&mut operand).collect();
+        let (outputs, besides) = results.split_at(reached.nodes[&n].outputs.len());
         let inputs: Vec<Operand> = match group {
             Some(g) if g.head.is_none() => vec![],
             _ => reached.nodes[&first].inputs.iter().map(|v| places.operands[v]).collect(),
         };
         let chain = group.map(|g| fuse::chain(reached, g, |v| places.operands[&v]));
-        let label = label(reached, first, group);
+        let label = label(reached, first, group, beside);
         let io = Io {
             caps: self.request.caps,
             precision,
             inputs: &inputs,
-            outputs: &outputs,
+            outputs,
+            beside: besides.first().copied(),
             clock: clock(self.made.control),
             chain: chain.as_ref(),
             label: &label,
@@ -76,9 +92,9 @@ impl Lowering<'_> {
         let training = self.request.training.as_ref();
         let part = if training.is_none_or(|t| n <= t.loss.node) { Part::Activation } else { Part::Backward };
         let is_gradient = |v: Value| training.is_some_and(|t| t.gradients.iter().any(|(_, g)| *g == v));
-        for (i, x) in outputs.into_iter().enumerate() {
-            let part = if is_gradient(value(n, i)) { Part::Gradient } else { part };
-            self.simulate(value(n, i), x, part, &label);
+        for (&v, &x) in values.iter().zip(&results) {
+            let part = if is_gradient(v) { Part::Gradient } else { part };
+            self.simulate(v, x, part, &label);
             // Gradients of weights are looked at when all of them are there.
             if part != Part::Gradient {
                 self.made.look(x, part, &label, precision);
@@ -94,8 +110,13 @@ impl Lowered {
     }
 }
 
-/// The names of a group's ops and the layer: `matmul+add+relu fc1`.
-fn label(reached: &Reached, first: usize, group: Option<&fuse::Group>) -> String {
+/// The results of a node.
+fn results(reached: &Reached, n: usize) -> impl Iterator<Item = Value> {
+    (0..reached.nodes[&n].outputs.len()).map(move |i| value(n, i))
+}
+
+/// The names of a group's ops, or of two that are computed side by side, and the layer: `matmul+add+relu fc1`.
+fn label(reached: &Reached, first: usize, group: Option<&fuse::Group>, beside: Option<usize>) -> String {
     let name = |n: &usize| match &reached.nodes[n].origin {
         Origin::Op(op) => op.name(),
         _ => "",
@@ -105,6 +126,7 @@ fn label(reached: &Reached, first: usize, group: Option<&fuse::Group>) -> String
     if !members.contains(&first) {
         names.insert(0, name(&first));
     }
+    names.extend(beside.iter().map(name));
     if names.len() > 4 {
         names.splice(2..names.len() - 1, ["…"]);
     }

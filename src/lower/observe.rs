@@ -9,6 +9,9 @@ use crate::{
 /// Words that `observe.wgsl` keeps of a tensor.
 pub const WORDS: usize = 36;
 
+/// Groups of a tensor that a lane counts.
+const GROUPS: usize = 16;
+
 /// What a tensor is to the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
@@ -66,7 +69,7 @@ impl Observer {
             .param("row", last.div_ceil(GROUP))
             .param("last", (last - 1) % GROUP + 1)
             .param("first", first)
-            .workgroups(x.shape.groups().div_ceil(64 * 4));
+            .workgroups(x.shape.groups().div_ceil(64 * GROUPS));
         program.push(Dispatch { observes: true, ..d });
         self.tensors.push(Watched { part, name: name.to_owned(), shape: x.shape, dtype: x.dtype });
     }

@@ -1,50 +1,46 @@
 //! Memory: values that are never needed together share a buffer.
 //!
 //! Slots are whole buffers, since WebGPU tracks usage per buffer and refuses one that is read and written in the same
-//! dispatch. A value takes the free slot that fits it best; the largest free one grows if none fits.
+//! dispatch. The largest value comes first; each takes the smallest slot that is free while it lives.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::dispatch::{Buffer, Program, Role, Source};
+use crate::dispatch::{Buffer, Program, Role, Source, Temporaries};
 
 /// Replaces each temporary buffer of `program` by a shared slot. Returns the new index of every buffer.
 pub fn assign(program: &mut Program, pinned: &BTreeSet<usize>) -> Vec<usize> {
-    let temporary = |b: usize, buffers: &[Buffer]| {
-        !pinned.contains(&b) && buffers[b].role == Role::Activations && buffers[b].source == Source::Plan
-    };
-    let n = program.buffers.len();
-    let mut last_use = vec![0; n];
-    for (i, d) in program.dispatches.iter().enumerate() {
-        d.bindings.iter().for_each(|(x, _)| last_use[x.buffer] = i);
-    }
-
+    let temporary =
+        |b: usize, of: &Buffer| !pinned.contains(&b) && of.role == Role::Activations && of.source == Source::Plan;
     let mut kept: Vec<Buffer> = vec![];
-    let mut index = vec![usize::MAX; n];
-    for b in (0..n).filter(|&b| !temporary(b, &program.buffers)) {
+    let mut index = vec![usize::MAX; program.buffers.len()];
+    for (b, buffer) in program.buffers.iter().enumerate().filter(|(b, buffer)| !temporary(*b, buffer)) {
         index[b] = kept.len();
-        kept.push(program.buffers[b].clone());
+        kept.push(buffer.clone());
     }
 
-    let mut slots: Vec<u64> = vec![];
-    let mut free: BTreeSet<usize> = BTreeSet::new();
-    for (i, d) in program.dispatches.iter().enumerate() {
-        let used: BTreeSet<usize> =
-            d.bindings.iter().map(|(x, _)| x.buffer).filter(|&b| temporary(b, &program.buffers)).collect();
-        for &b in used.iter().filter(|&&b| index[b] == usize::MAX).collect::<Vec<_>>() {
-            let bytes = program.buffers[b].bytes;
-            let fits = free.iter().copied().filter(|&s| slots[s] >= bytes).min_by_key(|&s| slots[s]);
-            let slot = fits.or_else(|| free.iter().copied().max_by_key(|&s| slots[s])).unwrap_or_else(|| {
-                slots.push(0);
-                slots.len() - 1
-            });
-            free.remove(&slot);
-            slots[slot] = slots[slot].max(bytes);
-            index[b] = kept.len() + slot;
-        }
-        free.extend(used.iter().filter(|&&b| last_use[b] == i).map(|&b| index[b] - kept.len()));
+    let lives = lives(program, |b| index[b] == usize::MAX);
+    let bytes = |b: usize| program.buffers[b].bytes;
+    let mut order: Vec<usize> = lives.keys().copied().collect();
+    order.sort_by_key(|&b| (std::cmp::Reverse(bytes(b)), lives[&b]));
+    // Of each slot its size, that of its first value, and when it is taken.
+    let mut slots: Vec<(u64, Vec<Life>)> = vec![];
+    for b in order {
+        let (first, last) = lives[&b];
+        let free = |(_, taken): &(u64, Vec<Life>)| taken.iter().all(|&(from, to)| to < first || last < from);
+        let slot = slots.iter().rposition(free).unwrap_or_else(|| {
+            slots.push((bytes(b), vec![]));
+            slots.len() - 1
+        });
+        slots[slot].1.push((first, last));
+        index[b] = kept.len() + slot;
     }
+    let at = |i: usize| lives.iter().filter(|(_, l)| l.0 <= i && i <= l.1).map(|(&b, _)| bytes(b)).sum();
+    program.temporaries = Temporaries {
+        bytes: slots.iter().map(|s| s.0).sum(),
+        least: (0..program.dispatches.len()).map(at).max().unwrap_or(0),
+    };
 
-    kept.extend(slots.iter().enumerate().map(|(s, &bytes)| Buffer {
+    kept.extend(slots.iter().enumerate().map(|(s, &(bytes, _))| Buffer {
         name: format!("s{s}"),
         role: Role::Activations,
         source: Source::Plan,
@@ -56,4 +52,18 @@ pub fn assign(program: &mut Program, pinned: &BTreeSet<usize>) -> Vec<usize> {
         x.buffer = index[x.buffer];
     }
     index
+}
+
+/// The first and the last dispatch that bind a buffer.
+type Life = (usize, usize);
+
+/// The lives of these buffers.
+fn lives(program: &Program, of: impl Fn(usize) -> bool) -> BTreeMap<usize, Life> {
+    let mut found: BTreeMap<usize, Life> = BTreeMap::new();
+    for (i, d) in program.dispatches.iter().enumerate() {
+        for (x, _) in d.bindings.iter().filter(|(x, _)| of(x.buffer)) {
+            found.entry(x.buffer).or_insert((i, i)).1 = i;
+        }
+    }
+    found
 }

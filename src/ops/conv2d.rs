@@ -335,6 +335,10 @@ impl Op for Conv {
         true
     }
 
+    fn sums_beside(&self, _: &[Type]) -> Option<usize> {
+        (self.wanted == Wanted::Weights && !self.sizes.is_depthwise()).then_some(1)
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let (a, b, dy) = (at.x[0], at.x[1], at.dy());
         let conv = |wanted, a, b| Some(convolve(wanted, self.sizes, a, b));

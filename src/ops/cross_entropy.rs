@@ -144,6 +144,7 @@ impl Op for CrossEntropy {
         if workgroups > 1 {
             // Logits and labels must be bound, but are not looked at.
             let of_sums = Dispatch::new(io.label, shader(1, false, 1))
+                .second_pass()
                 .read(logits.seen_as(Shape::default()))
                 .read(labels.seen_as(Shape::default()))
                 .update(sums)

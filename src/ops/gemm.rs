@@ -3,7 +3,7 @@
 //! The bodies are `lib/gemm_tile.wgsl`, for GPUs, and `lib/gemm_blocks.wgsl`, for processors and for products of few rows.
 //! What was tried is in `docs/performance.md`; what AMD's compiler makes of them in `xtask/isa.txt`.
 
-use super::reduce::sum_of_parts;
+use super::{beside, reduce::sum_of_parts};
 use crate::{
     Caps, Dtype, Shape, caps,
     dispatch::{Dispatch, Operand, Program},
@@ -245,12 +245,13 @@ pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Prod
     let acc = dispatch.shader.acc;
     // Sums that are rounded after each addition are the register body's affair.
     let v = if io.precision.rounds_sums() { in_blocks(p) } else { choose(io.caps, p, acc) };
-    let dispatch = v.body.apply(dispatch, p, acc).param("part", v.part).workgroups(v.body.workgroups(p, v.parts));
+    let dispatch = v.body.apply(dispatch, p, acc).param("part", v.part);
+    let workgroups = v.body.workgroups(p, v.parts);
     if v.parts == 1 {
-        return program.push(dispatch.write(y).fuse("epilogue", io.chain));
+        return beside::push(io, program, dispatch.write(y).fuse("epilogue", io.chain), workgroups);
     }
     let parts = program.scratch(Shape::from([v.parts, y.shape.stored()]), acc);
-    program.push(dispatch.wide(acc).splice("result", PARTS).write(parts));
+    beside::push(io, program, dispatch.wide(acc).splice("result", PARTS).write(parts), workgroups);
     program.push(sum_of_parts(io, parts, y).fuse("epilogue", io.chain));
 }
 

@@ -210,6 +210,7 @@ impl Op for LayerNormSums {
         let lanes = lanes(work.splits);
         program.push(
             Dispatch::new(io.label, shader.constant("LANES", lanes))
+                .second_pass()
                 .read(sums)
                 .write(io.outputs[0])
                 .write(io.outputs[1])

@@ -126,6 +126,11 @@ impl Op for Matmul {
         true
     }
 
+    fn sums_beside(&self, x: &[Type]) -> Option<usize> {
+        let plain = x.iter().all(|t| t.shape.rank() == 2 && t.shape.last() > 1);
+        (self.ta && !self.tb && plain).then_some(1)
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let (a, b, dy) = (at.x[0], at.x[1], at.dy());
         // Y = A·B: dA = dY·Bᵀ, dB = Aᵀ·dY; an operand that lies transposed gets the transpose of that.

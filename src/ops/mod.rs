@@ -1,6 +1,7 @@
 //! The operators: one Rust file and one WGSL file of the same stem each; an elementwise op is a row in `map`.
 
 mod attention;
+mod beside;
 mod conv2d;
 mod cross_entropy;
 mod cumsum;

@@ -182,6 +182,7 @@ impl Op for Moments {
             let source = include_str!("../../shaders/moments_join.wgsl");
             program.push(
                 Dispatch::new(io.label, io.shader("moments_join", source).constant("LANES", lanes))
+                    .second_pass()
                     .read(parts[0])
                     .read(parts[1])
                     .write(variance)

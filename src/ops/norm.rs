@@ -243,6 +243,7 @@ impl Op for StandardizeBackward {
         };
         program.push(
             dispatch
+                .second_pass()
                 .extra(gain, Access::Read, &format!("gain: array<{four}>"))
                 .splice("gain", format!("    return {one};\n"))
                 .param("groups", work.groups)

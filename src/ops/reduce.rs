@@ -141,6 +141,10 @@ impl<'g> Tensor<'g> {
 
 /// How many values one workgroup reduces, at most, if another could help.
 const ONE_WORKGROUP: usize = 1 << 15;
+/// How many terms of a column one workgroup reduces, at least, where several share it.
+const COLUMN: usize = 512;
+/// Workgroups, at most, where several share a column.
+const WORKGROUPS: usize = 512;
 
 /// Sorted axes as half-open runs of neighbours.
 fn runs(axes: &[usize]) -> Vec<(usize, usize)> {
@@ -190,7 +194,7 @@ impl Run {
 
 /// The dispatch that sums what several workgroups left of `y`, `[parts, ..]` for `[..]`, in order.
 pub(super) fn sum_of_parts(io: &Io, x: Operand, y: Operand) -> Dispatch {
-    Reduce { fold: Fold::Sum(1.0), axes: (0, 1), kept: Kept::Wide, to: None }.dispatch(io, x, y)
+    Reduce { fold: Fold::Sum(1.0), axes: (0, 1), kept: Kept::Wide, to: None }.dispatch(io, x, y).second_pass()
 }
 
 impl Reduce {
@@ -226,6 +230,11 @@ impl Op for Reduce {
         Kind::Head
     }
 
+    fn sums_rows(&self, x: &[Type]) -> bool {
+        let rows = self.axes == (0, x[0].shape.rank() - 1) && x[0].shape.last() > 1;
+        self.fold == Fold::Sum(1.0) && self.kept == Kept::Own && rows
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         // With the axes that vanished, but for a single value, which stretches as it is.
         let kept = self.kept(at.x[0].shape());
@@ -244,20 +253,20 @@ impl Op for Reduce {
     }
 
     fn lower(&self, io: &Io, program: &mut Program) {
-        let (mut x, y) = (io.inputs[0], io.outputs[0]);
-        let mut last = *self;
-        let stored = x.shape.storage();
-        // A single result is the work of one workgroup, so a long fold first makes one of each row.
-        if y.shape.len() == 1 && x.shape.len() > ONE_WORKGROUP && stored.rank() > 1 && stored[0] > 1 {
-            // Parts of a mean may be too large for the mean's type.
-            let wide = if y.dtype == Dtype::F16 { io.precision.wide() } else { y.dtype };
-            let rows = program.scratch(Shape::from([stored[0]]), wide);
-            // The factor belongs to the last sum.
-            let fold = if self.fold == Fold::Max { Fold::Max } else { Fold::Sum(1.0) };
-            program.push(Reduce { fold, axes: (1, x.shape.rank()), ..*self }.dispatch(io, x, rows));
-            (x, last.axes) = (rows, (0, 1));
-        }
-        program.push(last.dispatch(io, x, y).fuse("epilogue", io.chain));
+        let (x, y) = (io.inputs[0], io.outputs[0]);
+        let Some((seen, axes, parts)) = self.split(x.shape) else {
+            return program.push(self.dispatch(io, x, y).fuse("epilogue", io.chain));
+        };
+        // Parts of a mean may be too large for the mean's type.
+        let wide = if y.dtype == Dtype::F16 { io.precision.wide() } else { y.dtype };
+        let parts = program.scratch(parts, wide);
+        // The factor belongs to the last sum.
+        let fold = if self.fold == Fold::Max { Fold::Max } else { Fold::Sum(1.0) };
+        program.push(Reduce { fold, axes, ..*self }.dispatch(io, x.seen_as(seen), parts));
+        let rest = Reduce { axes: (axes.0 - 1, axes.0), ..*self };
+        // Over rows a single result is left, over columns as many as there were.
+        let whole = if parts.shape.rank() == 1 { y } else { y.seen_as(Shape::from([parts.shape[0], parts.shape[2]])) };
+        program.push(rest.dispatch(io, parts, whole).second_pass().fuse("epilogue", io.chain));
     }
 
     #[cfg(feature = "reference")]
@@ -277,6 +286,23 @@ impl Op for Reduce {
 }
 
 impl Reduce {
+    /// How a fold of `x` is done by more workgroups than it has results, if that helps: another shape of `x`, the axes that
+    /// vanish first, and the shape of what is left then, whose axis before those vanishes at last.
+    fn split(&self, x: Shape) -> Option<(Shape, (usize, usize), Shape)> {
+        let (run, stored) = (Run::new(x, self.axes), x.storage());
+        let columns = self.kept(x).groups();
+        // A single result is the work of one workgroup, so a long fold first makes one of each row.
+        if run.rows {
+            let long = columns == 1 && self.kept(x).len() == 1 && x.len() > ONE_WORKGROUP;
+            return (long && stored.rank() > 1 && stored[0] > 1).then(|| (x, (1, x.rank()), Shape::from([stored[0]])));
+        }
+        let wanted = (run.terms / COLUMN).min(WORKGROUPS / columns);
+        let splits = (2..=wanted).rev().find(|n| run.terms % n == 0)?;
+        let (outer, inner) = (columns / run.inner, run.inner * GROUP);
+        let seen = Shape::from([outer, splits, run.terms / splits, inner]);
+        Some((seen, (2, 3), Shape::from([outer, splits, inner])))
+    }
+
     /// The dispatch that folds `x` into `y`.
     fn dispatch(&self, io: &Io, x: Operand, y: Operand) -> Dispatch {
         let Run { rows, terms, inner, last } = Run::new(x.shape, self.axes);
@@ -316,7 +342,7 @@ impl Reduce {
 /// First, middle and last axes, long and short, with lone last axes and padding.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<Case> {
-    let shapes: [(&[usize], (usize, usize)); 13] = [
+    let shapes: [(&[usize], (usize, usize)); 14] = [
         (&[5, 17], (0, 1)),
         (&[5, 17], (1, 2)),
         (&[5, 17], (0, 2)),
@@ -330,6 +356,7 @@ pub fn cases() -> Vec<Case> {
         (&[257], (0, 1)),
         (&[6, 1, 2], (1, 2)),
         (&[33, 1001], (0, 2)),
+        (&[3, 5, 500, 5], (1, 3)),
     ];
     let folds = [Fold::Sum(1.0), Fold::Sum(0.125), Fold::Max];
     let case = |(shape, axes): (&[usize], (usize, usize)), fold| {

@@ -9,6 +9,9 @@ use super::{
 };
 use crate::{Dtype, Gpu, Policy, Precision, Result, data::Split};
 
+/// Why a layer is in f32 that has no reason of its own.
+pub(super) const AS_OTHERS: &str = "as the others: no policy trained as f32 does";
+
 /// How a precision is found for each layer: [`Precision::AUTO`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Auto {
@@ -107,7 +110,7 @@ impl Auto {
         run: &mut dyn FnMut(&Policy) -> Result<Outcome>,
     ) -> Result<Prescription> {
         let mut search = Search::new(twin, noise);
-        while search.trials.len() < self.trials && twin.failure.is_none() {
+        while search.trials.len() < self.trials && twin.failure.is_none() && !search.left().is_empty() {
             let policy = search.policy();
             let next = match known.iter().find(|r| r.precision == policy) {
                 Some(known) => search.learn(known),
@@ -130,20 +133,20 @@ impl fmt::Display for Prescription {
         for Choice { layer, dtype, largest, gradient, underflow, .. } in &self.layers {
             writeln!(f, "{layer:width$}  {dtype}  {largest:>13.1e}  {gradient:>16.1e}  {:>16.2} %", 100.0 * underflow)?;
         }
-        let in_f32 = || self.layers.iter().filter(|c| c.dtype == Dtype::F32);
-        let advice = if self.policy == Precision::F32 {
-            "train in f32: nothing that was tried in 16 bit ends as f32 does here".to_owned()
-        } else {
-            in_f32().try_for_each(|c| writeln!(f, "* {} in f32: {}", c.layer, c.why))?;
-            let layers = match in_f32().count() {
-                0 => "all layers in 16 bit".to_owned(),
-                n => format!("{n} of {} layers in f32", self.layers.len()),
-            };
-            format!("train in {}: {layers}, and the loss ends as that of f32 does", self.policy)
+        let in_f32: Vec<_> = self.layers.iter().filter(|c| c.dtype == Dtype::F32).collect();
+        in_f32
+            .iter()
+            .filter(|c| c.why != AS_OTHERS)
+            .try_for_each(|c| writeln!(f, "* {} in f32: {}", c.layer, c.why))?;
+        let advice = match (self.policy == Precision::F32, in_f32.len()) {
+            (true, _) if self.trials.is_empty() => "no layer is safe in 16 bit".to_owned(),
+            (true, _) => "nothing that was tried in 16 bit ends as f32 does here".to_owned(),
+            (false, 0) => "all layers in 16 bit, and the loss ends as that of f32 does".to_owned(),
+            (false, n) => format!("{n} of {} layers in f32, and the loss ends as that of f32 does", self.layers.len()),
         };
         for Trial { policy, loss, result, .. } in &self.trials {
             writeln!(f, "* tried {policy}: loss {loss:.4}, that of f32 {:.4}: {result}", self.loss)?;
         }
-        write!(f, "\nAdvice: {advice}.")
+        write!(f, "\nAdvice: train in {}: {advice}.", self.policy)
     }
 }

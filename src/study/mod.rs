@@ -27,6 +27,8 @@ mod outcome;
 #[cfg(not(target_arch = "wasm32"))]
 mod search;
 mod setup;
+#[cfg(not(target_arch = "wasm32"))]
+mod sharpness;
 pub mod statistics;
 mod theorem;
 #[cfg(not(target_arch = "wasm32"))]
@@ -37,8 +39,10 @@ pub use auto::{Auto, Choice, Prescription, Trial};
 #[cfg(not(target_arch = "wasm32"))]
 pub use noise::{Noise, late_loss};
 pub use optimizer::{FORMS, OPTIMIZERS, Optimizer, SCHEDULES};
-pub use outcome::{DeviceBytes, Outcome, deviation, mean, median};
+pub use outcome::{DeviceBytes, Outcome, Sharpness, deviation, mean, median};
 pub use setup::{Classifier, MODELS, Model, Network, Setup};
+#[cfg(not(target_arch = "wasm32"))]
+pub use sharpness::{PowerIteration, sharpness, sharpness_of};
 pub use theorem::{Comparison, Sample, class};
 #[cfg(not(target_arch = "wasm32"))]
 pub use train::{Stand, evaluate, train};

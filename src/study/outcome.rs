@@ -31,6 +31,17 @@ impl DeviceBytes {
     }
 }
 
+/// The largest eigenvalue of a loss's Hessian.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sharpness {
+    /// The eigenvalue.
+    pub eigenvalue: f64,
+    /// Products of the Hessian and a direction that were taken.
+    pub products: usize,
+    /// Whether it had settled by then.
+    pub converged: bool,
+}
+
 /// What came of one run.
 #[derive(Debug)]
 pub struct Outcome {
@@ -60,6 +71,8 @@ pub struct Outcome {
     pub changes_so_far: Vec<(usize, Vec<Changes>)>,
     /// What the tensors held, summed over the steps in which they were looked at: [`Setup::observe`](super::Setup).
     pub observations: Vec<Observation>,
+    /// The sharpness of the loss after so many steps: [`Setup::sharpness`](super::Setup).
+    pub sharpness: Vec<(usize, Sharpness)>,
     /// Why it ended early, if it did: the loss was no longer finite.
     pub failure: Option<Error>,
     /// Numbers of the user's that the precision cannot hold.

@@ -4,7 +4,7 @@
 //! scale. Policies are then tried against that run and against what chance does to it ([`Noise`]); what a trial breaks on, or
 //! else the layers that 16 bit harms most, go to f32 until training ends as it does there.
 
-use super::{Choice, Noise, Outcome, Prescription, Trial, late_loss};
+use super::{Choice, Noise, Outcome, Prescription, Trial, auto::AS_OTHERS, late_loss};
 use crate::{
     Dtype, LossScale, Policy, Precision,
     plan::{Observation, Part},
@@ -111,7 +111,14 @@ impl<'a> Search<'a> {
         (if worst > 0 { Next::Try } else { Next::GiveUp }, result)
     }
 
-    /// The layers that are in 16 bit, those that it harms most first: by the share of a gradient that underflows, or by what is
+    /// The layers that are in 16 bit.
+    pub fn left(&self) -> Vec<String> {
+        let mut names = layers(&self.twin.observations);
+        names.retain(|name| !self.kept.iter().any(|(kept, _)| kept == name));
+        names
+    }
+
+    /// The same, those that it harms most first: by the share of a gradient that underflows, or by what is
     /// missing in the weights' descent.
     fn ranked(&self, run: &Outcome) -> Vec<(f64, String)> {
         let harm = |layer: &str| {
@@ -119,9 +126,7 @@ impl<'a> Search<'a> {
             let of = run.observations.iter().filter(|o| o.layer() == layer);
             of.map(|o| self.underflow(o).max((1.0 - quality(o)).abs())).fold(0.0, f64::max)
         };
-        let names = layers(&self.twin.observations);
-        let left = names.into_iter().filter(|name| !self.kept.iter().any(|(kept, _)| kept == name));
-        let mut left: Vec<_> = left.map(|name| (harm(&name), name)).collect();
+        let mut left: Vec<_> = self.left().into_iter().map(|name| (harm(&name), name)).collect();
         left.sort_by(|a, b| b.0.total_cmp(&a.0));
         left
     }
@@ -149,8 +154,8 @@ impl<'a> Search<'a> {
             let backward = [Part::Backward, Part::Gradient];
             let largest = |parts| of(parts).map(|o| o.largest).fold(0.0, f32::max);
             let why = match self.kept.iter().find(|(name, _)| *name == layer) {
-                _ if policy == Precision::F32 => "no policy trained as f32 does".into(),
                 Some((_, why)) => why.clone(),
+                None if policy == Precision::F32 => AS_OTHERS.into(),
                 None => "fits".into(),
             };
             Choice {

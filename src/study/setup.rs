@@ -175,13 +175,28 @@ pub struct Setup {
     pub pause: Option<usize>,
     /// After how many steps, each time, all tensors are looked at.
     pub observe: Option<usize>,
+    /// After how many steps, each time, and at the end the sharpness of the loss is measured: [`sharpness_of`](super::sharpness_of).
+    pub sharpness: Option<usize>,
 }
 
 impl Setup {
     /// A study without anything unusual.
     pub fn new(model: Model, optimizer: Optimizer, batch: usize, steps: usize) -> Self {
         let (init, nudge, order, augment, simulate) = (None, None, None, None, Simulation::default());
-        Setup { model, optimizer, batch, steps, init, nudge, simulate, order, augment, pause: None, observe: None }
+        Setup {
+            model,
+            optimizer,
+            batch,
+            steps,
+            init,
+            nudge,
+            simulate,
+            order,
+            augment,
+            pause: None,
+            observe: None,
+            sharpness: None,
+        }
     }
 
     /// Fails, before anything is allocated, if a training step cannot be made or does not fit on the device; then it says which

@@ -1,6 +1,6 @@
 use std::{ops::Range, time::Instant};
 
-use super::{DeviceBytes, Network, Outcome, Setup, median};
+use super::{DeviceBytes, Network, Outcome, Setup, Sharpness, median, sharpness_of};
 use crate::{
     Error, Gpu, Graph, Plan, Policy, Result, Weights,
     data::{Augment, Batch, Batches, Dataset, Split, text::next_tokens},
@@ -78,6 +78,7 @@ pub fn train(
         losses: vec![],
         epochs: vec![],
         observations: vec![],
+        sharpness: vec![],
         changes: vec![],
     };
     let failure = run.train(setup, watch)?;
@@ -100,6 +101,7 @@ pub fn train(
         changes: run.plan.changes().wait()?,
         changes_so_far: run.changes,
         observations: run.observations,
+        sharpness: run.sharpness,
         failure,
         warnings: run.plan.warnings().to_vec(),
         weights: tested,
@@ -172,6 +174,8 @@ struct Run<'a, 'g> {
     observe: Option<usize>,
     /// What they held, summed.
     observations: Vec<Observation>,
+    /// The sharpness of the loss after so many steps.
+    sharpness: Vec<(usize, Sharpness)>,
     /// What became of the changes of weights up to so many steps.
     changes: Vec<(usize, Vec<Changes>)>,
 }
@@ -187,7 +191,8 @@ impl Run<'_, '_> {
             let end = setup.steps.min(step + batches.len());
             let (mut sum, mut count) = (0.0, 0);
             while step < end {
-                let pause = setup.pause.map_or(end, |every| (step + 1).next_multiple_of(every));
+                let pauses = [setup.pause, setup.sharpness].into_iter().flatten();
+                let pause = pauses.map(|every| (step + 1).next_multiple_of(every)).min().unwrap_or(end);
                 let window = step..end.min(pause).min(step + most);
                 step = window.end;
                 let counts = self.steps(window, &mut batches)?;
@@ -202,6 +207,10 @@ impl Run<'_, '_> {
                 self.losses.extend(losses);
                 self.record(step, setup.steps)?;
                 watch(Stand { step, epoch, loss, weights: self.weights })?;
+                if setup.sharpness.is_some_and(|every| step % every == 0 || step == setup.steps) {
+                    let Order { data, seed, .. } = self.order;
+                    self.sharpness.push((step, sharpness_of(self.plan.gpu(), data, setup, self.weights, seed)?));
+                }
             }
             self.epochs.push(sum / count as f64);
         }

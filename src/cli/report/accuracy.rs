@@ -26,11 +26,12 @@ type Rows<'a> = Vec<(&'a str, &'a Group, &'a Variant)>;
 /// Section, plots and table.
 pub fn part(folder: &Folder) -> anyhow::Result<Part> {
     let groups = &folder.experiment.groups;
-    let panels: Vec<(String, Rows)> = match groups.len() <= GROUPS {
+    let by_group = groups.len() <= GROUPS;
+    let panels: Vec<(String, Rows)> = match by_group {
         true => groups.iter().map(|g| (of_group(g), g.variants.iter().map(|v| (&*v.name, g, v)).collect())).collect(),
         false => folder.variants().into_iter().map(|name| (format!(", {name}"), of_variant(groups, name))).collect(),
     };
-    let mut blocks = vec![Block::Figures(accuracies(folder, &panels)?, String::new())];
+    let mut blocks = vec![Block::Figures(accuracies(folder, &panels, by_group)?, String::new())];
     // With few groups both plots of each stand side by side, with many they are told apart by precision.
     let differences = differences(folder, &panels)?;
     match (groups.len() == 1, &mut blocks[0]) {
@@ -54,7 +55,7 @@ fn of_variant<'a>(groups: &'a [Group], name: &str) -> Rows<'a> {
     groups.iter().filter_map(of).collect()
 }
 
-fn accuracies(folder: &Folder, panels: &[(String, Rows)]) -> anyhow::Result<Vec<Figure>> {
+fn accuracies(folder: &Folder, panels: &[(String, Rows)], by_group: bool) -> anyhow::Result<Vec<Figure>> {
     let row = |(name, _, v): &(&str, &Group, &Variant)| Row {
         name: (*name).to_owned(),
         look: folder.look(&v.name),
@@ -65,8 +66,10 @@ fn accuracies(folder: &Folder, panels: &[(String, Rows)]) -> anyhow::Result<Vec<
     };
     let plots: Vec<(&str, Vec<Row>)> =
         panels.iter().map(|(of, rows)| (&**of, rows.iter().map(row).collect())).collect();
-    let range = Intervals::range(plots.iter().flat_map(|(_, rows)| rows), (0.0, 100.0));
+    // Panels of precisions are compared with each other, panels of networks are not.
+    let common = Intervals::range(plots.iter().flat_map(|(_, rows)| rows), (0.0, 100.0));
     let figure = |(of, rows): (&str, Vec<Row>)| {
+        let range = if by_group { Intervals::range(rows.iter(), (0.0, 100.0)) } else { common };
         let plot = Intervals { title: &format!("Test accuracy{of}"), axis: "%", rows, zone: None, range };
         Ok(Figure { name: file_name(&["accuracy", of]), svg: plot.draw()? })
     };

@@ -14,7 +14,7 @@ pub fn part(folder: &Folder) -> Part {
         None => vec![sentence("Left out: there is no probe.json.")],
         Some(report) => vec![Block::Words(html! {
             ul { @for line in &report.conclusions { li { (line) } } }
-            details {
+            details open[folder.experiment.groups.is_empty()] {
                 summary { "All that the probe found" }
                 @for table in report.tables() { (shown(&table)) }
                 p { (probe::NOTES) }

@@ -72,7 +72,7 @@ pub fn render(folder: &Folder, parts: &[Part]) -> String {
         (verdict::words(folder))
         p { "Expected: " (e.expected) }
         @if !folder.missing.is_empty() {
-            p { b { "Not all is there." } " Missing: " (folder.missing.join("; ")) "." }
+            p { b { "Not in this folder: " } (folder.missing.join("; ")) "." }
         }
     };
     let sections: Vec<Section> = parts

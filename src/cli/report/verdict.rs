@@ -30,6 +30,7 @@ fn others(group: &Group) -> impl Iterator<Item = &Variant> {
 fn told(group: &Group) -> Markup {
     html! {
         @if !group.name.is_empty() { p { b { (group.name) } } }
+        @if others(group).next().is_none() { p { "Only f32 is there: nothing can be compared yet." } }
         ul { @for variant in others(group) {
             li { b { (variant.name) } " " (tag(Outcome::of(variant))) " " (line(group, variant)) (broke(variant)) }
         } }
@@ -40,13 +41,15 @@ fn told(group: &Group) -> Markup {
 fn sorted(folder: &Folder) -> Markup {
     let groups = |name: &str, outcome: Outcome| {
         let came = |g: &&Group| g.variants.iter().any(|v| v.name == name && Outcome::of(v) == outcome);
-        folder.experiment.groups.iter().filter(came).map(|g| g.name.as_str()).collect::<Vec<_>>().join("; ")
+        folder.experiment.groups.iter().filter(came).map(|g| g.name.as_str()).collect::<Vec<_>>()
     };
     let of = |name: &str| Outcome::ALL.map(|outcome| (outcome, groups(name, outcome)));
     html! { ul { @for name in folder.variants().into_iter().filter(|name| *name != "f32") { li {
         b { (name) }
         @for (outcome, groups) in of(name).into_iter().filter(|(_, groups)| !groups.is_empty()) {
-            div { (tag(outcome)) " " (groups) }
+            div { (tag(outcome)) " " @for (i, group) in groups.iter().enumerate() {
+                @if i > 0 { "; " } span.whole { (group) }
+            } }
         }
     } } } }
 }

@@ -18,6 +18,7 @@ const HEIGHT: u32 = 270;
 const LONG: f64 = 20.0;
 
 /// A line.
+#[derive(Clone)]
 pub struct Curve {
     pub name: String,
     pub look: Look,
@@ -40,8 +41,9 @@ impl Curves<'_> {
     /// Draws them.
     pub fn draw(&self) -> anyhow::Result<String> {
         let points = || self.curves.iter().flat_map(|c| &c.points).filter(|(_, y)| y.is_finite());
-        let (least, most) = points().fold((f64::MAX, 0.0), |(l, h): (f64, f64), (_, y)| (l.min(*y), h.max(*y)));
-        if self.up.is_none() && self.line.is_none() && least > 0.0 && most / least > LONG {
+        let seen = points().copied().chain(self.line.map(|y| (0.0, y)));
+        let (least, most) = seen.fold((f64::MAX, 0.0), |(l, h): (f64, f64), (_, y)| (l.min(y), h.max(y)));
+        if self.up.is_none() && least > 0.0 && most / least > LONG {
             let up = range([least, most].into_iter(), 1.2);
             return self.over(up.clone().log_scale().with_key_points(ticks(&up)), (up.start, up.end), tick);
         }

@@ -41,7 +41,7 @@ impl Intervals<'_> {
     pub fn draw(&self) -> anyhow::Result<String> {
         let rows = self.rows.len() as u32;
         let (left, right) = (width(self.rows.iter().map(|r| r.name.as_str())), width(self.texts()));
-        let left = left.min(WIDTH / 3) + 16;
+        let left = left.min(WIDTH * 2 / 5) + 16;
         let (low, high) = self.range;
         let head = if self.zone.is_some() { 18 } else { 0 };
         panel(self.title, head + rows * ROW + AXIS, |area| {

@@ -16,6 +16,10 @@ const GRAIN: i32 = 3;
 /// No axis begins before this: what is smaller, 0 among them, is drawn on the edge.
 const LEAST: f64 = 1e-8;
 
+/// Where the axes end: δ and Γ are at most 1, and words have room above.
+const RIGHT: f64 = 1.0;
+const TOP: f64 = 2.0;
+
 /// A panel of samples.
 pub struct Scatter<'a> {
     pub title: &'a str,
@@ -43,39 +47,41 @@ pub fn scatter(scatter: &Scatter) -> anyhow::Result<String> {
             .x_label_area_size(44)
             .y_label_area_size(62)
             .build_cartesian_2d(
-                (left..1.0).log_scale().with_key_points(decades(left)),
-                (low..1.5).log_scale().with_key_points(decades(low)),
+                (left..RIGHT).log_scale().with_key_points(decades(left)),
+                (low..TOP).log_scale().with_key_points(decades(low)),
             )?;
         // Where Γ > 2δ.
         let start = (left.max(low / 2.0), low.max(2.0 * left));
-        let sure = [(left, low), (start.0, low), start, (0.75, 1.5), (left, 1.5)];
+        let sure = [(left, low), (start.0, low), start, (0.5 * TOP, TOP), (left, TOP)];
         chart.draw_series([Polygon::new(sure, GRID.mix(0.5).filled())])?;
         mesh!(chart, "δ, the largest change of a probability")
             .x_label_formatter(&|v| power_of_ten(*v))
             .y_desc("Γ, the margin in f32")
             .y_label_formatter(&|v| power_of_ten(*v))
             .draw()?;
-        let place = |delta: f64, gamma: f64| chart.backend_coord(&(delta.clamp(left, 1.0), gamma.clamp(low, 1.5)));
+        let place = |delta: f64, gamma: f64| chart.backend_coord(&(delta.clamp(left, RIGHT), gamma.clamp(low, TOP)));
         samples(area, scatter, place)?;
-        let (foot, top) = (place(start.0, start.1), place(0.75, 1.5));
+        let (foot, top) = (place(start.0, start.1), place(0.5 * TOP, TOP));
         area.draw(&PathElement::new([foot, top], INK.stroke_width(2)))?;
-        write(area, "Γ = 2δ", (foot.0 - 6, foot.1 - 14), HPos::Right, INK)?;
-        write(area, "certified: Γ > 2δ", (place(left, 1.0).0 + 8, (foot.1 + top.1) / 2), HPos::Left, INK)?;
-        let corner = place(1.0, low);
-        write(area, "may flip", (corner.0 - 8, corner.1 - 34), HPos::Right, INK)?;
-        write(area, "× another class", (corner.0 - 8, corner.1 - 14), HPos::Right, INK)
+        let beside = (foot.0 + (top.0 - foot.0) / 4, foot.1 + (top.1 - foot.1) / 4);
+        write(area, "Γ = 2δ", (beside.0 + 8, beside.1 + 10), HPos::Left, INK)?;
+        write(area, "certified: Γ > 2δ", (place(left, TOP).0 + 8, top.1 + 10), HPos::Left, INK)?;
+        let corner = place(RIGHT, low);
+        write(area, "may flip", (corner.0 - 8, corner.1 - 14), HPos::Right, INK)?;
+        write(area, "× another class", (corner.0, top.1 - 9), HPos::Right, INK)
     })
 }
 
 /// Samples as dots, the more of them in one place the darker; flips as crosses over them.
 fn samples(area: &crate::cli::plot::Area, scatter: &Scatter, place: impl Fn(f64, f64) -> (i32, i32)) -> Drawn {
-    let mut places: BTreeMap<(bool, i32, i32), u32> = BTreeMap::new();
+    // Each is drawn where its first sample is, never on the other side of the line.
+    let mut places = BTreeMap::new();
     for &(delta, gamma, flip) in scatter.samples {
         let (x, y) = place(delta, gamma);
         let grain = if flip { 2 * GRAIN } else { GRAIN };
-        *places.entry((flip, x / grain * grain, y / grain * grain)).or_default() += 1;
+        places.entry((flip, x / grain, y / grain)).or_insert(((x, y), 0u32)).1 += 1;
     }
-    for ((flip, x, y), count) in places {
+    for ((flip, ..), ((x, y), count)) in places {
         if flip {
             let paint = INK.stroke_width(2);
             area.draw(&PathElement::new([(x - 3, y - 3), (x + 3, y + 3)], paint))?;
