@@ -193,14 +193,14 @@ const MOST_BYTES: usize = 32 << 20;
 /// What a second dispatch costs, as blocks multiplied by an invocation on a GPU that is busy.
 const DISPATCH: usize = 64;
 
-/// The body and the parts for a product on an adapter whose registers are `acc`.
-pub(super) fn choose(caps: &Caps, p: &Product, acc: Dtype) -> Variant {
+/// The body and the parts for a product of operands of so many bytes on an adapter whose registers are `acc`.
+pub(super) fn choose(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> Variant {
     if caps.kind == caps::Kind::Software {
         return in_blocks(p);
     }
     let tiles = TILES.iter().filter(|t| t.fits(caps, acc)).map(|t| Body::Tile(*t));
     let bodies = tiles.chain([Body::Blocks(1, 1)]);
-    let tried = bodies.flat_map(|body| [1, fill(caps, p, body)].map(|parts| split(p, body, parts, acc)));
+    let tried = bodies.flat_map(|body| [1, fill(caps, p, bytes, body)].map(|parts| split(p, body, parts, acc)));
     tried.min_by_key(|v| cost(caps, p, v)).expect("blocks fit every adapter")
 }
 
@@ -217,10 +217,11 @@ fn split(p: &Product, body: Body, parts: usize, acc: Dtype) -> Variant {
     Variant { body, parts: sum.div_ceil(part), part }
 }
 
-/// Parts that keep the adapter busy, as many as are worth it.
-fn fill(caps: &Caps, p: &Product, body: Body) -> usize {
-    let bytes = p.members * p.down * p.wide * 16 * 4;
-    let most = (MOST_BYTES.min(caps.binding_bytes as usize) / bytes).min(p.taps * p.steps / LEAST_PART);
+/// Parts that keep the adapter busy, as many as are worth it: written and read again, they move no more than the operands.
+fn fill(caps: &Caps, p: &Product, bytes: usize, body: Body) -> usize {
+    let one = p.members * p.down * p.wide * 16 * 4;
+    let most = MOST_BYTES.min(caps.binding_bytes as usize).min(bytes / 2) / one;
+    let most = most.min(p.taps * p.steps / LEAST_PART);
     busy(caps.kind).div_ceil(body.invocations(p)).min(most).max(1)
 }
 
@@ -242,9 +243,9 @@ fn keep(g: u32, part: u32, size: u32, v: vec4<acc>, there: vec4<bool>) {
 
 /// Appends a product whose `dispatch` has its operands and uniforms but for `part`, the last.
 pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Product, y: Operand) {
-    let acc = dispatch.shader.acc;
+    let (acc, bytes) = (dispatch.shader.acc, dispatch.bytes_read() as usize);
     // Sums that are rounded after each addition are the register body's affair.
-    let v = if io.precision.rounds_sums() { in_blocks(p) } else { choose(io.caps, p, acc) };
+    let v = if io.precision.rounds_sums() { in_blocks(p) } else { choose(io.caps, p, bytes, acc) };
     let dispatch = v.body.apply(dispatch, p, acc).param("part", v.part);
     let workgroups = v.body.workgroups(p, v.parts);
     if v.parts == 1 {
@@ -293,9 +294,14 @@ mod tests {
         Product { members: 1, down, wide, taps: 1, steps, whole_a: true, whole_b: true }
     }
 
+    /// Bytes of both operands in f32.
+    fn operands(p: &Product) -> usize {
+        4 * 16 * p.steps * (p.down + p.wide)
+    }
+
     /// Rows and columns of the tile, and the parts; 0 × 0 for blocks.
     fn chosen(caps: &Caps, p: &Product) -> ([usize; 2], usize) {
-        let v = choose(caps, p, Dtype::F32);
+        let v = choose(caps, p, operands(p), Dtype::F32);
         let tile = if let Body::Tile(t) = v.body { t.blocks().map(|n| 4 * n) } else { [0; 2] };
         (tile, v.parts)
     }
@@ -326,7 +332,7 @@ mod tests {
                 let [m, k, n] = [1, 8, 64].map(|place| sizes[i / place % 8]);
                 let p = matmul(m, k, n);
                 for acc in [Dtype::F32, Dtype::F16] {
-                    let v = choose(&caps, &p, acc);
+                    let v = choose(&caps, &p, operands(&p), acc);
                     assert!(v.parts * v.part >= p.steps && (v.parts - 1) * v.part < p.steps, "{m} {k} {n}: {v:?}");
                     if let Body::Tile(t) = v.body {
                         assert!(t.fits(&caps, acc) && t.bytes(t.deep(acc), acc) <= SHARED, "{v:?}");
@@ -347,7 +353,7 @@ mod tests {
             {
                 let per_product = |m: usize, k: usize, n: usize| {
                     let p = matmul(m, k, n);
-                    cost(&caps, &p, &choose(&caps, &p, Dtype::F32)) as f64 / (m * k * n) as f64
+                    cost(&caps, &p, &choose(&caps, &p, operands(&p), Dtype::F32)) as f64 / (m * k * n) as f64
                 };
                 let round = |size: usize| size.next_multiple_of(4);
                 let ratio = per_product(m, k, n) / per_product(round(m), round(k), round(n));
