@@ -18,11 +18,11 @@ fn every_op_and_every_shader_file_runs_and_nothing_is_wrong() {
     let gpu = Gpu::new().unwrap();
     let report = selftest(&gpu, &cases, true, &|_, _| {}).unwrap();
     assert!(report.passed(), "{report:?}");
-    // The probes and the benches find out what an adapter does, and are no kernels.
+    // The probes and the benches find out what an adapter does, and are no kernels; `simulate` rounds as `rounded` does.
     let files = fs::read_dir("shaders").unwrap().filter_map(|entry| {
         let path = entry.unwrap().path();
         let stem = path.file_stem()?.to_str()?.to_owned();
-        let is_kernel = !["probe", "bench"].iter().any(|part| stem.starts_with(part));
+        let is_kernel = !["probe", "bench", "simulate"].iter().any(|part| stem.starts_with(part));
         (path.extension()? == "wgsl" && is_kernel).then_some(stem)
     });
     let files: BTreeSet<String> = files.collect();
