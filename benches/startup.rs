@@ -6,8 +6,10 @@ use std::{env, process::Command, time::Instant};
 
 use halfgrad::{Gpu, Graph, Plan, Precision, Sgd, Shape, Weights, study};
 
-/// What a process does before it ends.
-const TASKS: [(&str, fn(&Gpu)); 3] =
+/// What a process does before it ends, and its name.
+type Task = (&'static str, fn(&Gpu));
+
+const TASKS: [Task; 3] =
     [("first matmul 512³", matmul), ("first step of mlp, batch 128", mlp), ("first step of lenet, batch 64", lenet)];
 const TASK: &str = "HALFGRAD_BENCH_TASK";
 /// Processes of each kind.

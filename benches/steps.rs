@@ -96,10 +96,9 @@ fn precisions(gpu: &Gpu, workload: &Workload) {
             1e6 * host(plan) / dispatches as f64,
         );
     }
-    let ratio = |of: fn(&Plan, f64) -> f64, i: usize| of(&plans[i], seconds[i]) / of(&plans[0], seconds[0]);
-    for i in 1..plans.len() {
-        let (time, memory) = (ratio(|_, s| s, i), ratio(|p, _| p.program().total_bytes() as f64, i));
-        println!("  {:<11} over f32: time {time:.2}, bytes {memory:.2}", names[i]);
+    for ((name, plan), time) in names.iter().zip(&plans).zip(&seconds).skip(1) {
+        let (time, memory) = (time / seconds[0], bytes(plan) / bytes(&plans[0]));
+        println!("  {name:<11} over f32: time {time:.2}, bytes {memory:.2}");
     }
 }
 

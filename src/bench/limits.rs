@@ -107,7 +107,8 @@ fn loops_of(precision: Precision, stored: u32, salt: u32, invocations: usize, ro
 fn copy_of(element: &str, size: usize, bytes: usize) -> Program {
     // Types are those of f16 where the element is, so that the composition enables it.
     let dtype = if element.contains("f16") { Dtype::F16 } else { Dtype::F32 };
-    let shader = Shader::new("bench_copy", include_str!("../../shaders/bench_copy.wgsl"), dtype, Precision::F32).acc(dtype);
+    let shader =
+        Shader::new("bench_copy", include_str!("../../shaders/bench_copy.wgsl"), dtype, Precision::F32).acc(dtype);
     let mut program = Program::default();
     let [x, y] = [(); 2].map(|()| operand(&mut program, bytes, dtype));
     program.push(
