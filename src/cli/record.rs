@@ -2,6 +2,7 @@
 
 use halfgrad::{
     Caps, Gpu,
+    data::Split,
     study::{self, Comparison, DeviceBytes, Outcome},
 };
 use serde::{Deserialize, Serialize};
@@ -55,18 +56,37 @@ pub struct Versions {
     pub driver: String,
 }
 
-#[derive(Debug, Serialize)]
+/// What was learnt from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Data {
     pub name: String,
+    /// Numbers of samples.
     pub train: usize,
     pub test: usize,
+    /// The shape of a sample.
     pub sample: Vec<usize>,
     pub classes: usize,
+    /// What was taken from pixels, and what they were then divided by.
     pub mean: f32,
     pub std: f32,
-    /// For the digits: the row of `data/digits.csv.gz` of each training sample, then of each test sample.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// In `study.json`, for the digits: the row of `data/digits.csv.gz` of each training sample, then of each test sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<Vec<u32>>,
+}
+
+impl Data {
+    pub fn of(data: &Split) -> Self {
+        Data {
+            name: data.name.clone(),
+            train: data.train.len(),
+            test: data.test.len(),
+            sample: data.train.shape().to_vec(),
+            classes: data.train.classes(),
+            mean: data.mean,
+            std: data.std,
+            rows: None,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]

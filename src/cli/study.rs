@@ -209,16 +209,7 @@ fn write(
         command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
         versions: record::Versions { halfgrad: env!("CARGO_PKG_VERSION"), driver: adapter.driver_line() },
         adapter,
-        data: record::Data {
-            name: data.name.clone(),
-            train: data.train.len(),
-            test: data.test.len(),
-            sample: sample.to_vec(),
-            classes,
-            mean: data.mean,
-            std: data.std,
-            rows: embedded.then(halfgrad::data::digits_order),
-        },
+        data: record::Data { rows: embedded.then(halfgrad::data::digits_order), ..record::Data::of(data) },
         network: record::Network {
             model: super::describe(&setup.model, sample, classes),
             optimizer: super::describe_optimizer(&setup.optimizer),

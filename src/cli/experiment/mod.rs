@@ -2,7 +2,7 @@
 
 pub mod folder;
 pub mod record;
-mod summary;
+pub mod summary;
 mod table;
 mod train;
 
@@ -133,16 +133,12 @@ impl<'a> Lab<'a> {
         let mut loaded: Vec<(experiment::Source, Split)> = vec![];
         let mut trials = vec![];
         for group in &self.experiment.groups {
-            let there = loaded.iter().find(|(source, _)| *source == group.source).map(|(_, split)| split.clone());
-            let split = match there {
-                Some(split) => split,
-                None => self.load(group)?,
-            };
             if !loaded.iter().any(|(source, _)| *source == group.source) {
-                loaded.push((group.source, split.clone()));
+                loaded.push((group.source, self.load(group)?));
             }
-            let train = first(&split.train, group.train)?;
-            let data = Split { train, test: first(&split.test, group.test)?, ..split };
+            let (_, split) = loaded.iter().find(|(source, _)| *source == group.source).expect("it was loaded");
+            let (train, test) = (first(&split.train, group.train)?, first(&split.test, group.test)?);
+            let data = Split { train, test, ..split.clone() };
             let (sample, classes) = (data.train.shape(), data.train.classes());
             let mut setup = group.setup(data.train.len());
             setup.augment = self.args.data.augment;

@@ -14,7 +14,7 @@
 use halfgrad::study::DeviceBytes;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::record::Adapter;
+use crate::cli::record::{Adapter, Data};
 
 /// The number of this format; files of another are refused.
 pub const FORMAT: u32 = 1;
@@ -216,20 +216,6 @@ pub struct Setup {
     /// `flip,crop=2`; empty without augmentation.
     pub augment: String,
     pub precision: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Data {
-    pub name: String,
-    /// Numbers of samples.
-    pub train: usize,
-    pub test: usize,
-    /// The shape of a sample.
-    pub sample: Vec<usize>,
-    pub classes: usize,
-    /// What was taken from pixels, and what they were then divided by.
-    pub mean: f32,
-    pub std: f32,
 }
 
 /// The mean loss of some steps.

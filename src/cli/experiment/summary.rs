@@ -125,15 +125,19 @@ fn variant(name: &str, runs: &[&Run], f32: &[&Run], published: Option<record::Pu
     }
 }
 
-/// Accuracies against those of f32, by seed.
-fn paired(runs: &[&Run], f32: &[&Run]) -> Option<Paired> {
+/// Accuracies less those of f32, in points, by seed.
+pub fn paired_differences(runs: &[&Run], f32: &[&Run]) -> Vec<f64> {
     let difference = |run: &&Run| {
         let twin = f32.iter().find(|twin| twin.seed == run.seed)?;
         Some(100.0 * (run.accuracy - twin.accuracy))
     };
-    let differences: Vec<f64> = runs.iter().filter_map(difference).collect();
+    runs.iter().filter_map(difference).collect()
+}
+
+/// What they say.
+fn paired(runs: &[&Run], f32: &[&Run]) -> Option<Paired> {
     let resolution = 100.0 / runs[0].predicted.len().max(1) as f64;
-    Paired::of(&differences, MARGIN, resolution)
+    Paired::of(&paired_differences(runs, f32), MARGIN, resolution)
 }
 
 fn verdict(found: statistics::Verdict) -> Verdict {

@@ -9,9 +9,7 @@ use halfgrad::{
     study::{self, Outcome, Sample, Stand, class, statistics::quantile},
 };
 
-use super::record::{
-    Against, Agreement, Changes, Data, FORMAT, Failure, Lost, Point, Points, Run, Setup, Tensor, Theorem,
-};
+use super::record::{Against, Agreement, Changes, FORMAT, Failure, Lost, Point, Points, Run, Setup, Tensor, Theorem};
 use crate::cli;
 
 /// The most points of a curve of losses.
@@ -61,15 +59,7 @@ impl Bench<'_> {
             halfgrad: env!("CARGO_PKG_VERSION").into(),
             adapter: cli::record::Adapter::of_gpu(self.gpu),
             settings: settings(self.gpu),
-            data: Data {
-                name: data.name.clone(),
-                train: data.train.len(),
-                test: data.test.len(),
-                sample: sample.to_vec(),
-                classes,
-                mean: data.mean,
-                std: data.std,
-            },
+            data: cli::record::Data::of(data),
             model: cli::describe(&setup.model, sample, classes),
             optimizer: cli::describe_optimizer(&setup.optimizer),
             batch: setup.batch,

@@ -9,7 +9,10 @@ use super::{
     verdict::{percent, points},
 };
 use crate::cli::{
-    experiment::record::{Group, Interval, Run, Spread, Variant},
+    experiment::{
+        record::{Group, Interval, Run, Spread, Variant},
+        summary::paired_differences,
+    },
     numbers::NONE,
     page::{Cell, number},
 };
@@ -104,14 +107,10 @@ fn differences(folder: &Folder, panels: &[(String, Rows)]) -> anyhow::Result<Vec
     plots.into_iter().map(figure).collect()
 }
 
-/// Of each run, from the f32 run of its seed, in points.
+/// Of each run that is there, from the f32 run of its seed, in points.
 fn pairs(folder: &Folder, group: &Group, variant: &Variant) -> Vec<f64> {
     let f32: Vec<&Run> = group.variants.iter().filter(|v| v.name == "f32").flat_map(|v| folder.runs_of(v)).collect();
-    let pairs = folder.runs_of(variant).filter_map(|run| {
-        let twin = f32.iter().find(|twin| twin.seed == run.seed)?;
-        Some(100.0 * (run.accuracy - twin.accuracy))
-    });
-    pairs.collect()
+    paired_differences(&folder.runs_of(variant).collect::<Vec<_>>(), &f32)
 }
 
 fn numbers(groups: &[Group]) -> maud::Markup {

@@ -3,7 +3,7 @@
 use maud::html;
 
 use super::{
-    folder::Folder,
+    folder::{Folder, foremost},
     page::{Block, Figure, Part, cell, file_name, heading, of_group, sentence},
     plots::{Ridge, ridges},
 };
@@ -78,12 +78,8 @@ fn shown<'a>(folder: &'a Folder, group: &'a Group) -> Vec<&'a Run> {
 
 /// Those with the largest share of values beyond f16's normal numbers, in the order of the network.
 fn telling<'a>(all: &[&'a Tensor]) -> Vec<&'a Tensor> {
-    let beyond = |t: &Tensor| (t.subnormal + t.overflowing) as f64 / t.values.max(1) as f64;
-    let mut order: Vec<usize> = (0..all.len()).collect();
-    order.sort_by(|&a, &b| beyond(all[b]).total_cmp(&beyond(all[a])));
-    order.truncate(TENSORS);
-    order.sort_unstable();
-    order.into_iter().map(|i| all[i]).collect()
+    let beyond = |t: &&Tensor| (t.subnormal + t.overflowing) as f64 / t.values.max(1) as f64;
+    foremost(all, TENSORS, beyond).into_iter().copied().collect()
 }
 
 fn ridge(folder: &Folder, runs: &[&Run], tensor: &Tensor) -> Ridge {

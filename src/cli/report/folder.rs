@@ -74,11 +74,7 @@ impl Folder {
             };
             g.variants.iter().map(of).fold(0.0, f64::max)
         };
-        let mut order: Vec<usize> = (0..groups.len()).collect();
-        order.sort_by(|&a, &b| distance(&groups[b]).total_cmp(&distance(&groups[a])));
-        order.truncate(most);
-        order.sort_unstable();
-        order.into_iter().map(|i| &groups[i]).collect()
+        foremost(groups, most, distance)
     }
 
     /// Which groups these are, if not all.
@@ -88,6 +84,15 @@ impl Folder {
             false => String::new(),
         }
     }
+}
+
+/// Those with the largest scores, at most so many, in their order.
+pub fn foremost<T>(all: &[T], most: usize, score: impl Fn(&T) -> f64) -> Vec<&T> {
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    order.sort_by(|&a, &b| score(&all[b]).total_cmp(&score(&all[a])));
+    order.truncate(most);
+    order.sort_unstable();
+    order.into_iter().map(|i| &all[i]).collect()
 }
 
 /// Runs that other precisions of their group have, and groups that the experiment has.

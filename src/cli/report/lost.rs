@@ -3,7 +3,7 @@
 use maud::html;
 
 use super::{
-    folder::Folder,
+    folder::{Folder, foremost},
     page::{Block, Figure, Part, file_name, heading, maybe, of_group, sentence},
     plots::{Curve, Curves},
 };
@@ -74,15 +74,11 @@ fn runs<'a>(folder: &'a Folder, group: &'a Group) -> Vec<&'a Run> {
 /// Those of which the largest share is lost, in the order of the network.
 fn telling<'a>(runs: &[&Run], weights: &[&'a str]) -> Vec<&'a str> {
     let share = |c: &Changes| c.lost as f64 / c.all.max(1) as f64;
-    let worst = |weight: &str| {
-        let of = runs.iter().flat_map(|r| &r.changes).filter(|c| c.weight == weight);
+    let worst = |weight: &&str| {
+        let of = runs.iter().flat_map(|r| &r.changes).filter(|c| c.weight == *weight);
         of.map(share).fold(0.0, f64::max)
     };
-    let mut order: Vec<usize> = (0..weights.len()).collect();
-    order.sort_by(|&a, &b| worst(weights[b]).total_cmp(&worst(weights[a])));
-    order.truncate(WEIGHTS);
-    order.sort_unstable();
-    order.into_iter().map(|i| weights[i]).collect()
+    foremost(weights, WEIGHTS, worst).into_iter().copied().collect()
 }
 
 /// What all weights of all runs lost.
