@@ -1,4 +1,5 @@
 // What the gradients of attention need of four queries: the largest score, Σ exp, and Σ dy · y. An invocation each.
+#import across
 #import grid
 
 @group(0) @binding(0) var<storage, read> y: array<elem4>;             // [members, t, d]
@@ -29,7 +30,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         for (var n = at; n < at + p.d; n++) {
             sum += unpack4(dy[n]) * unpack4(y[n]);
         }
-        sums[r] = (sum.x + sum.y) + (sum.z + sum.w);
+        sums[r] = across(sum);
     }
     all[3u * id] = rows[2u * id];
     all[3u * id + 1u] = rows[2u * id + 1u];

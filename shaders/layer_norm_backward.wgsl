@@ -1,5 +1,6 @@
 // The gradient of normalised rows to their values: with d = dy · gain and h = (x − mean) · rstd, what is left of d without
 // its parts along h and along ones, times rstd. LANES neighbours share a row.
+#import across
 #import epilogue
 #import grid
 #import lanes
@@ -22,10 +23,6 @@ fn weighted(d: vec4<acc>, k: u32) -> vec4<acc> {
     //: gain
     return d;
     //: end
-}
-
-fn across(v: vec4<acc>) -> acc {
-    return (v.x + v.y) + (v.z + v.w);
 }
 
 @compute @workgroup_size(64)

@@ -7,17 +7,6 @@
 @group(0) @binding(1) var<storage, read_write> variance: array<wide4>; // [splits, groups]
 @group(0) @binding(2) var<storage, read_write> mean: array<wide4>;     // [splits, groups]
 
-struct Params {
-    groups: u32,   // groups of results
-    terms: u32,    // groups of x that one result is made of
-    inner: u32,    // groups of x between two terms of a column
-    last_in: u32,  // length of x's last axis
-    last_out: u32, // length of the results' last axis
-    splits: u32,   // parts in which the terms are taken
-    chunk: u32,    // terms of a part
-}
-@group(1) @binding(0) var<uniform> p: Params;
-
 // An invocation's terms of a row; all four members are the same.
 fn of_row(row: u32, s: Span) -> Part {
     var q: Part;

@@ -1,4 +1,5 @@
 // Gradient of softmax, dx = y · (dy - Σ dy · y), or of its logarithm, dx = dy - exp(y) · Σ dy; sums along the last axis.
+#import across
 #import epilogue
 #import grid
 #import lanes
@@ -32,7 +33,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             sums += d * unpack4(y[first + k]);
         }
     }
-    let sum = together(vec2((sums.x + sums.y) + (sums.z + sums.w)), lane, LANES, false).x;
+    let sum = together(vec2(across(sums)), lane, LANES, false).x;
     if row >= p.rows {
         return;
     }

@@ -1,5 +1,6 @@
 // What the gradient of y = (x − mean) · rstd · gain + bias sums over a run of axes: dy · (x − mean), and dy. Or the same
 // over all rows, dy · (x − mean) · rstd, where each row has a mean and rstd of its own.
+#import across
 #import span
 #import sums
 #import tail
@@ -11,24 +12,9 @@ const BY_TERM: u32 = 0u; // whether each term of columns, a row, has its mean an
 @group(0) @binding(2) var<storage, read> mean: array<wide4>;       // [groups], by term [terms] of (mean, rstd, _, _)
 @group(0) @binding(3) var<storage, read_write> sums: array<wide4>; // [2, splits, groups]
 
-struct Params {
-    groups: u32,   // groups of results
-    terms: u32,    // groups of x that one result is made of
-    inner: u32,    // groups of x between two terms of a column
-    last_in: u32,  // length of x's last axis
-    last_out: u32, // length of the results' last axis
-    splits: u32,   // parts in which the terms are taken
-    chunk: u32,    // terms of a part
-}
-@group(1) @binding(0) var<uniform> p: Params;
-
 fn with_term(sums: Sums, at: u32, m: vec4<acc>, f: acc) -> Sums {
     let d = unpack4(dy[at]);
     return Sums(sums.first + d * ((unpack4(x[at]) - m) * f), sums.second + d);
-}
-
-fn across(v: vec4<acc>) -> acc {
-    return (v.x + v.y) + (v.z + v.w);
 }
 
 // An invocation's terms of the row that is result i of its group.

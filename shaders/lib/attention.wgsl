@@ -1,6 +1,7 @@
-// What attention and its gradients have in common: queries, keys and values, and how they are walked. A workgroup owns 16 rows of one head, four a lane quarter, and walks
-// along the others 64 at a time; scores are made in blocks of four by four, one an invocation. Rows past the end are read
+// What attention and its gradients have in common: queries, keys and values, and how they are walked. A workgroup owns 16
+// rows of one head, four a lane quarter, and walks along the others 64 at a time; scores are made in blocks of four by four, one an invocation. Rows past the end are read
 // as the last one and hidden.
+#import across
 #import grid
 #import labels
 #import math
@@ -61,10 +62,6 @@ fn visible(member: u32, row: u32, column: u32) -> bool {
     //: mask
     //: end
     return true;
-}
-
-fn across(v: vec4<acc>) -> acc {
-    return (v.x + v.y) + (v.z + v.w);
 }
 
 fn exp_acc(v: vec4<acc>) -> vec4<acc> {

@@ -1,5 +1,6 @@
 // What softmax and cross-entropy need to know of a row before they look at its values. The file that imports this
 // has `fn load(row: u32, k: u32) -> vec4<acc>`, group k of a row with whatever its padding holds.
+#import across
 #import lanes
 #import math
 
@@ -7,10 +8,6 @@ struct Exponentials {
     largest: acc,
     sum: acc,   // of exp(x - largest): from 1 to the row's length
     total: acc, // of x - largest
-}
-
-fn across(v: vec4<acc>) -> acc {
-    return (v.x + v.y) + (v.z + v.w);
 }
 
 // Which values of group k belong to a row of this length.

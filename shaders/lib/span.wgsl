@@ -1,7 +1,18 @@
 // Who folds what of a run of axes. Over columns, neighbours in a workgroup take neighbouring groups of results, LANES
 // of them share one, and workgroups may share it too: each then takes one of `splits` parts of the terms. The file
-// that imports this has LANES, from `parts` or `moments`, and `struct Params` with the members named here.
+// that imports this has LANES, from `parts` or `moments`, and x, over which it runs.
 #import grid
+
+struct Params {
+    groups: u32,   // groups of results
+    terms: u32,    // groups of x that one result is made of
+    inner: u32,    // groups of x between two terms of a column
+    last_in: u32,  // length of x's last axis
+    last_out: u32, // length of the results' last axis
+    splits: u32,   // parts in which the terms are taken
+    chunk: u32,    // terms of a part
+}
+@group(1) @binding(0) var<uniform> p: Params;
 
 const OVER_ROWS: u32 = 1u; // whether the last axis is among those that vanish
 

@@ -17,6 +17,7 @@ use crate::{
 /// The library that `#import` reads.
 static LIBRARY: &[(&str, &str)] = &[
     ("accumulate", include_str!("../../shaders/lib/accumulate.wgsl")),
+    ("across", include_str!("../../shaders/lib/across.wgsl")),
     ("attention", include_str!("../../shaders/lib/attention.wgsl")),
     ("attention_gradient", include_str!("../../shaders/lib/attention_gradient.wgsl")),
     ("beside", include_str!("../../shaders/lib/beside.wgsl")),

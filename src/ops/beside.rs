@@ -1,7 +1,7 @@
 //! The sum over the rows of a product's right operand, by workgroups of their own behind those of the product
 //! (`lib/beside.wgsl`): the gradient of a bias beside that of weights, in one dispatch.
 
-use super::reduce::sum_of_parts;
+use super::reduce::{shares, sum_of_parts};
 use crate::{
     Shape,
     dispatch::{Access, Dispatch, Program},
@@ -11,8 +11,6 @@ use crate::{
 
 /// Terms for each invocation, at least, before more workgroups share a column.
 const TERMS: usize = 256;
-/// Workgroups, at most, when columns are shared.
-const WORKGROUPS: usize = 512;
 
 /// Appends a product of so many `workgroups`, all else set, and with it the sum that [`Io::beside`] wants.
 pub(super) fn push(io: &Io, program: &mut Program, product: Dispatch, workgroups: usize) {
@@ -21,9 +19,7 @@ pub(super) fn push(io: &Io, program: &mut Program, product: Dispatch, workgroups
     let (rows, groups) = (b.len() / b.last(), b.last().div_ceil(GROUP));
     let across = groups.next_power_of_two().min(16);
     let blocks = groups.div_ceil(across);
-    let wanted = (rows * across / (64 * TERMS)).clamp(1, (WORKGROUPS / blocks).max(1));
-    let chunk = rows.div_ceil(wanted);
-    let splits = rows.div_ceil(chunk);
+    let (splits, chunk) = shares(rows, 64 / across * TERMS, blocks);
     let (acc, flops) = (product.shader.acc, product.flops as usize + b.len());
     let (kept, four, wide) = match splits {
         1 => (y, "elem4", ""),

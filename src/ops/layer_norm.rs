@@ -207,18 +207,15 @@ impl Op for LayerNormSums {
         let seen = |t: Operand| t.seen_as(Shape::from([rows(x.shape), x.shape.last()]));
         let (work, sums) = write_sums(io, [seen(x), seen(dy), stats], (0, 1), true, program);
         let shader = io.shader("sums_join", include_str!("../../shaders/sums_join.wgsl")).wide(stats.dtype);
-        let lanes = lanes(work.splits);
         program.push(
-            Dispatch::new(io.label, shader.constant("LANES", lanes))
-                .second_pass()
+            work.join(io, shader)
                 .read(sums)
                 .write(io.outputs[0])
                 .write(io.outputs[1])
                 .param("groups", work.groups)
                 .param("splits", work.splits)
                 .param("last", x.shape.last())
-                .flops(sums.shape.len())
-                .workgroups((work.groups * lanes as usize).div_ceil(64)),
+                .flops(sums.shape.len()),
         );
     }
 

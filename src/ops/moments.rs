@@ -1,6 +1,6 @@
 //! Mean and variance over a run of axes, and how the work on one is divided.
 
-use super::reduce::{Run, lanes};
+use super::reduce::{Run, lanes, shares};
 #[cfg(feature = "reference")]
 use crate::reference::{Array, indices};
 use crate::{
@@ -93,8 +93,6 @@ pub(super) struct Work {
 
 /// Terms for each invocation, at least, before more workgroups share a column.
 const TERMS: usize = 32;
-/// Workgroups, at most, when a column is shared.
-const WORKGROUPS: usize = 512;
 
 impl Work {
     pub fn new(x: Shape, axes: (usize, usize), y: Shape) -> Self {
@@ -103,10 +101,11 @@ impl Work {
         let most = if run.rows { 64 } else { 64 / groups.next_power_of_two().min(16) as u32 };
         let lanes = lanes(run.terms).min(most);
         let blocks = groups.div_ceil(64 / lanes as usize);
-        let wanted = run.terms / (lanes as usize * TERMS);
-        let splits = if run.rows { 1 } else { wanted.clamp(1, (WORKGROUPS / blocks).max(1)) };
-        let chunk = run.terms.div_ceil(splits);
-        Work { splits: run.terms.div_ceil(chunk), run, groups, lanes, chunk }
+        let (splits, chunk) = match run.rows {
+            true => (1, run.terms),
+            false => shares(run.terms, lanes as usize * TERMS, blocks),
+        };
+        Work { run, groups, lanes, splits, chunk }
     }
 
     /// The constants of `lib/span.wgsl`.
@@ -126,6 +125,14 @@ impl Work {
             .param("splits", self.splits)
             .param("chunk", self.chunk)
             .workgroups(blocks * self.splits)
+    }
+
+    /// A dispatch of `shader` that joins the parts of each result.
+    pub fn join(&self, io: &Io, shader: Shader) -> Dispatch {
+        let lanes = lanes(self.splits);
+        Dispatch::new(io.label, shader.constant("LANES", lanes))
+            .second_pass()
+            .workgroups((self.groups * lanes as usize).div_ceil(64))
     }
 
     /// Where the parts go: to the result itself if there is one part.
@@ -178,11 +185,9 @@ impl Op for Moments {
                 .flops(6 * x.shape.len());
         program.push(work.spread(dispatch, if work.splits == 1 { mean } else { parts[1] }));
         if work.splits > 1 {
-            let lanes = lanes(work.splits);
             let source = include_str!("../../shaders/moments_join.wgsl");
             program.push(
-                Dispatch::new(io.label, io.shader("moments_join", source).constant("LANES", lanes))
-                    .second_pass()
+                work.join(io, io.shader("moments_join", source))
                     .read(parts[0])
                     .read(parts[1])
                     .write(variance)
@@ -191,8 +196,7 @@ impl Op for Moments {
                     .param("terms", work.run.terms)
                     .param("splits", work.splits)
                     .param("chunk", work.chunk)
-                    .flops(6 * parts[0].shape.len())
-                    .workgroups((work.groups * lanes as usize).div_ceil(64)),
+                    .flops(6 * parts[0].shape.len()),
             );
         }
     }

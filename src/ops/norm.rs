@@ -7,10 +7,7 @@
 
 #[cfg(feature = "reference")]
 use super::moments::{Moments, folded};
-use super::{
-    moments::{Work, run_of},
-    reduce::lanes,
-};
+use super::moments::{Work, run_of};
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, Fill};
 use crate::{
@@ -224,10 +221,8 @@ impl Op for StandardizeBackward {
         let [x, dy, mean, variance, gain] = io.inputs[..] else { unreachable!("five operands") };
         let (work, sums) = write_sums(io, [x, dy, mean], self.axes, false, program);
         let source = include_str!("../../shaders/standardize_join.wgsl");
-        let lanes = lanes(work.splits);
-        let shader =
-            Shader::new("standardize_join", source, x.dtype, io.precision).wide(mean.dtype).constant("LANES", lanes);
-        let dispatch = Dispatch::new(io.label, shader).read(sums).read(variance);
+        let shader = Shader::new("standardize_join", source, x.dtype, io.precision).wide(mean.dtype);
+        let dispatch = work.join(io, shader).read(sums).read(variance);
         let dispatch = io.outputs[..3].iter().fold(dispatch, |d, &y| d.write(y));
         // What belongs to gain and bias is of the operand's type or of the mean's.
         let suffix = |t: Operand| if t.dtype == x.dtype { ("elem4", "") } else { ("wide4", "_wide") };
@@ -243,7 +238,6 @@ impl Op for StandardizeBackward {
         };
         program.push(
             dispatch
-                .second_pass()
                 .extra(gain, Access::Read, &format!("gain: array<{four}>"))
                 .splice("gain", format!("    return {one};\n"))
                 .param("groups", work.groups)
@@ -251,8 +245,7 @@ impl Op for StandardizeBackward {
                 .param("last", mean.shape.storage().last())
                 .param("gains", gain.shape.groups())
                 .param_f32("epsilon", self.epsilon)
-                .flops(2 * sums.shape.len())
-                .workgroups((work.groups * lanes as usize).div_ceil(64)),
+                .flops(2 * sums.shape.len()),
         );
     }
 

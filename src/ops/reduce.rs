@@ -146,6 +146,14 @@ const COLUMN: usize = 512;
 /// Workgroups, at most, where several share a column.
 const WORKGROUPS: usize = 512;
 
+/// Parts that a column's terms are taken in, and terms of a part: a workgroup each, of `blocks` for all columns in one part,
+/// none of which is to have fewer terms than `least`.
+pub(super) fn shares(terms: usize, least: usize, blocks: usize) -> (usize, usize) {
+    let wanted = (terms / least).clamp(1, (WORKGROUPS / blocks).max(1));
+    let part = terms.div_ceil(wanted);
+    (terms.div_ceil(part), part)
+}
+
 /// Sorted axes as half-open runs of neighbours.
 fn runs(axes: &[usize]) -> Vec<(usize, usize)> {
     let mut found: Vec<(usize, usize)> = vec![];
