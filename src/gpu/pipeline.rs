@@ -1,9 +1,10 @@
 //! Pipelines: made once for each composed text, checked inside an error scope.
 
+use std::{collections::BTreeMap, sync::Arc};
+#[cfg(not(target_arch = "wasm32"))]
 use std::{
-    collections::BTreeSet,
     sync::{
-        Arc,
+        OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -35,21 +36,47 @@ impl Gpu {
         self.shared.pipeline(dispatch).await
     }
 
-    /// Compiles the shaders of these dispatches on several threads. What fails says why when its pipeline is asked for.
+    /// The pipelines of these dispatches, each shader looked up once, and compiled on several threads where there are some.
+    ///
+    /// # Errors
+    /// That of the first dispatch whose [`pipeline`](Self::pipeline) fails.
+    pub(super) async fn pipelines(&self, dispatches: &[Dispatch]) -> Result<Vec<Arc<Pipeline>>> {
+        let mut numbers = BTreeMap::new();
+        let mut distinct = vec![];
+        for d in dispatches {
+            numbers.entry(&d.shader).or_insert_with(|| {
+                distinct.push(d);
+                distinct.len() - 1
+            });
+        }
+        let made = self.compile(&distinct).await;
+        dispatches.iter().map(|d| made[numbers[&d.shader]].clone()).collect()
+    }
+
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) fn compile(&self, dispatches: &[Dispatch]) {
-        let mut seen = BTreeSet::new();
-        let distinct: Vec<&Dispatch> = dispatches.iter().filter(|d| seen.insert(&d.shader)).collect();
+    async fn compile(&self, distinct: &[&Dispatch]) -> Vec<Result<Arc<Pipeline>>> {
+        let made: Vec<_> = distinct.iter().map(|_| OnceLock::new()).collect();
         let next = AtomicUsize::new(0);
         let work = || {
-            while let Some(dispatch) = distinct.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let _ = pollster::block_on(self.pipeline(dispatch));
+            let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < distinct.len());
+            while let Some(i) = take() {
+                made[i].get_or_init(|| pollster::block_on(self.pipeline(distinct[i])));
             }
         };
         thread::scope(|scope| {
             (1..self.workers().min(distinct.len())).for_each(|_| drop(scope.spawn(work)));
             work();
         });
+        made.into_iter().map(|made| made.into_inner().expect("each was taken once")).collect()
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    async fn compile(&self, distinct: &[&Dispatch]) -> Vec<Result<Arc<Pipeline>>> {
+        let mut made = vec![];
+        for dispatch in distinct {
+            made.push(self.pipeline(dispatch).await);
+        }
+        made
     }
 }
 

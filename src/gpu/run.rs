@@ -76,11 +76,9 @@ impl Executable {
         });
         gpu.queue().write_buffer(&uniform, 0, bytemuck::cast_slice(&words));
 
-        #[cfg(not(target_arch = "wasm32"))]
-        gpu.compile(&program.dispatches);
         let mut calls = vec![];
-        for (d, offsets) in program.dispatches.iter().zip(offsets) {
-            let pipeline = gpu.pipeline(d).await?;
+        let pipelines = gpu.pipelines(&program.dispatches).await?;
+        for ((d, pipeline), offsets) in program.dispatches.iter().zip(pipelines).zip(offsets) {
             let scope = gpu.device().push_error_scope(wgpu::ErrorFilter::Validation);
             let entries: Vec<_> = d
                 .bindings

@@ -75,10 +75,10 @@ fn joins(reached: &Reached, found: &Groups, n: usize, storage_buffers: usize) ->
     let consumers = reached.consumers.get(&n).filter(|c| !c.is_empty())?;
     let g = *found.of.get(&consumers[0].0)?;
     let group = &found.groups[g];
-    let root = reached.nodes.get(group.members.last()?)?.outputs[0];
-    let ours = node.outputs[0];
+    let last = reached.nodes.get(group.members.last()?)?;
+    let (ours, root) = (node.outputs[0], last.outputs[0]);
     // Registers are of one type.
-    let same = node.precision.acc() == reached.nodes.get(group.members.last()?)?.precision.acc();
+    let same = node.precision.acc() == last.precision.acc();
     let inner = consumers.iter().all(|(c, output)| *output == 0 && group.members.contains(c));
     if !inner || !same || reached.is_wanted(n) || group.members.len() >= LONGEST {
         return None;
