@@ -1,10 +1,7 @@
-// Values rounded to a format that no adapter need have. Where chance decides, it follows from seed, step, stream and
-// place alone, as dropout's does.
-#import clock
+// Values rounded to a format that no adapter need have.
 #import epilogue
 #import format
 #import grid
-#import random
 #import tail
 
 @group(0) @binding(0) var<storage, read> clock: Clock;
@@ -22,11 +19,7 @@ struct Params {
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let g = linear_id(workgroup) * 64u + lane;
     if g < p.groups {
-        var random = vec4<u32>();
-        if STOCHASTIC == 1u {
-            random = random4(clock.seed, p.stream, clock.step, g);
-        }
-        let v = vec4<acc>(rounded4(vec4<f32>(unpack4(x[g])), random));
+        let v = vec4<acc>(rounded4(vec4<f32>(unpack4(x[g])), chance(p.stream, g)));
         y[g] = pack4(tail(epilogue(g, v), g, p.last));
     }
 }

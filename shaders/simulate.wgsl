@@ -1,8 +1,6 @@
 // A tensor rounded where it lies to a format that no adapter need have. Padding is zero, and stays it.
-#import clock
 #import format
 #import grid
-#import random
 
 @group(0) @binding(0) var<storage, read> clock: Clock;
 @group(0) @binding(1) var<storage, read_write> x: array<elem4>; // [groups]
@@ -17,10 +15,6 @@ struct Params {
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let g = linear_id(workgroup) * 64u + lane;
     if g < p.groups {
-        var random = vec4<u32>();
-        if STOCHASTIC == 1u {
-            random = random4(clock.seed, p.stream, clock.step, g);
-        }
-        x[g] = pack4(rounded4(unpack4(x[g]), random));
+        x[g] = pack4(rounded4(unpack4(x[g]), chance(p.stream, g)));
     }
 }

@@ -1,5 +1,9 @@
 // Rounding of f32 to a narrower floating-point format: one sign, EXPONENT and MANTISSA bits, subnormals. By integers, as
-// no adapter need have the format, and compilers fold conversions. `Format` of src/format.rs gives the constants.
+// no adapter need have the format, and compilers fold conversions. `Format` of src/format.rs gives the constants. The file
+// that imports this binds `clock`.
+#import clock
+#import random
+
 const EXPONENT: u32 = 5u;            // from 2 to 8
 const MANTISSA: u32 = 10u;           // from 1 to 23
 const LARGEST: u32 = 0x477fe000u;    // the bits of the largest number
@@ -34,4 +38,12 @@ fn rounded4(v: vec4<f32>, random: vec4<u32>) -> vec4<f32> {
     r = select(r, vec4<u32>(OVERFLOWED), r > vec4<u32>(LARGEST));
     r = select(r, vec4<u32>(0x7fc00000u), a > vec4<u32>(0x7f800000u));
     return bitcast<vec4<f32>>(r | (u & vec4<u32>(0x80000000u)));
+}
+
+// What decides for group g of a tensor with a stream of its own: a function of seed, step and place, as dropout's is.
+fn chance(stream: u32, g: u32) -> vec4<u32> {
+    if STOCHASTIC == 1u {
+        return random4(clock.seed, stream, clock.step, g);
+    }
+    return vec4<u32>();
 }

@@ -113,9 +113,8 @@ fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch
     };
     if let Some(quantization) = io.simulated {
         d = if precision.master { d } else { d.splice("rounded", ROUNDED) };
-        let shader = Arc::make_mut(&mut d.shader);
-        shader.declarations += CHANCE;
-        shader.constants.extend(quantization.constants());
+        d = d.import("format");
+        Arc::make_mut(&mut d.shader).constants.extend(quantization.constants());
     }
     match io.record {
         Some(sums) => d.extra(sums, Access::ReadWrite, "sums: array<vec4<f32>>").splice("record", RECORD),
@@ -123,16 +122,11 @@ fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch
     }
 }
 
-/// Random numbers of a simulated format's own.
-const CHANCE: &str = "#import format
-fn chance(g: u32) -> vec4<u32> {
-    return random4(clock.seed, p.stream ^ 0x20000000u, clock.step, g);
-}
-";
-const ROUNDED: &str = "    rounded = rounded4(exact, chance(g));
+/// Random numbers of a simulated format are not those of the moments.
+const ROUNDED: &str = "    rounded = rounded4(exact, chance(p.stream ^ 0x20000000u, g));
     for_good = STOCHASTIC == 0u && ROUNDING != 3u;
 ";
-const ROUNDED_COPY: &str = "rounded4(unpack4_wide(stored), chance(g))";
+const ROUNDED_COPY: &str = "rounded4(unpack4_wide(stored), chance(p.stream ^ 0x20000000u, g))";
 
 const RECORD: &str = "    if clock.recording != 0u && clock.apply != 0u {
         workgroupBarrier();
