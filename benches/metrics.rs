@@ -1,8 +1,6 @@
 //! What looking at a network costs: training steps of which one in ten is observed and recorded, against plain ones.
 //!
-//! Within a tenth is the aim. On llvmpipe with two cores, in processor time, a step that is looked at took 1.31 times a plain one
-//! (mlp), 1.15 times (lenet), and one in ten of these 5 % and 0 to 4 % more; with an atomic addition for each value, as it was
-//! before, it was 1.7 and 1.5 times, and 8 to 11 %, on the clock of a busy machine.
+//! Within a tenth is the aim; what was found is in docs/performance.md.
 //!
 //! `cargo bench --bench metrics -- [part of a name]`
 

@@ -110,6 +110,19 @@ impl Weights {
         Ok(weights)
     }
 
+    /// The same values for a graph of the same names, which may be in another precision.
+    ///
+    /// # Errors
+    /// As [`init`](Self::init) and [`set`](Self::set).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn cast(&self, gpu: &Gpu, graph: &Graph) -> Result<Self> {
+        let copy = pollster::block_on(Self::allocate(gpu, graph))?;
+        for ((name, _), values) in self.names().iter().zip(self.read_all().wait()?) {
+            copy.set(name, &values)?;
+        }
+        Ok(copy)
+    }
+
     /// Weights to follow these as their average: the values that these have now, in f32 too; the states are shared.
     pub(crate) async fn follower(&self) -> Result<Self> {
         let of = &*self.shared;

@@ -61,7 +61,8 @@ impl Observer {
         let all = program.buffers[counts].bytes as usize / 4;
         let counts = Operand { buffer: counts, offset: 0, shape: Shape::from([all]), dtype: Dtype::U32 };
         let last = x.shape.storage().last();
-        let shader = Shader::new("observe", include_str!("../../shaders/observe.wgsl"), x.dtype, precision);
+        let shader = Shader::new("observe", include_str!("../../shaders/observe.wgsl"), x.dtype, precision)
+            .constant("GROUPS", GROUPS as u32);
         let d = Dispatch::new(format!("observe {name}"), shader)
             .read(x)
             .update(counts)

@@ -78,12 +78,19 @@ pub fn batch_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
 /// [`batch_norm`] whose running averages move by the share `momentum`, and with `epsilon` added to the variance.
 #[track_caller]
 pub fn batch_norm_with<'g>(name: &str, x: Tensor<'g>, momentum: f32, epsilon: f32) -> Tensor<'g> {
-    x.graph.within_layer(name.to_owned(), || batch_norm_here(name, x, momentum, epsilon))
+    let follow = |state, found, factor| x.graph.average_times(state, found, factor, momentum);
+    // Its statistics are of its own layer and not of that of `x`.
+    x.graph.within_layer(name.to_owned(), || batch_norm_following(name, x, epsilon, follow))
 }
 
-/// [`batch_norm_with`], its statistics in the layer in force and not in that of `x`.
+/// Batch normalisation whose running averages are moved by `follow(state, found, factor)`: towards what was found times that.
 #[track_caller]
-fn batch_norm_here<'g>(name: &str, x: Tensor<'g>, momentum: f32, epsilon: f32) -> Tensor<'g> {
+pub(crate) fn batch_norm_following<'g>(
+    name: &str,
+    x: Tensor<'g>,
+    epsilon: f32,
+    follow: impl Fn(Tensor<'g>, Tensor<'g>, f32),
+) -> Tensor<'g> {
     let (weight, bias) = affine(name, x);
     let running = |part, value| x.graph.state(&format!("{name}.{part}"), [x.shape().last()], Init::Constant(value));
     let states = [running("running_mean", 0.0), running("running_var", 1.0)];
@@ -91,7 +98,7 @@ fn batch_norm_here<'g>(name: &str, x: Tensor<'g>, momentum: f32, epsilon: f32) -
     let n = (x.shape().len() / x.shape().last()) as f32;
     let unbiased = n / (n - 1.0).max(1.0);
     for (state, (found, factor)) in states.into_iter().zip([(mean, 1.0), (variance, unbiased)]) {
-        x.graph.average_times(state, found.reshape(state.shape()), factor, momentum);
+        follow(state, found.reshape(state.shape()), factor);
     }
     let [mean, variance] =
         [(mean, states[0]), (variance, states[1])].map(|(m, s)| m.at_inference(s.reshape(m.shape())));

@@ -4,7 +4,7 @@ use super::setup::Classifier;
 use crate::{
     Dtype, Init, Tensor,
     format::Format,
-    nn::{conv2d_unbiased, linear},
+    nn::{batch_norm_following, batch_norm_with, conv2d_unbiased, linear},
     ops::{Conv2d, Padding},
 };
 
@@ -43,26 +43,15 @@ fn normalised(x: Tensor, classes: usize, norm: Norm) -> Tensor {
     linear("fc2", h, classes)
 }
 
-/// As [`nn::batch_norm_with`](crate::nn::batch_norm_with), with running averages that are rounded as one asks.
+/// As [`batch_norm_with`], with running averages that are rounded as one asks.
 fn batch_norm<'g>(name: &str, x: Tensor<'g>, norm: Norm) -> Tensor<'g> {
     if !(norm.halves && x.graph.precision().storage == Dtype::F16) {
-        return crate::nn::batch_norm_with(name, x, norm.share, norm.epsilon);
+        return batch_norm_with(name, x, norm.share, norm.epsilon);
     }
-    let c = x.shape().last();
-    let weight = |part, value| x.graph.weight(&format!("{name}.{part}"), [c], Init::Constant(value));
-    let (weight, bias) = (weight("weight", 1.0), weight("bias", 0.0));
-    let (mean, variance) = x.moments(0..x.shape().rank().saturating_sub(1));
-    let n = (x.shape().len() / c) as f32;
-    let found = [mean, variance * (n / (n - 1.0).max(1.0))];
-    let running = [("running_mean", 0.0), ("running_var", 1.0)]
-        .map(|(part, value)| x.graph.state(&format!("{name}.{part}"), [c], Init::Constant(value)));
-    for (state, found) in running.into_iter().zip(found) {
-        let moved = state * (1.0 - norm.share) + found.reshape(state.shape()) * norm.share;
+    batch_norm_following(name, x, norm.epsilon, |state, found, factor| {
+        let moved = state * (1.0 - norm.share) + found * factor * norm.share;
         x.graph.assign(state, moved.rounded_to(Format::F16));
-    }
-    let [mean, variance] =
-        [(mean, running[0]), (variance, running[1])].map(|(m, s)| m.at_inference(s.reshape(m.shape())));
-    x.standardize((mean, variance), norm.epsilon, weight, bias)
+    })
 }
 
 /// The convolutional network of arXiv 2011.14439 for signals `[n, length, 1, 1]`: three convolutions with relu, of 25 channels,

@@ -1,14 +1,14 @@
 //! What chance alone does to a run: the measure for what 16 bit does.
 
-use super::{Outcome, Setup, Stand, mean, train};
+use super::{Outcome, Setup, Stand, mean, statistics::t_quantile, train};
 use crate::{Gpu, Precision, Result, data::Split};
 
 /// A loss that is so many times that of f32, over the last quarter of the steps, may be another result.
 const WORSE: f64 = 1.03;
 /// How many runs are made to see what chance does.
 const RUNS: u32 = 3;
-/// Student's t, one-sided at 97.5 %, for as many degrees of freedom as there are runs.
-const STUDENT: f64 = 3.182;
+/// Chance goes beyond what is allowed in one case of forty.
+const SURE: f64 = 0.975;
 
 /// How far runs in f32 end from each other that should not differ: [`Setup::nudge`].
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +40,7 @@ impl Noise {
     /// How many times the loss of f32 a run may end at, and chance still do as much in one case of forty; 1.03 at least.
     pub fn allowed(&self) -> f64 {
         let squares: Vec<f64> = self.ratios.iter().map(|r| r.ln().powi(2)).collect();
-        WORSE.max((STUDENT * mean(&squares).sqrt()).exp())
+        WORSE.max((t_quantile(SURE, squares.len() as f64) * mean(&squares).sqrt()).exp())
     }
 
     /// Whether a run ended well, with a loss like that of f32.
@@ -63,6 +63,7 @@ mod tests {
     fn chance_allows_what_it_does_itself_and_never_less_than_three_percent() {
         let allowed = |ratios: [f64; 3]| Noise { ratios: ratios.to_vec() }.allowed();
         assert_eq!(allowed([1.0, 1.005, 0.995]), WORSE);
-        assert!((allowed([2.0, 0.5, 2.0]) / 2f64.powf(STUDENT) - 1.0).abs() < 1e-12);
+        // Student's t of three degrees of freedom: 3.182.
+        assert!((allowed([2.0, 0.5, 2.0]) / 2f64.powf(t_quantile(SURE, 3.0)) - 1.0).abs() < 1e-12);
     }
 }

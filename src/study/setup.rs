@@ -182,17 +182,16 @@ pub struct Setup {
 impl Setup {
     /// A study without anything unusual.
     pub fn new(model: Model, optimizer: Optimizer, batch: usize, steps: usize) -> Self {
-        let (init, nudge, order, augment, simulate) = (None, None, None, None, Simulation::default());
         Setup {
             model,
             optimizer,
             batch,
             steps,
-            init,
-            nudge,
-            simulate,
-            order,
-            augment,
+            init: None,
+            nudge: None,
+            simulate: Simulation::default(),
+            order: None,
+            augment: None,
             pause: None,
             observe: None,
             sharpness: None,

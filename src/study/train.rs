@@ -32,13 +32,14 @@ pub struct Stand<'a> {
     pub weights: &'a Weights,
 }
 
-/// One run: trains in a precision, or each layer in that of a [`Policy`], from the weights and in the order that `seed` or the setup gives, then tests.
+/// One run: trains in a precision, or each layer in that of a [`Policy`], from the weights and in the order that `seed` or the
+/// setup gives, then tests.
 ///
 /// Weights and batches do not depend on the precision. `watch` is told every few steps, at the end of each epoch and
 /// after each [`Setup::pause`] steps. Training that meets a loss which is not finite ends there, and the outcome says so.
 ///
-/// A step's time is the wall time of sixteen steps, or of an eighth of a short run, with all that the host does for them, from one wait for the
-/// device to the next, divided by their number; the median of those. The first of these, which warm up, a quarter of the
+/// A step's time is the wall time of sixteen steps, or of an eighth of a short run, with all that the host does for them, from
+/// one wait for the device to the next, divided by their number; the median of those. The first of these, which warm up, a quarter of the
 /// others, in which lost updates are counted, and those in which tensors are looked at are not timed.
 ///
 /// # Errors
@@ -123,11 +124,11 @@ pub fn evaluate(
     let graph = Graph::new(policy);
     graph.simulate(setup.simulate);
     let network = setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
-    let weights = Weights::init(gpu, &graph, 0)?;
-    for ((name, _), values) in trained.names().iter().zip(trained.read_all().wait()?) {
-        weights.set(name, &values)?;
-    }
-    let logits = Plan::infer(gpu, &weights, [network.logits])?.predict(network.x, network.logits, &data.test)?;
+    let logits = Plan::infer(gpu, &trained.cast(gpu, &graph)?, [network.logits])?.predict(
+        network.x,
+        network.logits,
+        &data.test,
+    )?;
     Ok((Evaluation::of(&logits, &truth(&network, &data.test)), logits))
 }
 
