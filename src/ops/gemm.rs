@@ -133,8 +133,14 @@ impl Body {
         }
     }
 
-    fn worth(&self) -> usize {
-        if let Body::Tile(t) = self { t.worth } else { BLOCKS_WORTH }
+    /// The share of the adapter's arithmetic that it reaches, in a hundred.
+    fn worth(&self, kind: caps::Kind) -> usize {
+        match (self, kind) {
+            (Body::Tile(t), _) => t.worth,
+            // A processor loads a block in the time of a product of two.
+            (Body::Blocks(r, c), caps::Kind::Software) => 100 * r * c / (r * c + r + c),
+            _ => BLOCKS_WORTH,
+        }
     }
 
     /// Blocks of the sum that are taken at once.
@@ -195,16 +201,30 @@ const DISPATCH: usize = 64;
 
 /// The body and the parts for a product of operands of so many bytes on an adapter whose registers are `acc`.
 pub(super) fn choose(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> Variant {
-    if caps.kind == caps::Kind::Software {
-        return in_blocks(p);
-    }
-    let tiles = TILES.iter().filter(|t| t.fits(caps, acc)).map(|t| Body::Tile(*t));
-    let bodies = tiles.chain([Body::Blocks(1, 1)]);
-    let tried = bodies.flat_map(|body| [1, fill(caps, p, bytes, body)].map(|parts| split(p, body, parts, acc)));
-    tried.min_by_key(|v| cost(caps, p, v)).expect("blocks fit every adapter")
+    candidates(caps, p, bytes, acc)[0].0
 }
 
-/// Two blocks of rows and of columns each, where that still leaves enough invocations.
+/// What the adapter can run the product on, each with its [`cost`], the cheapest first; never nothing.
+pub(super) fn candidates(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> Vec<(Variant, usize)> {
+    let variants = bodies(caps, acc).into_iter().flat_map(|body| {
+        let parts = [1, fill(caps, p, bytes, body)];
+        parts.map(|parts| split(p, body, parts, acc)).into_iter().take(if parts[1] > 1 { 2 } else { 1 })
+    });
+    let mut found: Vec<_> = variants.map(|v| (v, cost(caps, p, &v))).collect();
+    found.sort_by_key(|(_, cost)| *cost);
+    found
+}
+
+/// The bodies that an adapter has the workgroups and registers for; a processor only those that share nothing.
+fn bodies(caps: &Caps, acc: Dtype) -> Vec<Body> {
+    if caps.kind == caps::Kind::Software {
+        return vec![Body::Blocks(2, 2), Body::Blocks(1, 1)];
+    }
+    let tiles = TILES.iter().filter(|t| t.fits(caps, acc)).map(|t| Body::Tile(*t));
+    tiles.chain([Body::Blocks(1, 1)]).collect()
+}
+
+/// A whole sum in blocks: two of rows and of columns each, where that still leaves enough invocations.
 fn in_blocks(p: &Product) -> Variant {
     let per = if Body::Blocks(2, 2).invocations(p) >= busy(caps::Kind::Software) { 2 } else { 1 };
     Variant { body: Body::Blocks(per, per), parts: 1, part: p.taps * p.steps }
@@ -229,7 +249,7 @@ fn fill(caps: &Caps, p: &Product, bytes: usize, body: Body) -> usize {
 fn cost(caps: &Caps, p: &Product, v: &Variant) -> usize {
     let busy = busy(caps.kind);
     let invocations = (v.body.invocations(p) * v.parts).max(busy);
-    let products = invocations * v.body.blocks() * v.part * 100 / v.body.worth();
+    let products = invocations * v.body.blocks() * v.part * 100 / v.body.worth(caps.kind);
     let parts = p.members * p.down * p.wide * v.parts * 4 + DISPATCH * busy;
     products + if v.parts > 1 { parts } else { 0 }
 }
