@@ -45,9 +45,10 @@ struct DeviceArgs {
     /// The adapter: its index in `halfgrad devices`, or a part of its backend, name or driver.
     #[arg(long, value_name = "A")]
     adapter: Option<String>,
-    /// Switches off f16 (halves are then packed in words), fusion (of elementwise ops) or trust (in our shaders' loops, which
-    /// then get a guard): to find what is at fault. As $HALFGRAD_WITHOUT.
-    #[arg(long, value_name = "f16,fusion,trust")]
+    /// Switches off f16 (halves are then packed in words), fusion (of elementwise ops), subgroups (whose invocations then
+    /// meet in shared memory) or trust (in our shaders' loops, which then get a guard): to find what is at fault. As
+    /// $HALFGRAD_WITHOUT.
+    #[arg(long, value_name = "f16,fusion,subgroups,trust")]
     without: Option<String>,
     /// The most that a plan may take on the device, weights included: 512M, 2G. As $HALFGRAD_MEMORY [default: no limit].
     #[arg(long, value_name = "BYTES")]

@@ -90,6 +90,11 @@ impl Io<'_> {
         Shader::new(name, source, self.outputs[0].dtype, self.precision)
     }
 
+    /// A variant of the WGSL file `name` for tensors of the first operand's type.
+    pub fn shader_of_operands(&self, name: &'static str, source: &'static str) -> Shader {
+        Shader::new(name, source, self.inputs[0].dtype, self.precision)
+    }
+
     /// Lowers a chain that has no kernel before it: the whole of it stands between the marks of `map.wgsl`.
     fn lower_chain(&self, program: &mut Program) {
         let y = self.outputs[0];

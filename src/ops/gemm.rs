@@ -184,7 +184,7 @@ impl Body {
 }
 
 /// Invocations that keep an adapter of this kind busy: of a GPU, several for each of its lanes.
-fn busy(kind: caps::Kind) -> usize {
+pub(super) fn busy(kind: caps::Kind) -> usize {
     match kind {
         caps::Kind::Discrete => 16384,
         caps::Kind::Integrated | caps::Kind::Virtual => 4096,
@@ -269,7 +269,12 @@ pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Prod
     let dispatch = v.body.apply(dispatch, p, acc).param("part", v.part);
     let workgroups = v.body.workgroups(p, v.parts);
     if v.parts == 1 {
-        return beside::push(io, program, dispatch.write(y).fuse("epilogue", io.chain), workgroups);
+        let dispatch = match y.dtype == dispatch.shader.elem {
+            true => dispatch.write(y).fuse("epilogue", io.chain),
+            // One part, which is the result.
+            false => dispatch.wide(y.dtype).splice("result", PARTS).write(y),
+        };
+        return beside::push(io, program, dispatch, workgroups);
     }
     let parts = program.scratch(Shape::from([v.parts, y.shape.stored()]), acc);
     beside::push(io, program, dispatch.wide(acc).splice("result", PARTS).write(parts), workgroups);
@@ -277,7 +282,7 @@ pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Prod
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// What an adapter says of itself: name, kind, subgroups, invocations, KiB of workgroup memory.
@@ -298,7 +303,8 @@ mod tests {
         ("SwiftShader", caps::Kind::Software, (4, 4), 256, 16),
     ];
 
-    fn adapters() -> impl Iterator<Item = Caps> {
+    /// What all choices of variants are tested for.
+    pub(in super::super) fn adapters() -> impl Iterator<Item = Caps> {
         ADAPTERS.into_iter().map(|(name, kind, subgroup, invocations, shared)| Caps {
             adapter: name.into(),
             kind,

@@ -13,11 +13,11 @@ use crate::{
 
 /// A matrix product; leading axes are a batch, and a right-hand matrix may serve the whole batch.
 #[derive(Debug, Clone, Copy)]
-struct Matmul {
+pub(super) struct Matmul {
     /// Whether the left operand lies as `[.., k, m]`.
-    ta: bool,
+    pub ta: bool,
     /// Whether the right operand lies as `[.., n, k]`.
-    tb: bool,
+    pub tb: bool,
 }
 
 /// The sizes of one product.
@@ -159,7 +159,7 @@ impl Op for Matmul {
             (s.m, s.n) = (s.n, s.m);
         }
         let shader = io
-            .shader("matmul", include_str!("../../shaders/matmul.wgsl"))
+            .shader_of_operands("matmul", include_str!("../../shaders/matmul.wgsl"))
             .constant("ALONG_A", (!ta).into())
             .constant("ALONG_B", tb.into())
             .accumulating(io.precision);
