@@ -131,6 +131,14 @@ impl Op for Matmul {
         (self.ta && !self.tb && plain).then_some(1)
     }
 
+    fn casts_result(&self) -> bool {
+        true
+    }
+
+    fn repeats(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let (a, b, dy) = (at.x[0], at.x[1], at.dy());
         // Y = A·B: dA = dY·Bᵀ, dB = Aᵀ·dY; an operand that lies transposed gets the transpose of that.
