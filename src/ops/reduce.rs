@@ -310,7 +310,7 @@ impl Reduce {
         }
         let columns = self.kept(x).groups();
         let wanted = (run.terms / COLUMN).min(WORKGROUPS / columns);
-        let splits = (2..=wanted).rev().find(|n| run.terms % n == 0)?;
+        let splits = (2..=wanted).rev().find(|n| run.terms.is_multiple_of(*n))?;
         let (outer, inner) = (columns / run.inner, run.inner * GROUP);
         let seen = Shape::from([outer, splits, run.terms / splits, inner]);
         Some((seen, (2, 3), Shape::from([outer, splits, inner])))
@@ -326,8 +326,9 @@ impl Reduce {
         if wanted < 2 {
             return None;
         }
-        let cut =
-            |n: usize, whole: usize| (2..=n.min(MOST_PARTS).min(wanted)).rev().find(|parts| n % (parts * whole) == 0);
+        let cut = |n: usize, whole: usize| {
+            (2..=n.min(MOST_PARTS).min(wanted)).rev().find(|parts| n.is_multiple_of(parts * whole))
+        };
         let parts = match &dims[first..] {
             [n] => cut(*n, GROUP)?,
             [n, ..] => cut(*n, 1)?,

@@ -133,7 +133,7 @@ mod tests {
                         let r = choose(&caps, rows, groups, arrays);
                         let why = format!("{} {rows} {groups} {arrays}: {r:?}", caps.adapter);
                         assert!(r.lanes.is_power_of_two() && r.lanes <= groups && r.lanes <= r.threads, "{why}");
-                        assert!(r.threads <= caps.invocations as usize && r.threads % r.lanes == 0, "{why}");
+                        assert!(r.threads <= caps.invocations as usize && r.threads.is_multiple_of(r.lanes), "{why}");
                         assert!(
                             r.held == 0 || r.held * r.lanes >= groups && (1..=HELD).contains(&(r.held * arrays)),
                             "{why}"

@@ -163,7 +163,7 @@ pub(super) fn log_sum_exp(row: &[f64]) -> f64 {
 /// One lane to many, rows that registers hold and one that they do not, padding, large values, both passes.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<Case> {
-    let shapes: [&[usize]; 8] = [&[3], &[5, 2], &[65, 10], &[2, 3, 17], &[5, 257], &[1, 1000], &[65, 64], &[2, 8203]];
+    let shapes: [&[usize]; 7] = [&[3], &[5, 2], &[65, 10], &[2, 3, 17], &[5, 257], &[1, 1000], &[65, 64]];
     let of = |shape: &'static [usize], log, size: f64| {
         let terms = crate::Shape::new(shape).expect("valid").last();
         let forward = Case::new(Softmax { log }, [shape]).fill(0, Fill::Between(-size, size));
