@@ -139,7 +139,7 @@ fn count_block(plan: &mut Plan, network: &study::Network, batch: &Batch, found: 
         });
         let mut commands = None;
         count("finish", &mut || commands = encoder.take().map(wgpu::CommandEncoder::finish));
-        count("submit", &mut || drop(plan.gpu().queue().submit(commands.take())));
+        count("submit", &mut || _ = plan.gpu().queue().submit(commands.take()));
     }
     plan.gpu().wait().expect("a device");
     count("losses", &mut || assert_eq!(plan.losses().wait().expect("losses").len(), BLOCK));
