@@ -219,6 +219,21 @@ fn what_is_computed_twice_or_changes_nothing_is_not_there() {
 }
 
 #[test]
+fn a_large_result_is_divided_by_integers() {
+    let graph = Graph::new(Precision::F32);
+    for (rows, far) in [(1023, 0), (1024, 1)] {
+        let name = format!("x{rows}");
+        let y = graph.input(&name, [rows, 16384]) + graph.input(&format!("row{rows}"), [16384]);
+        let (caps, wanted) = (Caps::reference(), vec![y.value]);
+        let request =
+            Request { graph: &graph, caps: &caps, wanted, training: None, observe: false, fusion: true, algebra: true };
+        let program = lower(&request).unwrap().program;
+        common::shaders_are_valid(&program, Precision::F32).unwrap();
+        assert!(program.dispatches[0].shader.constants.contains(&("CHAIN_FAR", far)), "{program}");
+    }
+}
+
+#[test]
 fn a_view_does_not_end_a_chain() {
     let caps = Caps::reference();
     let graph = Graph::new(Precision::F32);

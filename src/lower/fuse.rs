@@ -25,6 +25,9 @@ use crate::{
 /// Expressions in one dispatch, at most: beyond it registers are short and compile times long.
 const LONGEST: usize = 24;
 
+/// Groups of a result from which on products with reciprocals are no quotients any more: see `lib/chain.wgsl`.
+const FAR: usize = 1 << 22;
+
 /// Nodes that become one dispatch.
 #[derive(Debug, Default, Clone)]
 pub struct Group {
@@ -234,7 +237,15 @@ pub fn chain(reached: &Reached, group: &Group, operand: impl Fn(Value) -> Operan
     }
     let _ = writeln!(text.body, "    return t{};", group.members.len() - 1);
     let Text { functions, body, params, .. } = text;
-    Chain { functions, body, inputs, params, rank: axes.len() as u32, flops: group.members.len() }
+    Chain {
+        functions,
+        body,
+        inputs,
+        params,
+        rank: axes.len() as u32,
+        far: root.groups() >= FAR,
+        flops: group.members.len(),
+    }
 }
 
 /// The text of a chain as it grows.
@@ -302,12 +313,12 @@ impl Text {
     }
 }
 
-/// Groups in the last axis and the lengths of the others: `chain[0]` and `chain[1]`.
+/// Groups in the last axis and the lengths of the others, and one over each of them.
 fn header(root: Shape, axes: &[usize]) -> Vec<u32> {
-    let mut header = vec![root.storage().last().div_ceil(GROUP) as u32];
-    header.extend(axes.iter().map(|&a| a as u32));
-    header.resize(2 * GROUP, 0);
-    header
+    let mut lengths = [1; 2 * GROUP];
+    lengths[0] = root.storage().last().div_ceil(GROUP) as u32;
+    lengths[1..=axes.len()].iter_mut().zip(axes).for_each(|(length, &a)| *length = a as u32);
+    lengths.into_iter().chain(lengths.map(|n| (1.0 / n as f32).to_bits())).collect()
 }
 
 /// The lengths of the axes besides the last, merged where all operands allow, and for each operand that is
@@ -346,5 +357,32 @@ fn geometry(root: Shape, inputs: &[Operand]) -> (Vec<usize>, Vec<Option<Vec<usiz
             }
         }
     }
+    // Where each row has the same operands, its number does not count.
+    if merged.iter().flatten().all(|m| m[1..].iter().all(|&s| s == 0)) {
+        axes.clear();
+    }
     (axes, merged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `chain_quotient` of `lib/chain.wgsl` divides by a length, from what the header says.
+    fn quotient(a: u32, length: u32) -> u32 {
+        let header = header(Shape::from([4 * length as usize]), &[]);
+        assert_eq!(header[0], length);
+        ((a as f32 + 0.5) * f32::from_bits(header[2 * GROUP])) as u32
+    }
+
+    #[test]
+    fn products_with_a_reciprocal_are_quotients() {
+        for length in (1..1000).chain([4095, 4096, 65537, 1_000_003, FAR as u32 - 1]) {
+            for multiple in (0..FAR as u32 / length).step_by((FAR / 300 / length as usize).max(1)) {
+                let a = multiple * length;
+                let found = [a, a + length / 2, a + length - 1].map(|a| quotient(a, length));
+                assert_eq!(found, [multiple; 3], "{a} / {length}");
+            }
+        }
+    }
 }
