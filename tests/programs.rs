@@ -5,12 +5,13 @@ mod common;
 use std::{env, fs};
 
 use halfgrad::{
-    Adam, AdamW, Caps, Dtype, Graph, Precision, RmsProp, Sgd, check,
+    Adam, AdamW, Caps, Dtype, Graph, Precision, RmsProp, Sgd, Shape, check,
     dispatch::{Program, Role},
     lower::{Request, lower},
     nn, ops,
     optim::Update,
     plan::{Options, lower_training},
+    study::Model,
 };
 
 /// The program of a training step of a perceptron; `sizes` are input, hidden layers, classes.
@@ -264,4 +265,27 @@ fn what_is_cheap_is_computed_again_where_it_is_read() {
     // Not where it lies in memory anyway.
     let y = [(x.matmul(w) + h), h.matmul_with(w, false, true)];
     assert_eq!(labels(&graph, &y, &caps).len(), 3);
+}
+
+#[test]
+fn a_step_takes_no_more_dispatches_than_it_did() {
+    let (sgd, caps) = (Sgd::new(0.05).momentum(0.9), Caps::reference());
+    let networks: [(&str, &[usize], usize); 6] = [
+        ("mlp", &[28, 28, 1], 12),
+        ("lenet", &[28, 28, 1], 20),
+        ("resnet20", &[32, 32, 3], 150),
+        ("mobilenet", &[28, 28, 1], 212),
+        ("vit8", &[28, 28, 1], 288),
+        ("gpt", &[128], 129),
+    ];
+    for (name, sample, most) in networks {
+        for precision in [Precision::F32, Precision::F16] {
+            let graph = Graph::new(precision);
+            let model = Model::named(name, &[]).unwrap();
+            let network = model.build(&graph, 64, Shape::new(sample).unwrap(), 10).unwrap();
+            let program = lower_training(network.loss, &sgd, &caps, &Options::default()).unwrap().program;
+            let found = program.dispatches.len() - program.second_passes();
+            assert!(found <= most, "{name} {precision}: {found} dispatches, {most} before");
+        }
+    }
 }
