@@ -52,7 +52,7 @@ impl Shader {
 
     /// Says whether an axis of length `last` ends within a group; for files that import `tail`.
     pub fn padded(self, last: usize) -> Self {
-        self.constant("PADDED", (last % GROUP != 0).into())
+        self.constant("PADDED", (!last.is_multiple_of(GROUP)).into())
     }
 
     /// Sets the type of registers.
