@@ -13,11 +13,11 @@ use crate::{
 
 /// A matrix product; leading axes are a batch, and a right-hand matrix may serve the whole batch.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Matmul {
+struct Matmul {
     /// Whether the left operand lies as `[.., k, m]`.
-    pub ta: bool,
+    ta: bool,
     /// Whether the right operand lies as `[.., n, k]`.
-    pub tb: bool,
+    tb: bool,
 }
 
 /// The sizes of one product.
