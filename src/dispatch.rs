@@ -25,6 +25,9 @@ pub struct Shader {
     pub declarations: String,
     /// Whether workgroup memory is zero at first. Compilers clear it in many ways, some by one invocation.
     pub zeroed: bool,
+    /// Bindings, as the file numbers them, that are not declared since they are the memory of another: see
+    /// [`Dispatch::in_place`].
+    pub merged: Vec<(usize, usize)>,
 }
 
 impl Shader {
@@ -41,6 +44,7 @@ impl Shader {
             splices: vec![],
             declarations: String::new(),
             zeroed: true,
+            merged: vec![],
         }
     }
 
@@ -184,6 +188,8 @@ pub struct Dispatch {
     pub observes: bool,
     /// Whether it is the second pass of a sum: it joins what the dispatch before it left in parts.
     pub joins: bool,
+    /// Bindings that are only read, each with one that is written, whose memory may be the same.
+    pub yields: Vec<(usize, usize)>,
 }
 
 impl Dispatch {
@@ -199,6 +205,7 @@ impl Dispatch {
             flops: 0,
             observes: false,
             joins: false,
+            yields: vec![],
         }
     }
 
@@ -296,6 +303,23 @@ impl Dispatch {
     /// Says that it joins what the dispatch before it left in parts.
     pub fn second_pass(self) -> Self {
         Dispatch { joins: true, ..self }
+    }
+
+    /// Says that whoever writes a value of binding `to` has read before what stands in its place in binding `from`, and that
+    /// nobody else reads it: the result may take the operand's memory.
+    pub fn yields(mut self, from: usize, to: usize) -> Self {
+        self.yields.push((from, to));
+        self
+    }
+
+    /// Binds `from`, which yield to `to`, no more: they are its memory. The shader has their names stand for it.
+    pub(crate) fn in_place(&mut self, from: &[usize], to: usize) {
+        let shader = Arc::make_mut(&mut self.shader);
+        shader.merged = from.iter().map(|&f| (f, to)).collect();
+        self.bindings[to].1 = Access::ReadWrite;
+        let mut at = 0..;
+        self.bindings.retain(|_| !from.contains(&at.next().expect("endless")));
+        self.yields.clear();
     }
 
     /// Bytes that the dispatch reads, each tensor counted once.

@@ -136,6 +136,9 @@ impl Dispatch {
         shader.declarations += "#import chain\n";
         shader.declarations +=
             &format!("@group(1) @binding(1) var<uniform> chain: array<vec4<u32>, {}>;\n", chain.params.len() / 4);
+        // Kernels write each value once, behind its chain.
+        let mut results = (0..self.bindings.len()).filter(|&k| self.bindings[k].1 != Access::Read);
+        let result = results.next().filter(|_| results.next().is_none());
         for (i, x) in chain.inputs.iter().enumerate() {
             let (elem4, unpack4) =
                 if x.dtype == shader.elem { ("elem4", "unpack4") } else { ("wide4", "unpack4_wide") };
@@ -145,6 +148,9 @@ impl Dispatch {
                  fn chain_load_{i}(g: u32) -> vec4<acc> {{ return {unpack4}(chain_{i}[g]); }}\n"
             );
             self.bindings.push((*x, Access::Read));
+            if let Some(result) = result.filter(|_| chain.body.contains(&format!("chain_load_{i}(g)"))) {
+                self.yields.push((at, result));
+            }
         }
         shader.declarations += &chain.functions;
         shader.constants.push(("CHAIN_RANK", chain.rank));

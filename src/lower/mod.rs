@@ -16,6 +16,7 @@ mod beside;
 mod fuse;
 mod nodes;
 mod observe;
+mod pools;
 mod reach;
 mod simulate;
 mod slots;
@@ -163,16 +164,16 @@ fn finish(request: &Request, reached: &Reached, mut places: Places, mut made: Lo
         .map(|(v, x)| (*v, *x))
         .collect();
     places.pinned.extend(ports.values().map(|x| x.buffer));
-    let index = slots::assign(&mut made.program, &places.pinned);
-    let moved = |x: Operand| Operand { buffer: index[x.buffer], ..x };
+    let index = slots::assign(&mut made.program, &places.pinned, request.caps.buffer_bytes);
+    let moved = |x: Operand| Operand { buffer: index[x.buffer].0, offset: x.offset + index[x.buffer].1, ..x };
     made.ports = ports.into_iter().map(|(v, x)| (v, moved(x))).collect();
     made.inputs = made.ports.iter().filter(|(v, _)| is_input(v)).map(|(_, x)| x.buffer).collect();
     let control = &mut made.control;
     for slot in [&mut control.clock, &mut control.scale, &mut control.flags, &mut control.losses] {
-        *slot = index[*slot];
+        *slot = index[*slot].0;
     }
     made.records.iter_mut().for_each(|r| r.sums = moved(r.sums));
-    made.observer.counts = made.observer.counts.map(|c| index[c]);
+    made.observer.counts = made.observer.counts.map(|c| index[c].0);
     check_limits(&made.program, request.caps)?;
     made.program.parameters = request.graph.weights().iter().map(|w| w.shape().len()).sum();
     Ok(made)
