@@ -196,7 +196,7 @@ struct StudyArgs {
 }
 
 /// What an experiment has its own of.
-const OF_A_NETWORK: [&str; 16] = [
+const OF_A_NETWORK: [&str; 17] = [
     "model",
     "hidden",
     "batch",
@@ -210,6 +210,7 @@ const OF_A_NETWORK: [&str; 16] = [
     "warm_up",
     "clip_norm",
     "average",
+    "accumulate",
     "init",
     "order",
     "simulate",
@@ -424,6 +425,9 @@ struct OptimizerArgs {
     /// Tests a moving average of the weights, which keeps this part of itself at each step: 0.999.
     #[arg(long, value_name = "X", value_parser = values::fraction, allow_negative_numbers = true)]
     average: Option<f32>,
+    /// Makes one update of the gradients of so many batches: their mean.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    accumulate: u32,
 }
 
 fn main() -> ExitCode {

@@ -57,6 +57,8 @@ pub struct Training<'a> {
     pub clip_norm: bool,
     /// How slowly an average follows the weights, if there is one.
     pub average: Option<f32>,
+    /// How many runs make one update.
+    pub runs: u32,
 }
 
 /// A program, and where to find what the host reads and writes.

@@ -172,7 +172,10 @@ mod tests {
                 }
                 for (k, (x, _)) in old.bindings.iter().enumerate().filter(|(_, (_, a))| *a == Access::Write) {
                     let y = now(new, k);
-                    assert!(y.offset % pools::ALIGNMENT == 0 && y.offset + y.bytes() <= after.buffers[y.buffer].bytes);
+                    assert!(
+                        y.offset.is_multiple_of(pools::ALIGNMENT)
+                            && y.offset + y.bytes() <= after.buffers[y.buffer].bytes
+                    );
                     let apart = |o: &Operand| {
                         o.buffer != y.buffer || o.offset + o.bytes() <= y.offset || y.offset + y.bytes() <= o.offset
                     };

@@ -42,6 +42,10 @@ pub struct Options {
     /// The decay `d` of an exponential moving average of the weights, which [`Plan::averaged`] returns: `a ← d·a + (1 − d)·w`
     /// after each update, with `(1 + t) / (10 + t)` for `d` where that is less, so that the first steps are soon forgotten.
     pub average: Option<f32>,
+    /// How many runs make one update, by the mean of their gradients: what one run on all of their batches together gives where
+    /// the loss is a mean. Gradients are summed in f32. An update is skipped if one of its runs overflowed or had a loss that is not
+    /// finite; schedules count updates. A batch norm looks at the batch of one run, and states follow each run.
+    pub accumulate: u32,
     /// Whether steps can be observed; see [`Plan::observe`].
     pub observe: bool,
     /// Whether elementwise nodes are fused.
@@ -57,6 +61,7 @@ impl Default for Options {
             groups: vec![],
             clip_norm: None,
             average: None,
+            accumulate: 1,
             observe: false,
             fusion: true,
         }
@@ -66,11 +71,11 @@ impl Default for Options {
 /// What a training plan has done so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
-    /// Steps run, skipped ones too.
+    /// Steps run, skipped ones too; with [`Options::accumulate`] several make one update.
     pub steps: u32,
     /// Steps that changed the weights.
     pub updates: u32,
-    /// Steps whose gradients overflowed, and which changed nothing.
+    /// Steps whose gradients overflowed, and which changed nothing; of [`Options::accumulate`] those that should have.
     pub skipped: u32,
     /// The first step whose loss was not finite, if training halted there.
     pub halted: Option<u32>,
@@ -104,7 +109,8 @@ struct Clock {
     scheduled: u32,
     clip: f32,
     norm: f32,
-    spare: [u32; 2],
+    follows: u32,
+    spare: u32,
 }
 const _: () = assert!(size_of::<Clock>() == 4 * CLOCK_WORDS);
 

@@ -22,6 +22,9 @@ pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options
         let detail = format!("it is {}, and training needs one number: mean_all() or sum_all()", loss.shape());
         return Err(Error::name("loss", detail));
     }
+    if options.accumulate == 0 {
+        return Err(Error::name("accumulate", "no run makes no update; 1 updates after each"));
+    }
     let trained: Vec<Tensor> = graph.weights().into_iter().filter(|w| !graph.is_frozen(*w)).collect();
     let wide = loss.reshape([]).cast(graph.precision().wide());
     let gradients = graph.grad_from(wide, graph.loss_scale(), &trained);
@@ -39,6 +42,7 @@ pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options
         groups: &options.groups,
         clip_norm: options.clip_norm.is_some(),
         average: options.average,
+        runs: options.accumulate,
     };
     let wanted = vec![loss.value];
     lower::lower(&Request {
