@@ -381,6 +381,8 @@ pub struct Program {
     pub parameters: usize,
     /// Memory for what is kept within a step only.
     pub temporaries: Temporaries,
+    /// Floating-point operations of a step that compute once more what was not kept for the backward pass.
+    pub again: u64,
     /// What the planner noticed: values that this precision cannot hold, and what it did about them.
     pub warnings: Vec<Warning>,
 }
@@ -454,7 +456,7 @@ impl Program {
             .map(|r| format!("{} {}B", format!("{r:?}").to_lowercase(), count(self.device_bytes(r))));
         writeln!(
             f,
-            "{} dispatches{}, {} buffers, {} parameters, {}FLOP, {}B on the device: {}",
+            "{} dispatches{}, {} buffers, {} parameters, {}FLOP{}, {}B on the device: {}",
             self.dispatches.len() - self.second_passes(),
             if self.second_passes() > 0 {
                 format!(" and {} second passes", self.second_passes())
@@ -464,6 +466,10 @@ impl Program {
             self.buffers.len(),
             self.parameters,
             count(self.flops()),
+            match self.again {
+                0 => String::new(),
+                again => format!(", of which {}FLOP again", count(again)),
+            },
             count(self.total_bytes()),
             by_role.join(", ")
         )?;

@@ -273,6 +273,9 @@ struct PlanArgs {
     seq: Option<usize>,
     #[command(flatten)]
     optimizer: OptimizerArgs,
+    /// The bytes that it may take: 512M, 2G. Where it takes more, activations are computed again in the backward pass.
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<String>,
     /// Lists every dispatch of a deep network, and not its blocks.
     #[arg(long)]
     all: bool,

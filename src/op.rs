@@ -206,6 +206,11 @@ pub trait Op: Debug + Send + Sync {
         io.lower_chain(program);
     }
 
+    /// Whether it costs little more to compute than to read: then a plan that must be small computes it again in the backward pass.
+    fn is_cheap(&self) -> bool {
+        matches!(self.kind(), Kind::Map(_) | Kind::View)
+    }
+
     /// Whether the shader of a [`Kind::Head`] has [`Precision::wide`] behind `wide4`, so that what is fused behind it may
     /// read statistics, which are f32 in a network of 16 bit.
     fn loads_wide(&self) -> bool {

@@ -283,6 +283,10 @@ impl Op for Layout {
         }
     }
 
+    fn is_cheap(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let (x, dy) = (at.x[0].shape(), at.dy());
         let dx = match *self {

@@ -87,6 +87,10 @@ impl Op for Softmax {
         Kind::Head
     }
 
+    fn is_cheap(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         vec![Some(at.y[0].graph.apply(SoftmaxBackward { log: self.log }, &[at.y[0], at.dy()]))]
     }

@@ -1,5 +1,6 @@
 //! `Plan`: a program on a device, ready to be run again and again.
 
+mod again;
 mod changes;
 mod evaluate;
 mod inspect;
@@ -46,6 +47,10 @@ pub struct Options {
     /// the loss is a mean. Gradients are summed in f32. An update is skipped if one of its runs overflowed or had a loss that is not
     /// finite; schedules count updates. A batch norm looks at the batch of one run, and states follow each run.
     pub accumulate: u32,
+    /// The bytes that the plan may take on the device with its weights. Where it would take more, activations are computed again in
+    /// the backward pass, with the same random numbers and so to the same values, as few as will do; the program says how many
+    /// operations that adds ([`Program::again`]).
+    pub memory: Option<u64>,
     /// Whether steps can be observed; see [`Plan::observe`].
     pub observe: bool,
     /// Whether elementwise nodes are fused.
@@ -62,6 +67,7 @@ impl Default for Options {
             clip_norm: None,
             average: None,
             accumulate: 1,
+            memory: None,
             observe: false,
             fusion: true,
         }
