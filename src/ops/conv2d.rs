@@ -151,6 +151,12 @@ impl Sizes {
         [self.window[0], self.window[1], self.image[3] / self.groups, self.result[3]]
     }
 
+    /// The image as kernels take it: of a lone channel with a second one, of zeros.
+    fn lying(&self) -> [usize; 4] {
+        let [n, h, w, c] = self.image;
+        [n, h, w, if self.groups == 1 { c.max(2) } else { c }]
+    }
+
     fn taps(&self) -> usize {
         self.window[0] * self.window[1]
     }
@@ -252,11 +258,17 @@ fn convolve<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tenso
     if s.groups > 1 && !s.is_depthwise() && (inner % GROUP != 0 || out % GROUP != 0) {
         return by_group(wanted, s, a, b);
     }
-    // A lone last axis is not stored, so kernels get a second channel of zeros.
-    if s.groups == 1 && (inner == 1 || out == 1) {
+    if s.groups == 1 && out == 1 {
         return widened(wanted, s, a, b);
     }
-    a.graph.apply(Conv { wanted, sizes: s }, &[a, b])
+    // A lone last axis is not stored, so kernels take and make images with a second channel of zeros.
+    let lone = s.groups == 1 && inner == 1;
+    let conv = |a: Tensor<'g>| a.graph.apply(Conv { wanted, sizes: s }, &[a, b]);
+    match wanted {
+        Wanted::Image if lone => conv(a).slice(3, 0..1),
+        Wanted::Result | Wanted::Weights if lone => conv(a.pad(3, 0, 1)),
+        _ => conv(a),
+    }
 }
 
 /// A convolution of single pixels: each is a row of a matrix.
@@ -287,23 +299,17 @@ fn by_group<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tenso
     parts[0].concat(3, &parts[1..])
 }
 
-/// A convolution of one channel in or out as one of two, the second zero.
+/// A convolution to one channel as one to two, the second zero.
 #[track_caller]
 fn widened<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tensor<'g> {
-    let mut wide = s;
-    wide.image[3] = s.image[3].max(2);
-    wide.result[3] = s.result[3].max(2);
-    let (inner, out) = (wide.image[3] - s.image[3], wide.result[3] - s.result[3]);
-    let image = |t: Tensor<'g>| t.pad(3, 0, inner);
-    let result = |t: Tensor<'g>| t.pad(3, 0, out);
-    let weights = |t: Tensor<'g>| t.pad(2, 0, inner).pad(3, 0, out);
-    let y = match wanted {
-        Wanted::Result => convolve(wanted, wide, image(a), weights(b)).slice(3, 0..s.result[3]),
-        Wanted::Image => convolve(wanted, wide, result(a), weights(b)).slice(3, 0..s.image[3]),
-        Wanted::Weights => convolve(wanted, wide, image(a), result(b)).slice(2, 0..s.image[3]).slice(3, 0..s.result[3]),
-    };
-    debug_assert!(s.groups == 1);
-    y
+    let [n, h, w, _] = s.result;
+    let wide = Sizes { result: [n, h, w, 2], ..s };
+    let two = |t: Tensor<'g>| t.pad(3, 0, 1);
+    match wanted {
+        Wanted::Result => convolve(wanted, wide, a, two(b)).slice(3, 0..1),
+        Wanted::Image => convolve(wanted, wide, two(a), two(b)),
+        Wanted::Weights => convolve(wanted, wide, a, two(b)).slice(3, 0..1),
+    }
 }
 
 impl Op for Conv {
@@ -321,7 +327,7 @@ impl Op for Conv {
         }
         let shape = match self.wanted {
             Wanted::Result => self.sizes.result,
-            Wanted::Image => self.sizes.image,
+            Wanted::Image => self.sizes.lying(),
             Wanted::Weights => self.sizes.weights(),
         };
         Ok(vec![Type { shape: Shape::from(shape), ..x[0] }])
@@ -339,9 +345,17 @@ impl Op for Conv {
         (self.wanted == Wanted::Weights && !self.sizes.is_depthwise()).then_some(1)
     }
 
+    fn casts_result(&self) -> bool {
+        !self.sizes.is_depthwise()
+    }
+
+    fn repeats(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let (a, b, dy) = (at.x[0], at.x[1], at.dy());
-        let conv = |wanted, a, b| Some(convolve(wanted, self.sizes, a, b));
+        let conv = |wanted, a: Tensor<'g>, b| Some(a.graph.apply(Conv { wanted, ..*self }, &[a, b]));
         match self.wanted {
             Wanted::Result => vec![conv(Wanted::Image, dy, b), conv(Wanted::Weights, a, dy)],
             Wanted::Image => vec![conv(Wanted::Result, dy, b), conv(Wanted::Weights, dy, a)],
@@ -360,7 +374,7 @@ impl Op for Conv {
             Wanted::Weights => ("conv2d_weights", include_str!("../../shaders/conv2d_weights.wgsl"), [0, 0]),
         };
         let mut shader = io
-            .shader(file, source)
+            .shader_of_operands(file, source)
             .constant("ALONG_A", along[0])
             .constant("ALONG_B", along[1])
             .accumulating(io.precision);
@@ -375,7 +389,7 @@ impl Op for Conv {
     #[cfg(feature = "reference")]
     fn reference(&self, x: &[Array]) -> Vec<Array> {
         let s = self.sizes;
-        let (image, weights, result) = (Shape::from(s.image), Shape::from(s.weights()), Shape::from(s.result));
+        let (image, weights, result) = (Shape::from(s.lying()), Shape::from(s.weights()), Shape::from(s.result));
         let target = match self.wanted {
             Wanted::Result => result,
             Wanted::Image => image,
@@ -470,9 +484,10 @@ impl Conv {
 pub fn cases() -> Vec<Case> {
     let plain = Conv2d::default();
     let explicit = |p| Conv2d { padding: Padding::Explicit(p), ..plain };
-    let shapes: [([usize; 4], [usize; 4], Conv2d); 14] = [
+    let shapes: [([usize; 4], [usize; 4], Conv2d); 15] = [
         ([2, 5, 7, 3], [3, 3, 3, 5], plain),
         ([1, 8, 8, 4], [3, 3, 4, 8], explicit([1; 4])),
+        ([2, 7, 6, 1], [3, 2, 1, 5], Conv2d { stride: [1, 2], padding: Padding::Same, ..plain }),
         ([2, 7, 6, 5], [3, 2, 5, 6], explicit([0, 2, 1, 3])),
         ([1, 9, 8, 3], [3, 3, 3, 4], Conv2d { stride: [2, 3], padding: Padding::Same, ..plain }),
         ([1, 9, 9, 4], [3, 3, 4, 4], Conv2d { dilation: [2, 2], ..explicit([2; 4]) }),
@@ -489,9 +504,9 @@ pub fn cases() -> Vec<Case> {
     let case = |(x, w, options): ([usize; 4], [usize; 4], Conv2d), wanted| {
         let sizes = Sizes::new(Shape::from(x), Shape::from(w), options).expect("valid");
         let (operands, terms) = match wanted {
-            Wanted::Result => ([x, w], sizes.products() / sizes.result.iter().product::<usize>()),
+            Wanted::Result => ([sizes.lying(), w], sizes.products() / sizes.result.iter().product::<usize>()),
             Wanted::Image => ([sizes.result, w], sizes.taps() * w[3] / sizes.groups),
-            Wanted::Weights => ([x, sizes.result], sizes.result[..3].iter().product()),
+            Wanted::Weights => ([sizes.lying(), sizes.result], sizes.result[..3].iter().product()),
         };
         Case::new(Conv { wanted, sizes }, [&operands[0], &operands[1]]).terms(terms)
     };

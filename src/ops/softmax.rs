@@ -91,6 +91,10 @@ impl Op for Softmax {
         true
     }
 
+    fn repeats(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         vec![Some(at.y[0].graph.apply(SoftmaxBackward { log: self.log }, &[at.y[0], at.dy()]))]
     }
@@ -121,6 +125,10 @@ impl Op for SoftmaxBackward {
 
     fn kind(&self) -> Kind {
         Kind::Head
+    }
+
+    fn repeats(&self) -> bool {
+        true
     }
 
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {

@@ -55,6 +55,8 @@ pub struct Options {
     pub observe: bool,
     /// Whether elementwise nodes are fused.
     pub fusion: bool,
+    /// Whether nodes that repeat others, or change nothing, are left out. No result depends on it.
+    pub algebra: bool,
 }
 
 impl Default for Options {
@@ -70,7 +72,16 @@ impl Default for Options {
             memory: None,
             observe: false,
             fusion: true,
+            algebra: true,
         }
+    }
+}
+
+impl Options {
+    /// These options on a device whose settings may switch off more.
+    fn within(self, gpu: &Gpu) -> Self {
+        let on = gpu.settings().fusion;
+        Options { fusion: self.fusion && on, algebra: self.algebra && on, ..self }
     }
 }
 
@@ -223,7 +234,7 @@ impl Plan {
         optimizer: &dyn Update,
         options: Options,
     ) -> Result<Self> {
-        let options = Options { fusion: options.fusion && gpu.settings().fusion, ..options };
+        let options = options.within(gpu);
         let lowered = lower_training(loss, optimizer, gpu.caps(), &options)?;
         let follower = match options.average {
             Some(_) => Some(weights.follower().await?),
@@ -247,13 +258,15 @@ impl Plan {
             return Err(Error::Port("the outputs belong to different graphs".into()));
         }
         let wanted = outputs.iter().map(|t| t.value).collect();
+        let options = options.within(gpu);
         let lowered = lower::lower(&Request {
             graph,
             caps: gpu.caps(),
             wanted,
             training: None,
             observe: options.observe,
-            fusion: options.fusion && gpu.settings().fusion,
+            fusion: options.fusion,
+            algebra: options.algebra,
         })?;
         Self::new(gpu, weights, None, graph, lowered).await
     }

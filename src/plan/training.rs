@@ -77,6 +77,7 @@ fn keeping(
         training: Some(training),
         observe: options.observe,
         fusion: options.fusion,
+        algebra: options.algebra,
     })
 }
 

@@ -70,6 +70,7 @@ fn program(caps: &Caps, precision: Precision, optimizer: &dyn Update, on: impl F
         runs: if on(6) { 2 } else { 1 },
     };
     let wanted = vec![loss.value];
-    let request = Request { graph: &graph, caps, wanted, training: Some(training), observe: on(4), fusion: true };
+    let request =
+        Request { graph: &graph, caps, wanted, training: Some(training), observe: on(4), fusion: true, algebra: true };
     Ok(lower(&request)?.program)
 }
