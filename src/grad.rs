@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     Error,
     graph::{Graph, Origin, Value},
-    op::Backward,
+    op::{Backward, Kind},
     tensor::Tensor,
 };
 
@@ -55,6 +55,11 @@ impl Graph {
             let grads: Vec<_> = results.clone().map(|v| dy.get(&v).copied()).collect();
             if !depends[index] || grads.iter().all(Option::is_none) {
                 continue;
+            }
+            if kept.is_some() {
+                // What makes an operand reads values of which its gradient needs some, and sums of rows are made beside products: what
+                // those read must be there first.
+                node.inputs.iter().for_each(|v| again.operands(*v));
             }
             let mut tensor = |value| Tensor { graph: self, value: again.value(value) };
             let at = Backward {
@@ -118,6 +123,16 @@ impl Again<'_> {
             }
         }
         self.copied(value)
+    }
+
+    /// Has the operands of the op that makes a value, or what that is a view of.
+    fn operands(&mut self, mut value: Value) {
+        while self.graph.node(value.node).kind() == Some(Kind::View) {
+            value = self.graph.node(value.node).inputs[0];
+        }
+        self.graph.node(value.node).inputs.into_iter().for_each(|v| {
+            self.value(v);
+        });
     }
 
     fn copied(&self, value: Value) -> Value {

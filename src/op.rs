@@ -240,7 +240,8 @@ pub trait Op: Any + Debug + Send + Sync {
         io.lower_chain(program);
     }
 
-    /// Whether it costs little more to compute than to read: then a plan that must be small computes it again in the backward pass.
+    /// Whether it costs little more to compute than to read: it may be computed more than once where that saves memory or the
+    /// reading of it.
     fn is_cheap(&self) -> bool {
         matches!(self.kind(), Kind::Map(_) | Kind::View)
     }

@@ -50,9 +50,9 @@ fn same_bits<'g>(
 
 /// A perceptron of many layers, with dropout and a running average of what lies in its middle.
 fn deep<'g>(graph: &'g Graph, dropout: f32) -> (Tensor<'g>, Tensor<'g>, Tensor<'g>) {
-    let (x, label) = (graph.input("x", [512, 64]), graph.labels("label", [512]));
+    let (x, label) = (graph.input("x", [1024, 64]), graph.labels("label", [1024]));
     let mut h = x;
-    for layer in 0..12 {
+    for layer in 0..24 {
         h = nn::linear(&format!("fc{layer}"), h, 64).tanh().dropout(dropout);
         if layer == 3 {
             graph.average(graph.state("mean", [64], Init::Constant(0.0)), h.mean([0]), 0.5);
@@ -68,7 +68,7 @@ fn a_plan_of_sixty_per_cent_of_the_bytes_trains_to_the_same_bits() {
         let graph = Graph::new(precision);
         same_bits(&gpu, &format!("perceptron {precision}"), &graph, 0.6, deep(&graph, dropout));
     }
-    let networks = [("resnet20", [16, 16, 3], 16, Precision::F32), ("vit8", [32, 32, 3], 8, Precision::MIXED)];
+    let networks = [("resnet20", [16, 16, 3], 16, Precision::F32), ("vit8", [32, 32, 3], 32, Precision::F16)];
     for (name, sample, batch, precision) in networks {
         let graph = Graph::new(precision);
         let network = Model::named(name, &[]).unwrap().build(&graph, batch, sample.into(), 10).unwrap();
@@ -87,13 +87,14 @@ fn what_fits_is_left_alone_and_what_cannot_fit_says_what_would() {
     assert_eq!(whole.to_string(), made(whole.total_bytes()).unwrap().program.to_string());
 
     // The smaller, the more is computed again, up to some point.
-    let mut again = 0;
+    let mut again = vec![];
     for percent in [90, 75, 60, 50] {
         let program = made(whole.total_bytes() * percent / 100).unwrap().program;
-        assert!(program.total_bytes() * 100 <= whole.total_bytes() * percent && program.again >= again, "{program}");
+        assert!(program.total_bytes() * 100 <= whole.total_bytes() * percent, "{program}");
         assert!(program.to_string().contains(" again, "), "{program}");
-        again = program.again;
+        again.push(program.again);
     }
+    assert!(again.is_sorted() && again[0] > 0, "{again:?}");
     let Err(Error::Memory(detail)) = made(100_000) else { panic!("it fits") };
     assert!(detail.contains("at least") && detail.contains("100.00 kB are allowed"), "{detail}");
 }
@@ -101,13 +102,9 @@ fn what_fits_is_left_alone_and_what_cannot_fit_says_what_would() {
 #[test]
 fn a_deep_network_of_every_kind_can_be_made_smaller() {
     let (images, text) = (Shape::from([32, 32, 3]), Shape::from([128]));
-    for (name, sample, percent) in [
-        ("resnet20", images, 60),
-        ("mobilenet", images, 60),
-        ("vgg16", images, 90),
-        ("vit8", images, 60),
-        ("gpt", text, 60),
-    ] {
+    for (name, sample, percent) in
+        [("resnet20", images, 60), ("mobilenet", images, 60), ("vit8", images, 60), ("gpt", text, 60)]
+    {
         let graph = Graph::new(Precision::F16);
         let network = Model::named(name, &[]).unwrap().build(&graph, 32, sample, if name == "gpt" { 256 } else { 10 });
         let loss = network.unwrap().loss;

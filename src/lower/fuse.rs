@@ -17,7 +17,7 @@ use super::{Reached, reach::Reader};
 use crate::{
     Shape,
     dispatch::{Operand, bytes},
-    graph::Value,
+    graph::{Origin, Value},
     op::{Chain, Expression, Kind},
     shape::GROUP,
 };
@@ -98,7 +98,8 @@ fn joined(reached: &Reached, found: &Groups, n: usize, storage_buffers: usize) -
         .iter()
         .map(|(&g, readers)| grown(reached, &found.groups[g], n, readers, storage_buffers).map(|group| (g, group)));
     let grown: Option<Vec<(usize, Group)>> = grown.collect();
-    grown.filter(|all| all.len() < 2 || pays(reached, found, n, all)).unwrap_or_default()
+    let cheap = matches!(&reached.nodes[&n].origin, Origin::Op(op) if op.is_cheap());
+    grown.filter(|all| all.len() < 2 || cheap && pays(reached, found, n, all)).unwrap_or_default()
 }
 
 /// Whether to compute node `n` in each of the groups that read it moves fewer bytes than to keep it.

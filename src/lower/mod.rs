@@ -81,6 +81,8 @@ pub struct Lowered {
     pub records: Vec<Record>,
     /// The tensors that observed steps look at.
     pub observer: Observer,
+    /// The nodes whose results lie in memory; those of others are in registers only.
+    pub stored: BTreeSet<usize>,
 }
 
 /// Where it is recorded what became of the changes of one weight.
@@ -145,6 +147,7 @@ pub fn lower(request: &Request) -> Result<Lowered> {
     let mut lowering = Lowering { request, reached: &reached, wide, places, made };
     lowering.nodes();
     let Lowering { places, mut made, .. } = lowering;
+    made.stored = places.operands.keys().map(|v| v.node).collect();
 
     if let Some(training) = &request.training {
         for (w, g) in &training.gradients {

@@ -1,8 +1,8 @@
 //! Gradient checkpointing: what the backward pass computes again, so that a plan fits a number of bytes.
 //!
 //! A function of the graph alone. The forward pass is cut into segments of about equal bytes, where little crosses; of the first of
-//! them only what crosses is kept (arXiv 1604.06174). Beside that or alone, values that are cheap to compute are kept nowhere. Plans
-//! are tried with more and more segments until one fits; then as few of its segments as will do are computed again.
+//! them only what crosses is kept (arXiv 1604.06174). Beside that or alone, what is cheap to compute from the rest is kept nowhere. Plans
+//! are tried with more and more segments, each with as few of them computed again as will do; the one of fewest operations is taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Numbers of segments that are tried.
-const SEGMENTS: [usize; 9] = [1, 2, 3, 4, 6, 8, 12, 16, 24];
+const SEGMENTS: [usize; 8] = [1, 2, 3, 4, 6, 8, 12, 16];
 
 /// The ops that a loss depends on, in their order.
 pub struct Forward {
@@ -26,7 +26,10 @@ struct Step {
     node: usize,
     /// Of its results.
     bytes: u64,
-    cheap: bool,
+    /// Whether it, or what it is a view of, lies in memory.
+    stored: bool,
+    /// Whether it is cheap to compute from what lies in memory, by what is fused as it is forward: then its bits are the same.
+    free: bool,
     /// Whether a kernel of its own begins here: where it does not, a cut would part what is fused.
     begins: bool,
     /// The last step that reads it.
@@ -37,30 +40,38 @@ struct Step {
 struct Choice<'a> {
     /// Where segments end, the last one aside.
     cuts: &'a [usize],
-    /// Whether nothing cheap is kept.
+    /// Whether nothing is kept that is free.
     lean: bool,
 }
 
 impl Forward {
-    pub fn of(graph: &Graph, loss: Value) -> Self {
+    /// The ops that `loss` depends on; of these `stored` lie in memory where nothing is computed again.
+    pub fn of(graph: &Graph, loss: Value, stored: &BTreeSet<usize>) -> Self {
         let mut reached = BTreeSet::from([loss.node]);
-        let mut steps: Vec<Step> = vec![];
         let mut todo = vec![loss.node];
         while let Some(n) = todo.pop() {
             todo.extend(graph.node(n).inputs.iter().map(|v| v.node).filter(|&n| reached.insert(n)));
         }
-        let mut at = BTreeMap::new();
+        let (mut steps, mut at): (Vec<Step>, BTreeMap<usize, usize>) = Default::default();
         for n in reached {
             let node = graph.node(n);
             let (Origin::Op(op), Some(kind)) = (&node.origin, node.kind()) else { continue };
-            at.insert(n, steps.len());
-            steps.push(Step {
+            let view = kind == Kind::View;
+            let inputs: Vec<&Step> = node.inputs.iter().filter_map(|v| Some(&steps[*at.get(&v.node)?])).collect();
+            let step = Step {
                 node: n,
-                bytes: if kind == Kind::View { 0 } else { node.outputs.iter().map(|t| bytes(t.shape, t.dtype)).sum() },
-                cheap: op.is_cheap() && !node.inputs.is_empty(),
+                bytes: if view { 0 } else { node.outputs.iter().map(|t| bytes(t.shape, t.dtype)).sum() },
+                stored: if view {
+                    inputs.iter().all(|s| s.stored)
+                } else {
+                    stored.contains(&n) || node.inputs.is_empty()
+                },
+                free: op.is_cheap() && inputs.iter().all(|s| s.stored || s.free),
                 begins: !matches!(kind, Kind::Map(_) | Kind::View),
                 until: steps.len(),
-            });
+            };
+            at.insert(n, steps.len());
+            steps.push(step);
         }
         // Who reads a view reads what it is a view of.
         for k in (0..steps.len()).rev() {
@@ -79,12 +90,16 @@ impl Forward {
         let total: u64 = self.steps.iter().map(|s| s.bytes).sum();
         let before: Vec<u64> =
             self.steps.iter().scan(0, |sum, s| Some(std::mem::replace(sum, *sum + s.bytes))).collect();
-        let crossing = |cut: usize| self.steps[..cut].iter().filter(|s| s.until >= cut).map(|s| s.bytes).sum::<u64>();
+        let across = |cut: usize| self.steps[..cut].iter().filter(move |s| s.until >= cut);
+        let crossing = |cut: usize| across(cut).map(|s| s.bytes).sum::<u64>();
         let quarter = total / (4 * segments as u64);
         let mut cuts: Vec<usize> = (1..segments as u64)
             .filter_map(|i| {
                 let middle = i * total / segments as u64;
-                let near = |k: &usize| self.steps[*k].begins && before[*k].abs_diff(middle) <= quarter;
+                let near = |k: &usize| {
+                    let whole = self.steps[*k].begins && across(*k).all(|s| s.stored);
+                    whole && before[*k].abs_diff(middle) <= quarter
+                };
                 (1..self.steps.len()).filter(near).min_by_key(|&k| (crossing(k), before[k].abs_diff(middle)))
             })
             .collect();
@@ -97,7 +112,7 @@ impl Forward {
         let end = choice.cuts.last().copied().unwrap_or(0);
         let kept = |(k, step): &(usize, &Step)| match *k < end {
             true => choice.cuts.iter().any(|&cut| *k < cut && step.until >= cut),
-            false => !(choice.lean && step.cheap),
+            false => !(choice.lean && step.free),
         };
         self.steps.iter().enumerate().filter(kept).map(|(_, step)| step.node).collect()
     }
@@ -117,29 +132,32 @@ impl Forward {
             Err(Error::Memory(_)) => Ok(None),
             Err(e) => Err(e),
         };
+        let mut best: Option<Lowered> = None;
         for segments in SEGMENTS {
             let cuts = self.cuts(segments);
             if cuts.len() + 1 < segments {
                 break;
             }
-            let mut found: Option<(Lowered, bool)> = None;
-            for lean in [true, false].into_iter().filter(|lean| *lean || segments > 1) {
-                let less = |made: &Lowered, than: &Lowered| made.program.flops() < than.program.flops();
-                if let Some(made) = tried(&cuts, lean)?
-                    && found.as_ref().is_none_or(|(best, _)| less(&made, best))
-                {
-                    found = Some((made, lean));
-                }
-            }
-            let Some((mut best, lean)) = found else { continue };
+            let lean = tried(&cuts, true)?.map(|made| (made, true));
+            let full = if segments > 1 { tried(&cuts, false)?.map(|made| (made, false)) } else { None };
+            let less = [lean, full].into_iter().flatten().min_by_key(|(made, _)| made.program.flops());
+            let Some((mut made, lean)) = less else { continue };
             let (mut short, mut enough) = (0, cuts.len());
             while short + 1 < enough {
                 let middle = short.midpoint(enough);
                 match tried(&cuts[..middle], lean)? {
-                    Some(made) => (best, enough) = (made, middle),
+                    Some(less) => (made, enough) = (less, middle),
                     None => short = middle,
                 }
             }
+            if best.as_ref().is_none_or(|best| made.program.flops() < best.program.flops()) {
+                best = Some(made);
+            }
+            if segments == 1 {
+                break;
+            }
+        }
+        if let Some(best) = best {
             return Ok(best);
         }
         let (least, budget) = (count(least), count(budget));

@@ -30,14 +30,14 @@ pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options
     let Some(budget) = budget else { return keeping(loss, wide, optimizer, caps, options, None) };
     // What cannot be allocated can be made smaller.
     let unlimited = Caps { memory: None, buffer_bytes: u64::MAX, ..caps.clone() };
-    let whole = keeping(loss, wide, optimizer, &unlimited, options, None)?.program;
-    if whole.total_bytes() <= budget {
+    let whole = keeping(loss, wide, optimizer, &unlimited, options, None)?;
+    if whole.program.total_bytes() <= budget {
         return keeping(loss, wide, optimizer, caps, options, None);
     }
     let caps = Caps { memory: None, ..caps.clone() };
     let kept = |kept: &BTreeSet<usize>| keeping(loss, wide, optimizer, &caps, options, Some(kept));
-    let mut made = Forward::of(graph, wide.value).fit(budget, kept)?;
-    made.program.again = made.program.flops().saturating_sub(whole.flops());
+    let mut made = Forward::of(graph, wide.value, &whole.stored).fit(budget, kept)?;
+    made.program.again = made.program.flops().saturating_sub(whole.program.flops());
     Ok(made)
 }
 
