@@ -25,8 +25,8 @@ pub struct Shader {
     pub declarations: String,
     /// Whether workgroup memory is zero at first. Compilers clear it in many ways, some by one invocation.
     pub zeroed: bool,
-    /// Bindings, as the file numbers them, that are not declared since they are the memory of another: see
-    /// [`Dispatch::in_place`].
+    /// Bindings, as the file numbers them, that are not declared since they are the memory of another, and that other: see
+    /// [`Dispatch::yields`].
     pub merged: Vec<(usize, usize)>,
 }
 

@@ -31,10 +31,11 @@ fn same_bits<'g>(
             plan.run();
         }
         let losses = plan.losses().wait().unwrap();
-        (plan.program().clone(), losses, weights.read_all().wait().unwrap())
+        let names = weights.names().iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        (plan.program().clone(), losses, weights.read_all().wait().unwrap(), names)
     };
-    let (_, losses, expected) = trained(Options::default());
-    let (small, again, found) = trained(some(budget));
+    let (_, losses, expected, names) = trained(Options::default());
+    let (small, again, found, _) = trained(some(budget));
     println!(
         "{name}: {} of {} bytes, {} of {} FLOP again",
         small.total_bytes(),
@@ -45,7 +46,9 @@ fn same_bits<'g>(
     assert!(small.total_bytes() <= budget && whole.total_bytes() > budget, "{name}: {}", small.total_bytes());
     assert_eq!(small.again, small.flops() - whole.flops());
     assert!(small.again > 0 && small.again < whole.flops() / 2, "{name}: {} of {}", small.again, whole.flops());
-    assert_eq!((losses, expected), (again, found), "{name}");
+    let differ = |(w, f): (&Vec<f32>, &Vec<f32>)| w.iter().zip(f).filter(|(w, f)| w.to_bits() != f.to_bits()).count();
+    let wrong: Vec<_> = names.iter().zip(expected.iter().zip(&found).map(differ)).filter(|(_, n)| *n > 0).collect();
+    assert!(wrong.is_empty() && losses == again, "{name}: {losses:?} {again:?} {wrong:?}");
 }
 
 /// A perceptron of many layers, with dropout and a running average of what lies in its middle.
@@ -68,7 +71,7 @@ fn a_plan_of_sixty_per_cent_of_the_bytes_trains_to_the_same_bits() {
         let graph = Graph::new(precision);
         same_bits(&gpu, &format!("perceptron {precision}"), &graph, 0.6, deep(&graph, dropout));
     }
-    let networks = [("resnet20", [16, 16, 3], 16, Precision::F32), ("vit8", [32, 32, 3], 32, Precision::F16)];
+    let networks = [("resnet20", [32, 32, 3], 16, Precision::F32), ("vit8", [32, 32, 3], 32, Precision::F16)];
     for (name, sample, batch, precision) in networks {
         let graph = Graph::new(precision);
         let network = Model::named(name, &[]).unwrap().build(&graph, batch, sample.into(), 10).unwrap();

@@ -62,6 +62,8 @@ pub struct Training<'a> {
     pub average: Option<f32>,
     /// How many runs make one update.
     pub runs: u32,
+    /// The nodes whose results are to lie in memory, and those of what computes them again, so that both are rounded alike.
+    pub stored: Option<&'a BTreeSet<usize>>,
 }
 
 /// A program, and where to find what the host reads and writes.

@@ -68,6 +68,7 @@ fn program(caps: &Caps, precision: Precision, optimizer: &dyn Update, on: impl F
         clip_norm: on(2),
         average: on(3).then_some(0.999),
         runs: if on(6) { 2 } else { 1 },
+        stored: None,
     };
     let wanted = vec![loss.value];
     let request =
