@@ -91,7 +91,7 @@ fn joined(reached: &Reached, found: &Groups, n: usize, storage_buffers: usize) -
         let inside = |g: &usize| found.groups[*g].members.contains(&r.node);
         r.output == 0 && found.of.get(&r.node).is_some_and(|groups| groups.iter().all(inside))
     };
-    if reached.is_wanted(n) || !readers.iter().all(inner) {
+    if reached.is_wanted(n) || reached.stored.contains(&n) || !readers.iter().all(inner) {
         return vec![];
     }
     let grown = targets

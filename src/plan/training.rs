@@ -35,24 +35,25 @@ pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options
         return keeping(loss, wide, optimizer, caps, options, None);
     }
     let caps = Caps { memory: None, ..caps.clone() };
-    let kept = |kept: &BTreeSet<usize>| keeping(loss, wide, optimizer, &caps, options, Some(kept));
+    let kept = |kept: &BTreeSet<usize>| keeping(loss, wide, optimizer, &caps, options, Some((kept, &whole.stored)));
     let mut made = Forward::of(graph, wide.value, &whole.stored).fit(budget, kept)?;
     made.program.again = made.program.flops().saturating_sub(whole.program.flops());
     Ok(made)
 }
 
-/// The program of a training step whose backward pass has all activations, or computes again those of ops that are not `kept`.
+/// The program of a training step whose backward pass has all activations; or, `again`, only those of some ops, while what is in
+/// memory where it has all is there as well.
 fn keeping(
     loss: Tensor,
     wide: Tensor,
     optimizer: &dyn Update,
     caps: &Caps,
     options: &Options,
-    kept: Option<&BTreeSet<usize>>,
+    again: Option<(&BTreeSet<usize>, &BTreeSet<usize>)>,
 ) -> Result<Lowered> {
     let graph = loss.graph;
     let trained: Vec<Tensor> = graph.weights().into_iter().filter(|w| !graph.is_frozen(*w)).collect();
-    let gradients = graph.grad_keeping(wide, graph.loss_scale(), &trained, kept);
+    let gradients = graph.grad_keeping(wide, graph.loss_scale(), &trained, again.map(|(kept, _)| kept));
     let mut readers: BTreeMap<Value, usize> = BTreeMap::new();
     for v in (0..graph.len()).flat_map(|n| graph.node(n).inputs) {
         *readers.entry(v).or_default() += 1;
@@ -68,6 +69,7 @@ fn keeping(
         clip_norm: options.clip_norm.is_some(),
         average: options.average,
         runs: options.accumulate,
+        stored: again.map(|(_, stored)| stored),
     };
     let wanted = vec![loss.value];
     lower::lower(&Request {
