@@ -66,8 +66,8 @@ impl Settings {
     pub fn from_env() -> Result<Self> {
         let get = |name: &'static str| env::var(name).ok().filter(|text| !text.is_empty()).map(|text| (name, text));
         let named = |name: &str, e: Error| Error::name(name, e.to_string());
-        let mut settings = Self::default();
-        settings.tune = get("HALFGRAD_TUNE").map(|(_, folder)| folder.into());
+        let tune = get("HALFGRAD_TUNE").map(|(_, folder)| folder.into());
+        let mut settings = Settings { tune, ..Self::default() };
         if let Some((name, list)) = get("HALFGRAD_WITHOUT") {
             settings = settings.without(&list).map_err(|e| named(name, e))?;
         }
