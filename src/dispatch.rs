@@ -50,6 +50,11 @@ impl Shader {
         self
     }
 
+    /// Says whether an axis of length `last` ends within a group; for files that import `tail`.
+    pub fn padded(self, last: usize) -> Self {
+        self.constant("PADDED", (!last.is_multiple_of(GROUP)).into())
+    }
+
     /// Sets the type of registers.
     pub fn acc(mut self, dtype: Dtype) -> Self {
         self.acc = dtype;
