@@ -145,6 +145,9 @@ impl Dispatch {
         shader.declarations += "#import chain\n";
         shader.declarations +=
             &format!("@group(1) @binding(1) var<uniform> chain: array<vec4<u32>, {}>;\n", chain.params.len() / 4);
+        // Kernels write each value once, behind its chain.
+        let mut results = (0..self.bindings.len()).filter(|&k| self.bindings[k].1 != Access::Read);
+        let result = results.next().filter(|_| results.next().is_none());
         for (i, x) in chain.inputs.iter().enumerate() {
             let (elem4, unpack4) =
                 if x.dtype == shader.elem { ("elem4", "unpack4") } else { ("wide4", "unpack4_wide") };
@@ -154,14 +157,21 @@ impl Dispatch {
                  fn chain_load_{i}(g: u32) -> vec4<acc> {{ return {unpack4}(chain_{i}[g]); }}\n"
             );
             self.bindings.push((*x, Access::Read));
+            if let Some(result) = result.filter(|_| chain.body.contains(&format!("chain_load_{i}(g)"))) {
+                self.yields.push((at, result));
+            }
         }
         for (i, x) in chain.kept.iter().enumerate() {
             let (elem4, pack4) = if x.dtype == shader.elem { ("elem4", "pack4") } else { ("wide4", "pack4_wide") };
+            // What goes on is rounded as what is stored; compilers drop conversions there and back.
+            let narrow = x.dtype == Dtype::F16 && shader.acc == Dtype::F32;
+            let (half, same) = if narrow { ("#import half\n", "half4(v)") } else { ("", "v") };
             let at = self.bindings.len();
             shader.declarations += &format!(
-                "#import tail\n\
+                "#import tail\n{half}\
                  @group(0) @binding({at}) var<storage, read_write> chain_kept_{i}: array<{elem4}>;\n\
-                 fn chain_keep_{i}(g: u32, v: vec4<acc>) {{ chain_kept_{i}[g] = {pack4}(tail(v, g, chain[1].w)); }}\n"
+                 fn chain_keep_{i}(g: u32, v: vec4<acc>) -> vec4<acc> {{\n\
+                 \x20   chain_kept_{i}[g] = {pack4}(tail(v, g, chain[1].w));\n    return {same};\n}}\n"
             );
             self.bindings.push((*x, Access::Write));
         }
@@ -246,6 +256,12 @@ pub trait Op: Any + Debug + Send + Sync {
     /// and nothing needs to be written; a [`Kind::View`] never gets here.
     fn lower(&self, io: &Io, program: &mut Program) {
         io.lower_chain(program);
+    }
+
+    /// Whether it costs little more to compute than to read: it may be computed more than once where that saves memory or the
+    /// reading of it.
+    fn is_cheap(&self) -> bool {
+        matches!(self.kind(), Kind::Map(_) | Kind::View)
     }
 
     /// Whether the shader of a [`Kind::Head`] has [`Precision::wide`] behind `wide4`, so that what is fused behind it may

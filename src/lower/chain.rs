@@ -29,23 +29,21 @@ pub fn write(reached: &Reached, group: &Group, operand: impl Fn(Value) -> Operan
         reads.iter().enumerate().map(|(i, r)| (*r, text.load(i, &inputs[i], root, strides[i].as_deref()))).collect();
     let kept = |n: usize| group.kept.iter().position(|k| *k == n);
     if let Some(k) = group.head.and_then(kept) {
-        let _ = writeln!(text.body, "    chain_keep_{k}(g, v);");
+        let _ = writeln!(text.body, "    let head = chain_keep_{k}(g, v);");
     }
     let place = |m: usize| group.members.iter().position(|n| *n == m).expect("it is inside");
     for &m in &group.members {
         let Kind::Map(expression) = reached.kind(m) else { unreachable!("members are elementwise") };
         let argument = |text: &mut Text, v: Value| match (inside(reached, group, v), reached.kind(v.node)) {
-            (Some(n), _) if group.head == Some(n) => "v".into(),
+            (Some(n), _) if group.head == Some(n) => if kept(n).is_some() { "head" } else { "v" }.into(),
             (Some(n), _) => format!("t{}", place(n)),
             (None, Kind::Map(fill)) if reached.is_inlined(v.node) => text.call(&fill, &[]),
             _ => loads[&(v, seen_by(reached, group, m, v, root).expect("as it was found"))].clone(),
         };
         let arguments: Vec<String> = reached.nodes[&m].inputs.iter().map(|v| argument(&mut text, *v)).collect();
         let call = text.call(&expression, &arguments);
+        let call = kept(m).map_or(call.clone(), |k| format!("chain_keep_{k}(g, {call})"));
         let _ = writeln!(text.body, "    let t{} = {call};", place(m));
-        if let Some(k) = kept(m) {
-            let _ = writeln!(text.body, "    chain_keep_{k}(g, t{});", place(m));
-        }
     }
     let _ = writeln!(text.body, "    return t{};", group.members.len() - 1);
     let Text { functions, body, params, .. } = text;

@@ -6,12 +6,17 @@
 //!
 //! Views that leave memory as it is do not end a group. A value that several groups read is computed in each of them
 //! where that moves fewer bytes than to keep it; else the one that runs first stores it beside its result, if that comes
-//! before all others who read it.
+//! before all others who read it, and goes on with what they will read, to the bit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Reached, reach::Reader};
-use crate::{Dtype, Shape, dispatch::bytes, graph::Value, op::Kind};
+use crate::{
+    Dtype, Shape,
+    dispatch::bytes,
+    graph::{Origin, Value},
+    op::Kind,
+};
 
 /// Expressions in one dispatch, at most: beyond it registers are short and compile times long.
 const LONGEST: usize = 24;
@@ -96,13 +101,14 @@ fn joined(reached: &Reached, found: &Groups, n: usize, storage_buffers: usize) -
         let inside = |g: &usize| found.groups[*g].members.contains(&r.node);
         r.output == 0 && found.of.get(&r.node).is_some_and(|groups| groups.iter().all(inside))
     };
-    if !reached.is_wanted(n) && readers.iter().all(inner) {
+    if !reached.is_wanted(n) && !reached.stored.contains(&n) && readers.iter().all(inner) {
         let grown = targets.iter().map(|(&g, readers)| {
             let group = found.groups[g].clone();
             grown(reached, group, n, readers, storage_buffers).map(|group| (g, group))
         });
         let grown: Option<Vec<(usize, Group)>> = grown.collect();
-        if let Some(all) = grown.filter(|all| all.len() < 2 || pays(reached, found, n, all)) {
+        let cheap = matches!(&reached.nodes[&n].origin, Origin::Op(op) if op.is_cheap());
+        if let Some(all) = grown.filter(|all| all.len() < 2 || cheap && pays(reached, found, n, all)) {
             return all;
         }
     }

@@ -1,10 +1,13 @@
 //! `Plan`: a program on a device, ready to be run again and again.
 
+mod again;
 mod changes;
 mod evaluate;
 mod inspect;
 mod observe;
 mod training;
+#[cfg(not(target_arch = "wasm32"))]
+mod tune;
 
 use std::{
     collections::BTreeMap,
@@ -27,6 +30,14 @@ pub use changes::Changes;
 pub use evaluate::Evaluation;
 pub use observe::Observation;
 pub use training::lower_training;
+#[cfg(not(target_arch = "wasm32"))]
+use tune::tuned;
+
+/// In a browser there are neither files nor waits.
+#[cfg(target_arch = "wasm32")]
+async fn tuned(gpu: &Gpu, lower: impl Fn(&crate::Caps) -> Result<Lowered>) -> Result<Lowered> {
+    lower(gpu.caps())
+}
 
 /// How a plan is made and run.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +57,14 @@ pub struct Options {
     /// The decay `d` of an exponential moving average of the weights, which [`Plan::averaged`] returns: `a ← d·a + (1 − d)·w`
     /// after each update, with `(1 + t) / (10 + t)` for `d` where that is less, so that the first steps are soon forgotten.
     pub average: Option<f32>,
+    /// How many runs make one update, by the mean of their gradients: what one run on all of their batches together gives where
+    /// the loss is a mean. Gradients are summed in f32. An update is skipped if one of its runs overflowed or had a loss that is not
+    /// finite; schedules count updates. A batch norm looks at the batch of one run, and states follow each run.
+    pub accumulate: u32,
+    /// The bytes that the plan may take on the device with its weights. Where it would take more, activations are computed again in
+    /// the backward pass, with the same random numbers and so to the same values, as few as will do; the program says how many
+    /// operations that adds ([`Program::again`]).
+    pub memory: Option<u64>,
     /// Whether steps can be observed; see [`Plan::observe`].
     pub observe: bool,
     /// Whether elementwise nodes are fused.
@@ -63,6 +82,8 @@ impl Default for Options {
             groups: vec![],
             clip_norm: None,
             average: None,
+            accumulate: 1,
+            memory: None,
             observe: false,
             fusion: true,
             algebra: true,
@@ -81,11 +102,11 @@ impl Options {
 /// What a training plan has done so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
-    /// Steps run, skipped ones too.
+    /// Steps run, skipped ones too; with [`Options::accumulate`] several make one update.
     pub steps: u32,
     /// Steps that changed the weights.
     pub updates: u32,
-    /// Steps whose gradients overflowed, and which changed nothing.
+    /// Steps whose gradients overflowed, and which changed nothing; of [`Options::accumulate`] those that should have.
     pub skipped: u32,
     /// The first step whose loss was not finite, if training halted there.
     pub halted: Option<u32>,
@@ -119,7 +140,8 @@ struct Clock {
     scheduled: u32,
     clip: f32,
     norm: f32,
-    spare: [u32; 2],
+    follows: u32,
+    spare: u32,
 }
 const _: () = assert!(size_of::<Clock>() == 4 * CLOCK_WORDS);
 
@@ -242,7 +264,7 @@ impl Plan {
         options: Options,
     ) -> Result<Self> {
         let options = options.within(gpu);
-        let lowered = lower_training(loss, optimizer, gpu.caps(), &options)?;
+        let lowered = tuned(gpu, |caps| lower_training(loss, optimizer, caps, &options)).await?;
         let follower = match options.average {
             Some(_) => Some(weights.follower().await?),
             None => None,
@@ -264,17 +286,20 @@ impl Plan {
         if outputs.iter().any(|t| t.graph.id() != graph.id()) {
             return Err(Error::Port("the outputs belong to different graphs".into()));
         }
-        let wanted = outputs.iter().map(|t| t.value).collect();
+        let wanted: Vec<Value> = outputs.iter().map(|t| t.value).collect();
         let options = options.within(gpu);
-        let lowered = lower::lower(&Request {
-            graph,
-            caps: gpu.caps(),
-            wanted,
-            training: None,
-            observe: options.observe,
-            fusion: options.fusion,
-            algebra: options.algebra,
-        })?;
+        let lowered = tuned(gpu, |caps| {
+            lower::lower(&Request {
+                graph,
+                caps,
+                wanted: wanted.clone(),
+                training: None,
+                observe: options.observe,
+                fusion: options.fusion,
+                algebra: options.algebra,
+            })
+        });
+        let lowered = lowered.await?;
         Self::new(gpu, weights, None, graph, lowered).await
     }
 
