@@ -5,6 +5,7 @@
 
 const ROWS: u32 = 1u;    // blocks of rows an invocation, 1 or 2
 const COLUMNS: u32 = 1u; // blocks of columns an invocation, 1 or 2
+const LONE: u32 = 0u;    // whether a is one line, which the sum runs along
 
 // The four lines of a block.
 struct Lines {
@@ -46,6 +47,11 @@ fn lines_b(s: Spots, tap: u32) -> Lines {
 }
 
 fn load_a(l: Lines, k: u32) -> block {
+    if LONE == 1u {
+        let zero = vec4<acc>();
+        let there = (k >= l.first.x) & (k < l.end.x);
+        return block(select(zero, unpack4(a[l.start.x + k * l.step]), there), zero, zero, zero);
+    }
     let at = l.start + vec4(k * l.step);
     let v = mask(block(unpack4(a[at.x]), unpack4(a[at.y]), unpack4(a[at.z]), unpack4(a[at.w])), l, k);
     if ALONG_A == 1u {
@@ -76,6 +82,9 @@ fn mask(v: block, l: Lines, k: u32) -> block {
 
 // y + b * a, a multiply-add a term: compilers make mul, fma and add of the matrix product and the sum.
 fn plus(y: block, b: block, a: block) -> block {
+    if LONE == 1u {
+        return block(plus_row(y[0], b, a[0]), y[1], y[2], y[3]);
+    }
     return block(plus_row(y[0], b, a[0]), plus_row(y[1], b, a[1]), plus_row(y[2], b, a[2]), plus_row(y[3], b, a[3]));
 }
 
@@ -84,6 +93,14 @@ fn plus_row(y: vec4<acc>, b: block, a: vec4<acc>) -> vec4<acc> {
         return running(a.w * b[3] + running(a.z * b[2] + running(a.y * b[1] + running(a.x * b[0] + y))));
     }
     return a.w * b[3] + (a.z * b[2] + (a.y * b[1] + (a.x * b[0] + y)));
+}
+
+fn store_lines(i: u32, j: u32, member: u32, part: u32, e: Extent, v: block) {
+    if LONE == 1u {
+        store_row(i, 0u, j, member, part, e, v[0]);
+    } else {
+        store(i, j, member, part, e, v);
+    }
 }
 
 @compute @workgroup_size(64)
@@ -170,14 +187,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         y10 += t10;
         y11 += t11;
     }
-    store(i, j, member, part, e, y00);
+    store_lines(i, j, member, part, e, y00);
     if COLUMNS == 2u {
-        store(i, j + 1u, member, part, e, y01);
+        store_lines(i, j + 1u, member, part, e, y01);
     }
     if ROWS == 2u {
-        store(i + 1u, j, member, part, e, y10);
+        store_lines(i + 1u, j, member, part, e, y10);
         if COLUMNS == 2u {
-            store(i + 1u, j + 1u, member, part, e, y11);
+            store_lines(i + 1u, j + 1u, member, part, e, y11);
         }
     }
 }

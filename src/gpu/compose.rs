@@ -22,6 +22,9 @@ static LIBRARY: &[(&str, &str)] = &[
     ("attention_gradient", include_str!("../../shaders/lib/attention_gradient.wgsl")),
     ("beside", include_str!("../../shaders/lib/beside.wgsl")),
     ("chain", include_str!("../../shaders/lib/chain.wgsl")),
+    ("coop", include_str!("../../shaders/lib/coop.wgsl")),
+    ("coop8", include_str!("../../shaders/lib/coop8.wgsl")),
+    ("coop16", include_str!("../../shaders/lib/coop16.wgsl")),
     ("clock", include_str!("../../shaders/lib/clock.wgsl")),
     ("conv", include_str!("../../shaders/lib/conv.wgsl")),
     ("epilogue", include_str!("../../shaders/lib/epilogue.wgsl")),
@@ -33,6 +36,8 @@ static LIBRARY: &[(&str, &str)] = &[
     ("half", include_str!("../../shaders/lib/half.wgsl")),
     ("gemm", include_str!("../../shaders/lib/gemm.wgsl")),
     ("gemm_blocks", include_str!("../../shaders/lib/gemm_blocks.wgsl")),
+    ("gemm_coop", include_str!("../../shaders/lib/gemm_coop.wgsl")),
+    ("gemm_turn", include_str!("../../shaders/lib/gemm_turn.wgsl")),
     ("gemm_tile", include_str!("../../shaders/lib/gemm_tile.wgsl")),
     ("grid", include_str!("../../shaders/lib/grid.wgsl")),
     ("labels", include_str!("../../shaders/lib/labels.wgsl")),
@@ -65,9 +70,15 @@ impl Wgsl {
     }
 
     fn push(&mut self, file: &str, number: usize, line: &str) {
+        let origin = (file.to_owned(), number);
+        // Directives stand before all else.
+        if line.starts_with("enable ") || line.starts_with("diagnostic(") {
+            self.text.insert_str(0, &format!("{line}\n"));
+            return self.origins.insert(0, origin);
+        }
         self.text += line;
         self.text.push('\n');
-        self.origins.push((file.to_owned(), number));
+        self.origins.push(origin);
     }
 
     fn push_all(&mut self, file: &str, text: &str) {
@@ -183,6 +194,7 @@ pub fn parse(shader: &Shader, wgsl: &Wgsl, caps: &Caps) -> Result<(Module, valid
     let mut capabilities = valid::Capabilities::default();
     capabilities.set(valid::Capabilities::SHADER_FLOAT16, caps.shader_f16);
     capabilities.set(valid::Capabilities::SUBGROUP, caps.subgroup.1 > 0);
+    capabilities.set(valid::Capabilities::COOPERATIVE_MATRIX, !caps.matrices.is_empty());
     capabilities |= valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     let checked = valid::Validator::new(valid::ValidationFlags::all(), capabilities).validate(&module);
     let info = checked.map_err(|e| {

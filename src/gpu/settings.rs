@@ -8,7 +8,7 @@ use crate::{Error, Result, caps::Kind};
 ///
 /// Every device starts from the environment, so that the user of an app can change it without a new build:
 /// `HALFGRAD_WITHOUT=f16,fusion,trust`, `HALFGRAD_MEMORY=512M`, `HALFGRAD_SLICE=100` (milliseconds; 0 for none),
-/// `HALFGRAD_AS=discrete` (or `integrated`, `software`).
+/// `HALFGRAD_AS=discrete` (or `integrated`, `software`), `HALFGRAD_COOPERATIVE=1`.
 ///
 /// ```
 /// use halfgrad::gpu::Settings;
@@ -33,11 +33,14 @@ pub struct Settings {
     pub slice: Option<Duration>,
     /// The kind that the adapter is taken for, which the variants of kernels are chosen by, instead of what it says it is.
     pub kind: Option<Kind>,
+    /// Whether products may run on cooperative matrices where the adapter has them. wgpu calls them experimental, so they are off
+    /// unless the device was opened with this.
+    pub cooperative: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { f16: true, fusion: true, trust: true, memory: None, slice: None, kind: None }
+        Settings { f16: true, fusion: true, trust: true, memory: None, slice: None, kind: None, cooperative: false }
     }
 }
 
@@ -74,6 +77,13 @@ impl Settings {
         }
         if let Some((name, kind)) = get("HALFGRAD_AS") {
             settings.kind = Some(kind.parse().map_err(|e: String| Error::name(name, e))?);
+        }
+        if let Some((name, choice)) = get("HALFGRAD_COOPERATIVE") {
+            settings.cooperative = match choice.as_str() {
+                "0" => false,
+                "1" => true,
+                _ => return Err(Error::name(name, format!("{choice:?} is not 0 or 1"))),
+            };
         }
         Ok(settings)
     }

@@ -1,6 +1,7 @@
 //! Which body a matrix product runs on, and in how many parts its sum is taken: a pure function of adapter and sizes.
 //!
-//! The bodies are `lib/gemm_tile.wgsl`, for GPUs, and `lib/gemm_blocks.wgsl`, for processors and for products of few rows.
+//! The bodies are `lib/gemm_tile.wgsl`, for GPUs, `lib/gemm_coop.wgsl`, for those whose cooperative matrices are switched on,
+//! and `lib/gemm_blocks.wgsl`, for processors and for products of few rows.
 //! What was tried is in `docs/performance.md`; what AMD's compiler makes of them in `xtask/isa.txt`.
 
 use super::{beside, reduce::sum_of_parts};
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// A matrix product in blocks of 4×4: what `Extent` is in `lib/gemm.wgsl`.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Product {
     /// Products side by side: a batch, or groups of channels.
     pub members: usize,
@@ -27,6 +28,10 @@ pub(super) struct Product {
     pub whole_a: bool,
     /// The same of `b`.
     pub whole_b: bool,
+    /// Whether `a` is one line, which the sum runs along.
+    pub lone: bool,
+    /// The type of both in memory.
+    pub elem: Dtype,
 }
 
 /// How a product is computed.
@@ -46,6 +51,8 @@ pub(super) enum Body {
     Blocks(usize, usize),
     /// `lib/gemm_tile.wgsl`
     Tile(Tile),
+    /// `lib/gemm_coop.wgsl`
+    Coop(Coop),
 }
 
 /// A tile of the result.
@@ -63,6 +70,45 @@ pub(super) struct Tile {
 
 const fn tile(width: usize, height: usize, rows: usize, columns: usize, worth: usize) -> Tile {
     Tile { width, height, rows, columns, worth }
+}
+
+/// A tile of 64×64 on cooperative matrices.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Coop {
+    /// Rows of a fragment.
+    pub size: usize,
+    /// Invocations: four subgroups of the largest size.
+    pub threads: usize,
+    /// Blocks that a turn sums over.
+    pub deep: usize,
+}
+
+/// Block rows and columns of its tile.
+const SIDE: usize = 16;
+
+impl Coop {
+    /// On fragments of the largest kind that takes such operands and sums them in f32.
+    fn of(caps: &Caps, elem: Dtype, acc: Dtype) -> Option<Self> {
+        let fits = |m: &&caps::Matrices| m.operands == elem && m.sums == acc && acc == Dtype::F32;
+        let size = caps.matrices.iter().filter(fits).map(|m| m.size as usize).max()?;
+        let threads = 4 * caps.subgroup.1 as usize;
+        // Each invocation loads at most two groups of each operand, and 32 KiB hold all.
+        let coop = Coop { size, threads, deep: if threads >= 256 && elem == Dtype::F16 { 8 } else { 4 } };
+        let able = matches!(caps.subgroup.1, 32 | 64) && threads <= caps.invocations as usize;
+        (able && coop.bytes(elem) <= caps.workgroup_bytes as usize).then_some(coop)
+    }
+
+    /// Workgroup memory: lines of both operands, with eight values between them, in the direction that takes more, and the sums.
+    fn bytes(&self, elem: Dtype) -> usize {
+        let (side, deep) = (4 * SIDE, 4 * self.deep);
+        2 * elem.bytes() * (side * (deep + 8)).max(deep * (side + 8)) + 4 * side * side
+    }
+
+    /// What hardware for fragments of 16×16 does in the time of a hundred of the adapter's other arithmetic; fragments of 8×8 are
+    /// Apple's, which has none of its own for them and only moves less.
+    fn worth(&self) -> usize {
+        if self.size == 16 { 200 } else { 100 }
+    }
 }
 
 /// Rows × columns of values: 128×128, 64×64, 128×32, 32×128, 32×32, 64×16, 16×64.
@@ -122,6 +168,7 @@ impl Body {
                 let [down, wide] = t.blocks();
                 p.members * p.down.div_ceil(down) * p.wide.div_ceil(wide) * t.threads()
             }
+            Body::Coop(c) => p.members * p.down.div_ceil(SIDE) * p.wide.div_ceil(SIDE) * c.threads,
         }
     }
 
@@ -130,6 +177,7 @@ impl Body {
         match self {
             Body::Blocks(rows, columns) => rows * columns,
             Body::Tile(t) => t.rows * t.columns,
+            Body::Coop(c) => SIDE * SIDE / c.threads,
         }
     }
 
@@ -137,6 +185,7 @@ impl Body {
     fn worth(&self, kind: caps::Kind) -> usize {
         match (self, kind) {
             (Body::Tile(t), _) => t.worth,
+            (Body::Coop(c), _) => c.worth(),
             // A processor loads a block in the time of a product of two.
             (Body::Blocks(r, c), caps::Kind::Software) => 100 * r * c / (r * c + r + c),
             _ => BLOCKS_WORTH,
@@ -145,41 +194,65 @@ impl Body {
 
     /// Blocks of the sum that are taken at once.
     fn deep(&self, acc: Dtype) -> usize {
-        if let Body::Tile(t) = self { t.deep(acc) } else { 1 }
+        match self {
+            Body::Blocks(..) => 1,
+            Body::Tile(t) => t.deep(acc),
+            Body::Coop(c) => c.deep,
+        }
+    }
+
+    /// Invocations in a workgroup.
+    fn threads(&self) -> usize {
+        match self {
+            Body::Blocks(..) => 64,
+            Body::Tile(t) => t.threads(),
+            Body::Coop(c) => c.threads,
+        }
     }
 
     /// The variant of a shader.
     fn apply(&self, dispatch: Dispatch, p: &Product, acc: Dtype) -> Dispatch {
         let far = dispatch.constant("FAR", u32::from(p.taps >= 1 << 20));
         match self {
-            Body::Blocks(rows, columns) => {
-                far.import("gemm_blocks").constant("ROWS", *rows as u32).constant("COLUMNS", *columns as u32)
-            }
+            Body::Blocks(rows, columns) => far
+                .import("gemm_blocks")
+                .constant("ROWS", *rows as u32)
+                .constant("COLUMNS", *columns as u32)
+                .constant("LONE", p.lone.into()),
             Body::Tile(t) => {
-                let deep = t.deep(acc);
-                let whole = p.steps.is_multiple_of(deep);
-                let constants = [
-                    ("WIDTH", t.width as u32),
-                    ("HEIGHT", t.height as u32),
-                    ("ROWS", t.rows as u32),
-                    ("COLUMNS", t.columns as u32),
-                    ("DEEP", deep as u32),
+                let tile = [
+                    ("WIDTH", t.width),
+                    ("HEIGHT", t.height),
+                    ("ROWS", t.rows),
+                    ("COLUMNS", t.columns),
                     // Sums in f16 are packed and unpacked once a loop.
-                    ("FLAT", (acc == Dtype::F16 && deep == 4).into()),
-                    ("EVEN", (whole || p.taps == 1).into()),
-                    ("WHOLE_A", (whole && p.whole_a).into()),
-                    ("WHOLE_B", (whole && p.whole_b).into()),
+                    ("FLAT", (acc == Dtype::F16 && t.deep(acc) == 4).into()),
                 ];
-                constants
-                    .into_iter()
-                    .fold(far.import("gemm_tile").unzeroed(), |d, (name, value)| d.constant(name, value))
+                self.turns(far.import("gemm_tile"), p, acc, &tile)
+            }
+            Body::Coop(c) => {
+                let fragments = if c.size == 16 { "coop16" } else { "coop8" };
+                let body = far.import("gemm_coop").import(fragments).declare(&format!("alias operand = {};\n", p.elem));
+                self.turns(body, p, acc, &[("THREADS", c.threads)])
             }
         }
     }
 
+    /// The constants of `lib/gemm_turn.wgsl` and of a body on it.
+    fn turns(&self, body: Dispatch, p: &Product, acc: Dtype, own: &[(&'static str, usize)]) -> Dispatch {
+        let deep = self.deep(acc);
+        let whole = p.steps.is_multiple_of(deep);
+        let constants = [
+            ("DEEP", deep),
+            ("EVEN", (whole || p.taps == 1).into()),
+            ("WHOLE_A", (whole && p.whole_a).into()),
+            ("WHOLE_B", (whole && p.whole_b).into()),
+        ];
+        own.iter().chain(&constants).fold(body.unzeroed(), |d, (name, value)| d.constant(name, *value as u32))
+    }
+
     fn workgroups(&self, p: &Product, parts: usize) -> usize {
-        let threads = if let Body::Tile(t) = self { t.threads() } else { 64 };
-        (self.invocations(p) * parts).div_ceil(threads)
+        (self.invocations(p) * parts).div_ceil(self.threads())
     }
 }
 
@@ -206,7 +279,7 @@ pub(super) fn choose(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> Vari
 
 /// What the adapter can run the product on, each with its [`cost`], the cheapest first; never nothing.
 pub(super) fn candidates(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> Vec<(Variant, usize)> {
-    let variants = bodies(caps, acc).into_iter().flat_map(|body| {
+    let variants = bodies(caps, p.elem, acc).into_iter().flat_map(|body| {
         let parts = [1, fill(caps, p, bytes, body)];
         parts.map(|parts| split(p, body, parts, acc)).into_iter().take(if parts[1] > 1 { 2 } else { 1 })
     });
@@ -216,12 +289,12 @@ pub(super) fn candidates(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> 
 }
 
 /// The bodies that an adapter has the workgroups and registers for; a processor only those that share nothing.
-fn bodies(caps: &Caps, acc: Dtype) -> Vec<Body> {
+fn bodies(caps: &Caps, elem: Dtype, acc: Dtype) -> Vec<Body> {
     if caps.kind == caps::Kind::Software {
         return vec![Body::Blocks(2, 2), Body::Blocks(1, 1)];
     }
     let tiles = TILES.iter().filter(|t| t.fits(caps, acc)).map(|t| Body::Tile(*t));
-    tiles.chain([Body::Blocks(1, 1)]).collect()
+    tiles.chain(Coop::of(caps, elem, acc).map(Body::Coop)).chain([Body::Blocks(1, 1)]).collect()
 }
 
 /// A whole sum in blocks: two of rows and of columns each, where that still leaves enough invocations.
@@ -249,7 +322,9 @@ fn fill(caps: &Caps, p: &Product, bytes: usize, body: Body) -> usize {
 fn cost(caps: &Caps, p: &Product, v: &Variant) -> usize {
     let busy = busy(caps.kind);
     let invocations = (v.body.invocations(p) * v.parts).max(busy);
-    let products = invocations * v.body.blocks() * v.part * 100 / v.body.worth(caps.kind);
+    // Of a lone line a quarter is multiplied, and five groups are loaded instead of eight.
+    let lone = if p.lone && matches!(v.body, Body::Blocks(..)) { 2 } else { 1 };
+    let products = invocations * v.body.blocks() * v.part * 100 / v.body.worth(caps.kind) / lone;
     let parts = p.members * p.down * p.wide * v.parts * 4 + DISPATCH * busy;
     products + if v.parts > 1 { parts } else { 0 }
 }
@@ -311,7 +386,7 @@ mod tests {
 
     fn matmul(m: usize, k: usize, n: usize) -> Product {
         let [down, steps, wide] = [m, k, n].map(|size| size.div_ceil(4));
-        Product { members: 1, down, wide, taps: 1, steps, whole_a: true, whole_b: true }
+        Product { members: 1, down, wide, taps: 1, steps, whole_a: true, whole_b: true, lone: m == 1, elem: Dtype::F32 }
     }
 
     /// Bytes of both operands in f32.
@@ -345,6 +420,40 @@ mod tests {
     }
 
     #[test]
+    fn cooperative_matrices_are_taken_where_the_adapter_has_them_for_such_operands() {
+        let kinds = |list: &[(u32, Dtype, Dtype)]| -> Vec<caps::Matrices> {
+            list.iter().map(|&(size, operands, sums)| caps::Matrices { size, operands, sums }).collect()
+        };
+        let [f16, f32] = [Dtype::F16, Dtype::F32];
+        let nvidia = kinds(&[(16, f16, f32), (16, f16, f16)]);
+        let apple = kinds(&[(8, f32, f32), (8, f16, f16), (8, f16, f32)]);
+        let strange = kinds(&[(16, f16, f16)]);
+        let (large, small) = ([512; 3], [8, 4096, 64]);
+        for (name, matrices, subgroup, elem, acc, [m, k, n], expected) in [
+            ("NVIDIA", &nvidia, (32, 32), f16, f32, large, Some((16, 128))),
+            ("NVIDIA, f32", &nvidia, (32, 32), f32, f32, large, None),
+            ("NVIDIA, strict", &nvidia, (32, 32), f16, f16, large, None),
+            ("NVIDIA, few rows", &nvidia, (32, 32), f16, f32, small, None),
+            ("AMD", &nvidia, (32, 64), f16, f32, large, Some((16, 256))),
+            ("Apple", &apple, (4, 64), f16, f32, large, Some((8, 256))),
+            ("Apple, f32", &apple, (4, 64), f32, f32, large, Some((8, 256))),
+            ("sums in f16 only", &strange, (32, 32), f16, f32, large, None),
+            ("subgroups of 128", &nvidia, (128, 128), f16, f32, large, None),
+            ("no subgroups", &nvidia, (0, 0), f16, f32, large, None),
+        ] {
+            let kind = caps::Kind::Integrated;
+            let caps =
+                Caps { matrices: matrices.clone(), kind, subgroup, workgroup_bytes: 32 << 10, ..Caps::reference() };
+            let p = Product { elem, ..matmul(m, k, n) };
+            let found = match choose(&caps, &p, operands(&p), acc).body {
+                Body::Coop(c) => Some((c.size, c.threads)),
+                _ => None,
+            };
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
     fn variants_stay_within_limits_and_cover_the_sum() {
         let sizes = [1, 2, 5, 17, 64, 129, 1000, 5000];
         for caps in adapters() {
@@ -365,18 +474,24 @@ mod tests {
         }
     }
 
+    /// `benches/cliffs.rs` measures the same on a device.
     #[test]
-    fn no_size_costs_more_than_four_times_the_next_round_one() {
-        for caps in adapters().filter(|caps| caps.kind != caps::Kind::Software) {
-            for (m, k, n) in
-                [(512, 512, 1), (1, 512, 512), (513, 512, 511), (3, 4096, 8192), (65, 65, 65), (100_000, 3, 10)]
-            {
-                let per_product = |m: usize, k: usize, n: usize| {
+    fn no_size_costs_more_than_four_times_its_rounded_up_neighbour() {
+        let rounded = |size: usize| match size {
+            1 => 4,
+            2..64 => size.next_power_of_two(),
+            _ => size.next_multiple_of(64),
+        };
+        let odd = [1, 3, 5, 17, 63, 65, 127, 129, 511, 513];
+        let singles = odd.iter().flat_map(|&n| [[n, 256, 256], [256, n, 256], [256, 256, n], [n, 4096, 2048]]);
+        let cubes = odd[3..].iter().map(|&n| [n; 3]);
+        for caps in adapters() {
+            for [m, k, n] in singles.clone().chain(cubes.clone()).chain([[100_000, 3, 10], [3, 4096, 8190]]) {
+                let per_product = |[m, k, n]: [usize; 3]| {
                     let p = matmul(m, k, n);
-                    cost(&caps, &p, &choose(&caps, &p, operands(&p), Dtype::F32)) as f64 / (m * k * n) as f64
+                    candidates(&caps, &p, operands(&p), Dtype::F32)[0].1 as f64 / (m * k * n) as f64
                 };
-                let round = |size: usize| size.next_multiple_of(4);
-                let ratio = per_product(m, k, n) / per_product(round(m), round(k), round(n));
+                let ratio = per_product([m, k, n]) / per_product([m, k, n].map(rounded));
                 assert!(ratio <= 4.0, "{} {m} {k} {n}: {ratio}", caps.adapter);
             }
         }
