@@ -38,6 +38,8 @@ static LIBRARY: &[(&str, &str)] = &[
     ("gemm_blocks", include_str!("../../shaders/lib/gemm_blocks.wgsl")),
     ("gemm_coop", include_str!("../../shaders/lib/gemm_coop.wgsl")),
     ("gemm_turn", include_str!("../../shaders/lib/gemm_turn.wgsl")),
+    ("gemm_lines", include_str!("../../shaders/lib/gemm_lines.wgsl")),
+    ("gemm_shuffle", include_str!("../../shaders/lib/gemm_shuffle.wgsl")),
     ("gemm_tile", include_str!("../../shaders/lib/gemm_tile.wgsl")),
     ("grid", include_str!("../../shaders/lib/grid.wgsl")),
     ("labels", include_str!("../../shaders/lib/labels.wgsl")),

@@ -1,7 +1,7 @@
 //! Which body a matrix product runs on, and in how many parts its sum is taken: a pure function of adapter and sizes.
 //!
 //! The bodies are `lib/gemm_tile.wgsl`, for GPUs, `lib/gemm_coop.wgsl`, for those whose cooperative matrices are switched on,
-//! and `lib/gemm_blocks.wgsl`, for processors and for products of few rows.
+//! `lib/gemm_shuffle.wgsl`, for processors with subgroups, and `lib/gemm_blocks.wgsl`, for others and for products of few rows.
 //! What was tried is in `docs/performance.md`; what AMD's compiler makes of them in `xtask/isa.txt`.
 
 use super::{beside, reduce::sum_of_parts};
@@ -53,6 +53,8 @@ pub(super) enum Body {
     Tile(Tile),
     /// `lib/gemm_coop.wgsl`
     Coop(Coop),
+    /// `lib/gemm_shuffle.wgsl`, for subgroups of at least and at most so many invocations.
+    Shuffle(usize, usize),
 }
 
 /// A tile of the result.
@@ -122,6 +124,9 @@ const TILES: [Tile; 7] = [
     tile(16, 4, 1, 1, 50),
 ];
 
+/// Block rows of a subgroup that shuffles.
+const SHUFFLED: usize = 4;
+
 /// What blocks without shared memory reach on a GPU, in a hundred: each product of two blocks loads both.
 const BLOCKS_WORTH: usize = 20;
 
@@ -169,6 +174,10 @@ impl Body {
                 p.members * p.down.div_ceil(down) * p.wide.div_ceil(wide) * t.threads()
             }
             Body::Coop(c) => p.members * p.down.div_ceil(SIDE) * p.wide.div_ceil(SIDE) * c.threads,
+            Body::Shuffle(least, most) => {
+                let wide = [least, most].map(|size| p.wide.next_multiple_of(*size)).into_iter().max().unwrap_or(0);
+                p.members * p.down.div_ceil(SHUFFLED) * wide
+            }
         }
     }
 
@@ -178,24 +187,31 @@ impl Body {
             Body::Blocks(rows, columns) => rows * columns,
             Body::Tile(t) => t.rows * t.columns,
             Body::Coop(c) => SIDE * SIDE / c.threads,
+            Body::Shuffle(..) => SHUFFLED,
         }
     }
 
     /// The share of the adapter's arithmetic that it reaches, in a hundred.
-    fn worth(&self, kind: caps::Kind) -> usize {
-        match (self, kind) {
-            (Body::Tile(t), _) => t.worth,
-            (Body::Coop(c), _) => c.worth(),
-            // A processor loads a block in the time of a product of two.
-            (Body::Blocks(r, c), caps::Kind::Software) => 100 * r * c / (r * c + r + c),
-            _ => BLOCKS_WORTH,
+    fn worth(&self, kind: caps::Kind, p: &Product) -> usize {
+        // A processor loads a block in the time of a product of two.
+        let processor = |products: usize, loads: usize| 100 * products / (products + loads);
+        match self {
+            Body::Tile(t) => t.worth,
+            Body::Coop(c) => c.worth(),
+            Body::Blocks(r, c) if kind == caps::Kind::Software => processor(r * c, r + c),
+            Body::Blocks(..) => BLOCKS_WORTH,
+            // A subgroup loads a block of each row at once, of as many steps as there are.
+            Body::Shuffle(least, _) => {
+                let steps = p.steps.min(*least);
+                processor(SHUFFLED * steps, steps + SHUFFLED)
+            }
         }
     }
 
     /// Blocks of the sum that are taken at once.
     fn deep(&self, acc: Dtype) -> usize {
         match self {
-            Body::Blocks(..) => 1,
+            Body::Blocks(..) | Body::Shuffle(..) => 1,
             Body::Tile(t) => t.deep(acc),
             Body::Coop(c) => c.deep,
         }
@@ -207,6 +223,7 @@ impl Body {
             Body::Blocks(..) => 64,
             Body::Tile(t) => t.threads(),
             Body::Coop(c) => c.threads,
+            Body::Shuffle(_, most) => 64.max(*most),
         }
     }
 
@@ -235,6 +252,7 @@ impl Body {
                 let body = far.import("gemm_coop").import(fragments).declare(&format!("alias operand = {};\n", p.elem));
                 self.turns(body, p, acc, &[("THREADS", c.threads)])
             }
+            Body::Shuffle(..) => far.import("gemm_shuffle").constant("LANES", self.threads() as u32),
         }
     }
 
@@ -291,7 +309,10 @@ pub(super) fn candidates(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> 
 /// The bodies that an adapter has the workgroups and registers for; a processor only those that share nothing.
 fn bodies(caps: &Caps, elem: Dtype, acc: Dtype) -> Vec<Body> {
     if caps.kind == caps::Kind::Software {
-        return vec![Body::Blocks(2, 2), Body::Blocks(1, 1)];
+        let (least, most) = caps.subgroup;
+        // In subgroups of four a step of a serves too few, and processors compute f16 registers one by one.
+        let shuffle = (least >= 8 && acc == Dtype::F32).then_some(Body::Shuffle(least as usize, most as usize));
+        return shuffle.into_iter().chain([Body::Blocks(2, 2), Body::Blocks(1, 1)]).collect();
     }
     let tiles = TILES.iter().filter(|t| t.fits(caps, acc)).map(|t| Body::Tile(*t));
     tiles.chain(Coop::of(caps, elem, acc).map(Body::Coop)).chain([Body::Blocks(1, 1)]).collect()
@@ -324,7 +345,7 @@ fn cost(caps: &Caps, p: &Product, v: &Variant) -> usize {
     let invocations = (v.body.invocations(p) * v.parts).max(busy);
     // Of a lone line a quarter is multiplied, and five groups are loaded instead of eight.
     let lone = if p.lone && matches!(v.body, Body::Blocks(..)) { 2 } else { 1 };
-    let products = invocations * v.body.blocks() * v.part * 100 / v.body.worth(caps.kind) / lone;
+    let products = invocations * v.body.blocks() * v.part * 100 / v.body.worth(caps.kind, p) / lone;
     let parts = p.members * p.down * p.wide * v.parts * 4 + DISPATCH * busy;
     products + if v.parts > 1 { parts } else { 0 }
 }
@@ -428,12 +449,12 @@ mod tests {
         let nvidia = kinds(&[(16, f16, f32), (16, f16, f16)]);
         let apple = kinds(&[(8, f32, f32), (8, f16, f16), (8, f16, f32)]);
         let strange = kinds(&[(16, f16, f16)]);
-        let (large, small) = ([512; 3], [8, 4096, 64]);
+        let (large, line) = ([512; 3], [1, 4096, 4096]);
         for (name, matrices, subgroup, elem, acc, [m, k, n], expected) in [
             ("NVIDIA", &nvidia, (32, 32), f16, f32, large, Some((16, 128))),
             ("NVIDIA, f32", &nvidia, (32, 32), f32, f32, large, None),
             ("NVIDIA, strict", &nvidia, (32, 32), f16, f16, large, None),
-            ("NVIDIA, few rows", &nvidia, (32, 32), f16, f32, small, None),
+            ("NVIDIA, one row", &nvidia, (32, 32), f16, f32, line, None),
             ("AMD", &nvidia, (32, 64), f16, f32, large, Some((16, 256))),
             ("Apple", &apple, (4, 64), f16, f32, large, Some((8, 256))),
             ("Apple, f32", &apple, (4, 64), f32, f32, large, Some((8, 256))),
@@ -484,7 +505,8 @@ mod tests {
         };
         let odd = [1, 3, 5, 17, 63, 65, 127, 129, 511, 513];
         let singles = odd.iter().flat_map(|&n| [[n, 256, 256], [256, n, 256], [256, 256, n], [n, 4096, 2048]]);
-        let cubes = odd[3..].iter().map(|&n| [n; 3]);
+        // Smaller cubes leave an adapter idle, and take the same time whatever they are.
+        let cubes = odd[5..].iter().map(|&n| [n; 3]);
         for caps in adapters() {
             for [m, k, n] in singles.clone().chain(cubes.clone()).chain([[100_000, 3, 10], [3, 4096, 8190]]) {
                 let per_product = |[m, k, n]: [usize; 3]| {
