@@ -30,7 +30,7 @@
 //! # The house
 //!
 //! ```text
-//! user code ── nn · optim · data ──► graph ──► grad ──► lower (reach → fuse → lower → slots) ──► Program
+//! user code ── nn · optim · data ──► graph ──► grad ──► lower (reach → algebra → fuse → slots) ──► Program
 //!                                      └── ops: shape rule · gradient · lowering · f64 reference       │
 //!                                                                         plan ◄── gpu (wgpu) ◄────────┘
 //! ```

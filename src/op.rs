@@ -3,7 +3,7 @@
 //! An op says four things: the shape of what it makes, the gradient as further graph nodes, the dispatches that
 //! compute it, and, for the tests, the slow definition in f64. `examples/08_custom_op.rs` brings one from outside.
 
-use std::{borrow::Cow, fmt::Debug};
+use std::{any::Any, borrow::Cow, fmt::Debug, sync::Arc};
 
 #[cfg(feature = "reference")]
 use crate::reference::Array;
@@ -90,6 +90,11 @@ impl Io<'_> {
         Shader::new(name, source, self.outputs[0].dtype, self.precision)
     }
 
+    /// A variant of the WGSL file `name` for tensors of the first operand's type.
+    pub fn shader_of_operands(&self, name: &'static str, source: &'static str) -> Shader {
+        Shader::new(name, source, self.inputs[0].dtype, self.precision)
+    }
+
     /// Lowers a chain that has no kernel before it: the whole of it stands between the marks of `map.wgsl`.
     fn lower_chain(&self, program: &mut Program) {
         let y = self.outputs[0];
@@ -149,7 +154,7 @@ impl Dispatch {
         shader.declarations += &chain.functions;
         shader.constants.push(("CHAIN_RANK", chain.rank));
         shader.splices.push((mark, chain.body.clone()));
-        self.shader = std::sync::Arc::new(shader);
+        self.shader = Arc::new(shader);
         self.chain = chain.params.clone();
         self.flops +=
             (chain.flops * self.bindings.iter().find(|b| b.1 == Access::Write).map_or(0, |b| b.0.shape.len())) as u64;
@@ -175,8 +180,37 @@ impl<'g> Backward<'g> {
     }
 }
 
+/// An operand, and how it was made: what [`Op::simpler`] looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Made<'a> {
+    /// Its type.
+    pub ty: Type,
+    /// The op that made it, if it was computed.
+    pub op: Option<&'a dyn Op>,
+    /// The type of that op's first operand, if it has one.
+    pub of: Option<Type>,
+}
+
+impl<'a> Made<'a> {
+    /// The op that made it, if it is one of this type.
+    pub fn by<T: Op>(&self) -> Option<&'a T> {
+        self.op.and_then(|op| (op as &dyn Any).downcast_ref())
+    }
+}
+
+/// How the result of an op can be had for less, the same to the bit.
+#[derive(Debug)]
+pub enum Simpler {
+    /// It is this operand.
+    Operand(usize),
+    /// It is the first operand of the op that made its own first.
+    Before,
+    /// It is what this op makes of that.
+    Op(Arc<dyn Op>),
+}
+
 /// The contract of an operator.
-pub trait Op: Debug + Send + Sync {
+pub trait Op: Any + Debug + Send + Sync {
     /// The op's name: the stem of its WGSL file and the pipeline's label.
     fn name(&self) -> &'static str;
 
@@ -206,6 +240,11 @@ pub trait Op: Debug + Send + Sync {
         false
     }
 
+    /// Whether a [`Kind::Head`] may store its result in another type, where what is fused behind it is of that.
+    fn casts_result(&self) -> bool {
+        false
+    }
+
     /// Whether it is the sum over all rows of its only operand, and nothing else: the gradient of a bias.
     fn sums_rows(&self, _x: &[Type]) -> bool {
         false
@@ -224,6 +263,17 @@ pub trait Op: Debug + Send + Sync {
     /// The operand that the op hands on unchanged, if it does so and nothing else: the others are then not computed.
     /// Dropout does when the network is not being trained.
     fn hands_on(&self, _inference: bool) -> Option<usize> {
+        None
+    }
+
+    /// Whether its `Debug` tells all that the results depend on besides operands and precision: two nodes that print alike
+    /// are then computed once. Not for ops that draw random numbers.
+    fn repeats(&self) -> bool {
+        false
+    }
+
+    /// How the only result, of type `y`, can be had for less from the operands `x`; same bits, the sign of 0 included.
+    fn simpler(&self, _x: &[Made], _y: Type) -> Option<Simpler> {
         None
     }
 

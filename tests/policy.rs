@@ -111,6 +111,19 @@ fn a_layer_in_f32_lies_between() {
 }
 
 #[test]
+fn a_product_changes_the_type_as_it_stores() {
+    let graph = Graph::new(policy("f16+f32=fc2"));
+    let x = graph.input("x", [BATCH, 19]);
+    let h = nn::linear("fc2", nn::linear("fc1", x, 8).tanh(), 8).relu();
+    let loss = nn::linear("fc3", h, 4).cross_entropy(graph.labels("label", [BATCH]));
+    let program = lower_training(loss, &Sgd::new(0.1), &Caps::reference(), &Options::default()).unwrap().program;
+    let labels = program.dispatches.iter().map(|d| d.label.as_str());
+    let casts: Vec<&str> = labels.filter(|l| l.contains("cast")).collect();
+    // Forward both types of what goes in and out are read, by the gradients too; back one of each is.
+    assert_eq!(casts, ["cast fc2", "cast fc3", "matmul+cast+gate fc3", "matmul+cast+…+mul fc2"], "{program}");
+}
+
+#[test]
 fn gradients_and_updates_are_those_of_f32_within_the_bits_of_f16() {
     let groups =
         || vec![Group::named("*.bias").learning_rate(0.5).weight_decay(0.0), Group::named("fc1.*").learning_rate(2.0)];

@@ -128,9 +128,17 @@ fn an_epilogue_loads_only_what_its_file_can() {
     let x = graph.input("x", [5, 7]);
     let y = x.sum_to([5, 1].into()) * x.mean_all().cast(Dtype::F16);
     let (caps, wanted) = (Caps::reference(), vec![y.value]);
-    let program = lower(&Request { graph: &graph, caps: &caps, wanted, training: None, observe: false, fusion: true })
-        .unwrap()
-        .program;
+    let program = lower(&Request {
+        graph: &graph,
+        caps: &caps,
+        wanted,
+        training: None,
+        observe: false,
+        fusion: true,
+        algebra: true,
+    })
+    .unwrap()
+    .program;
     common::shaders_are_valid(&program, Precision::F16).unwrap();
     for d in &program.dispatches {
         let known = [d.shader.elem, d.shader.wide];
@@ -209,4 +217,76 @@ fn sixteen_bits_take_about_half_the_memory() {
         let weights = share(half.device_bytes(Role::Weights), wide.device_bytes(Role::Weights));
         assert!(total <= 0.56 && weights <= 0.51, "{sizes:?}: all {total}, weights {weights}\n{half}{wide}");
     }
+}
+
+/// The labels of a plan that computes `wanted`.
+fn labels(graph: &Graph, wanted: &[halfgrad::Tensor], caps: &Caps) -> Vec<String> {
+    let wanted = wanted.iter().map(|t| t.value).collect();
+    let request = Request { graph, caps, wanted, training: None, observe: false, fusion: true, algebra: true };
+    let program = lower(&request).unwrap().program;
+    common::keeps_the_rules(&program, caps).unwrap();
+    common::shaders_are_valid(&program, graph.precision()).unwrap();
+    program.dispatches.iter().map(|d| d.label.trim().to_owned()).collect()
+}
+
+#[test]
+fn what_is_computed_twice_or_changes_nothing_is_not_there() {
+    let caps = Caps::reference();
+    let graph = Graph::new(Precision::F16);
+    let (x, w) = (graph.input("x", [5, 7]), graph.weight("w", [7, 3], halfgrad::Init::Kaiming));
+    let twice = [x.matmul(w).tanh().sum([0]), -x.matmul(w).tanh().sum([0])];
+    assert_eq!(labels(&graph, &[twice[0] * twice[1]], &caps).iter().filter(|l| l.starts_with("matmul")).count(), 1);
+    for same in [
+        -(-x),
+        x * 1.0,
+        1.0 * x,
+        x / 1.0,
+        x - 0.0,
+        x + -0.0,
+        x.cast(Dtype::F32).cast(Dtype::F16),
+        x.transpose().transpose(),
+        x.reshape([35]).reshape([7, 5]).reshape([5, 7]),
+    ] {
+        assert_eq!(labels(&graph, &[same.matmul(w)], &caps), ["matmul w"], "{}", graph.len());
+    }
+    // What could change the sign of a zero or the last bits stays.
+    for other in [x + 0.0, x - -0.0, x * 2.0, x.cast(Dtype::F32).cast(Dtype::F32) / 3.0] {
+        assert_eq!(labels(&graph, &[other.cast(Dtype::F16).matmul(w)], &caps).len(), 2);
+    }
+    // What is watched or read by name is computed.
+    let watched = (x * 1.0).watch();
+    assert_eq!(labels(&graph, &[watched.matmul(w)], &caps).len(), 2);
+}
+
+#[test]
+fn a_view_does_not_end_a_chain() {
+    let caps = Caps::reference();
+    let graph = Graph::new(Precision::F32);
+    let (x, w) = (graph.input("x", [2, 3, 8]), graph.weight("w", [8, 8], halfgrad::Init::Kaiming));
+    let [row, rows] =
+        [graph.weight("row", [8], halfgrad::Init::Kaiming), graph.weight("rows", [6, 1], halfgrad::Init::Kaiming)];
+    let y = (x.matmul(w) + row).reshape([6, 8]).relu() * rows;
+    assert_eq!(labels(&graph, &[y], &caps), ["matmul+add+relu+mul w"]);
+    let y = ((x * 2.0).reshape([48]) + 1.0).reshape([6, 8]).tanh();
+    assert_eq!(labels(&graph, &[y], &caps).len(), 1);
+    // What has no place beside the result, in its shape, does not join.
+    let planes = graph.weight("planes", [2, 1, 8], halfgrad::Init::Kaiming);
+    let y = (x.matmul(w) + planes).reshape([6, 8]) * rows;
+    assert_eq!(labels(&graph, &[y], &caps).len(), 2);
+    // Padding moves.
+    let y = graph.input("odd", [2, 6]).exp().reshape([3, 4]).tanh();
+    assert_eq!(labels(&graph, &[y], &caps).len(), 3);
+}
+
+#[test]
+fn what_is_cheap_is_computed_again_where_it_is_read() {
+    let caps = Caps::reference();
+    let graph = Graph::new(Precision::F32);
+    let (x, w) = (graph.input("x", [64, 8]), graph.weight("w", [8, 8], halfgrad::Init::Kaiming));
+    let h = x.relu();
+    let y = [(x.matmul(w) + h), (x.matmul_with(w, false, true) * h)];
+    assert_eq!(labels(&graph, &y, &caps), ["matmul+relu+add w", "matmul+relu+mul w"]);
+    // Not where it lies in memory anyway.
+    let y = [(x.matmul(w) + h), h.matmul_with(w, false, true)];
+    assert_eq!(labels(&graph, &y, &caps).len(), 3);
 }

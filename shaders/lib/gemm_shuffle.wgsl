@@ -24,13 +24,13 @@ fn raw_a(l: Lines, k: u32) -> Raw {
     );
 }
 
-// The block that invocation `from` of the subgroup has loaded.
-fn shuffled(v: Raw, from: u32) -> block {
+// The block that invocation `giver` of the subgroup has loaded.
+fn shuffled(v: Raw, giver: u32) -> block {
     let u = block(
-        unpack4(subgroupShuffle(v.l0, from)),
-        unpack4(subgroupShuffle(v.l1, from)),
-        unpack4(subgroupShuffle(v.l2, from)),
-        unpack4(subgroupShuffle(v.l3, from)),
+        unpack4(subgroupShuffle(v.l0, giver)),
+        unpack4(subgroupShuffle(v.l1, giver)),
+        unpack4(subgroupShuffle(v.l2, giver)),
+        unpack4(subgroupShuffle(v.l3, giver)),
     );
     if ALONG_A == 1u {
         return u;

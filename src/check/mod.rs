@@ -48,6 +48,9 @@ impl Op for Shared {
     fn loads_wide(&self) -> bool {
         self.0.loads_wide()
     }
+    fn casts_result(&self) -> bool {
+        self.0.casts_result()
+    }
     fn sums_rows(&self, x: &[Type]) -> bool {
         self.0.sums_rows(x)
     }
@@ -179,7 +182,8 @@ fn program_with(caps: &Caps, fusion: bool, precision: Precision, case: &Case) ->
     let graph = Graph::new(precision);
     let bench = Bench::new(&graph, case)?;
     let wanted = bench.results.iter().chain(&bench.gradients).map(|t| t.value).collect();
-    Ok(lower(&Request { graph: &graph, caps, wanted, training: None, observe: false, fusion })?.program)
+    Ok(lower(&Request { graph: &graph, caps, wanted, training: None, observe: false, fusion, algebra: fusion })?
+        .program)
 }
 
 /// Forward and gradient on a device against the reference. Every temporary holds NaN before the run, and the padding
@@ -257,7 +261,7 @@ fn suspects(gpu: &Gpu, graph: &Graph, wrong: Tensor, right: &[Tensor]) -> Vec<&'
     let of = |t: &Tensor| {
         let wanted = vec![t.value];
         let (caps, fusion) = (gpu.caps(), gpu.settings().fusion);
-        let request = Request { graph, caps, wanted, training: None, observe: false, fusion };
+        let request = Request { graph, caps, wanted, training: None, observe: false, fusion, algebra: fusion };
         lower(&request).map(|made| files(&made.program)).unwrap_or_default()
     };
     let (all, cleared) = (of(&wrong), right.iter().flat_map(of).collect());

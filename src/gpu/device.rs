@@ -297,7 +297,27 @@ impl Gpu {
     /// [`Error::Device`] if the device was lost.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn wait(&self) -> Result<()> {
-        super::readback::wait(&self.shared)
+        self.wait_for(None)
+    }
+
+    /// Waits until the device has done a submission, or all of them.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        super::readback::wait(&self.shared, submission)
+    }
+
+    /// Asks the device for something that it may refuse, which is then remembered. A device that an app has destroyed calls
+    /// everything invalid, and without a scope wgpu panics at that.
+    pub(crate) fn guarded<T>(&self, doing: &str, ask: impl FnOnce() -> T) -> T {
+        let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = ask();
+        #[cfg(not(target_arch = "wasm32"))]
+        if let Some(e) = pollster::block_on(scope.pop()) {
+            self.shared.lost.lose(format!("{doing}: {e}"));
+        }
+        #[cfg(target_arch = "wasm32")]
+        drop((scope, doing));
+        made
     }
 
     /// Whether both stand for one device, as clones do. wgpu's own comparison takes devices of two instances for equal.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{fuse::Groups, reach::Reached};
 use crate::{
     graph::{Origin, Value},
-    op::{Kind, Op, Type},
+    op::{Op, Type},
 };
 
 /// A product, and the sum over the rows of its operand that it makes too.
@@ -22,18 +22,18 @@ pub fn pairs(reached: &Reached, groups: &Groups) -> BTreeMap<usize, Pair> {
     let alone = |n: &usize| !groups.of.contains_key(n);
     for (n, op) in ops(reached).filter(|(n, op)| alone(n) && op.sums_rows(&types(reached, *n))) {
         debug_assert_eq!(reached.nodes[&n].outputs.len(), 1, "{op:?}");
-        sums.insert(seen(reached, reached.nodes[&n].inputs[0]), n);
+        sums.insert(reached.seen(reached.nodes[&n].inputs[0]), n);
     }
     for (product, op) in ops(reached).filter(|(n, _)| alone(n)) {
         let types = types(reached, product);
         let node = &reached.nodes[&product];
         if let Some(k) = op.sums_beside(&types)
-            && let Some(&sum) = sums.get(&seen(reached, node.inputs[k]))
+            && let Some(&sum) = sums.get(&reached.seen(node.inputs[k]))
             && !found.contains_key(&sum)
             && reached.nodes[&sum].precision == node.precision
             && types[k].shape.last() == reached.nodes[&sum].outputs[0].shape.last()
             // Both run where the first of them would.
-            && node.inputs.iter().all(|v| v.node < sum)
+            && node.inputs.iter().all(|v| reached.seen(*v).node < sum)
         {
             found.insert(product, Pair { product, sum });
             found.insert(sum, Pair { product, sum });
@@ -51,12 +51,4 @@ fn ops(reached: &Reached) -> impl Iterator<Item = (usize, &dyn Op)> {
 
 fn types(reached: &Reached, n: usize) -> Vec<Type> {
     reached.nodes[&n].inputs.iter().map(|v| reached.nodes[&v.node].outputs[v.output]).collect()
-}
-
-/// What a value is a view of.
-fn seen(reached: &Reached, mut value: Value) -> Value {
-    while reached.kind(value.node) == Kind::View {
-        value = reached.nodes[&value.node].inputs[0];
-    }
-    value
 }

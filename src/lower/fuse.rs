@@ -3,6 +3,9 @@
 //! One walk from the last node to the first. A node joins the group of its consumers if they are all in one group,
 //! the shapes agree and the bindings suffice; so whole DAGs fuse, and at last the kernel that feeds them
 //! ([`Kind::Head`]) takes the group as its epilogue. Intermediate values then stay in registers, unrounded.
+//!
+//! Views that leave memory as it is do not end a group. A value that several groups read is computed in each of them
+//! where that moves fewer bytes than to keep it.
 
 use std::{
     borrow::Cow,
@@ -10,10 +13,10 @@ use std::{
     fmt::Write,
 };
 
-use super::Reached;
+use super::{Reached, reach::Reader};
 use crate::{
     Shape,
-    dispatch::Operand,
+    dispatch::{Operand, bytes},
     graph::Value,
     op::{Chain, Expression, Kind},
     shape::GROUP,
@@ -23,35 +26,36 @@ use crate::{
 const LONGEST: usize = 24;
 
 /// Nodes that become one dispatch.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Group {
     /// The kernel whose epilogue the group is.
     pub head: Option<usize>,
     /// The elementwise nodes, in topological order; the last makes the result.
     pub members: Vec<usize>,
+    /// Those, and the kernel, whose values lie like the result but have another shape.
+    viewed: BTreeSet<usize>,
 }
 
-/// The groups, and for each node its group.
+/// The groups, and for each node those that compute it.
+#[derive(Default)]
 pub struct Groups {
     pub groups: Vec<Group>,
-    pub of: BTreeMap<usize, usize>,
+    pub of: BTreeMap<usize, Vec<usize>>,
 }
+
+/// A value that a group reads from memory, and the shape that it is read in.
+type Read = (Value, Shape);
 
 /// Groups all elementwise nodes of `reached`.
 pub fn groups(reached: &Reached, storage_buffers: u32) -> Groups {
-    let mut found = Groups { groups: vec![], of: BTreeMap::new() };
-    for (&n, node) in reached.nodes.iter().rev() {
-        let kind = reached.kind(n);
-        let is_map = matches!(kind, Kind::Map(_));
-        if let Some(g) = joins(reached, &found, n, storage_buffers as usize) {
-            match kind {
-                Kind::Head => found.groups[g].head = Some(n),
-                _ => found.groups[g].members.insert(0, n),
-            }
-            found.of.insert(n, g);
-        } else if is_map && (!node.inputs.is_empty() || reached.needs_memory(n)) {
-            found.of.insert(n, found.groups.len());
-            found.groups.push(Group { head: None, members: vec![n] });
+    let mut found = Groups::default();
+    for &n in reached.nodes.keys().rev() {
+        let joined = joined(reached, &found, n, storage_buffers as usize);
+        if joined.is_empty() {
+            found.start(reached, n);
+        } else {
+            found.of.insert(n, joined.iter().map(|(g, _)| *g).collect());
+            joined.into_iter().for_each(|(g, group)| found.groups[g] = group);
         }
     }
     found
@@ -59,92 +63,174 @@ pub fn groups(reached: &Reached, storage_buffers: u32) -> Groups {
 
 /// Each elementwise node by itself: what the fused program is compared with.
 pub fn singles(reached: &Reached) -> Groups {
-    let mut found = Groups { groups: vec![], of: BTreeMap::new() };
-    for (&n, node) in &reached.nodes {
-        if matches!(reached.kind(n), Kind::Map(_)) && (!node.inputs.is_empty() || reached.needs_memory(n)) {
-            found.of.insert(n, found.groups.len());
-            found.groups.push(Group { head: None, members: vec![n] });
-        }
-    }
+    let mut found = Groups::default();
+    reached.nodes.keys().for_each(|&n| found.start(reached, n));
     found
 }
 
-/// The group that node `n` may join.
-fn joins(reached: &Reached, found: &Groups, n: usize, storage_buffers: usize) -> Option<usize> {
+impl Groups {
+    /// Begins a group with an elementwise node.
+    fn start(&mut self, reached: &Reached, n: usize) {
+        if matches!(reached.kind(n), Kind::Map(_)) && (!reached.is_inlined(n) || reached.needs_memory(n)) {
+            self.of.insert(n, vec![self.groups.len()]);
+            self.groups.push(Group { members: vec![n], ..Group::default() });
+        }
+    }
+}
+
+/// The groups that node `n` joins, as they then are: all that read it, or none.
+fn joined(reached: &Reached, found: &Groups, n: usize, storage_buffers: usize) -> Vec<(usize, Group)> {
+    let readers = reached.readers(n);
+    let mut targets: BTreeMap<usize, Vec<Reader>> = BTreeMap::new();
+    for &reader in &readers {
+        for &g in found.of.get(&reader.node).into_iter().flatten() {
+            targets.entry(g).or_default().push(reader);
+        }
+    }
+    let inner = |r: &Reader| {
+        let inside = |g: &usize| found.groups[*g].members.contains(&r.node);
+        r.output == 0 && found.of.get(&r.node).is_some_and(|groups| groups.iter().all(inside))
+    };
+    if reached.is_wanted(n) || !readers.iter().all(inner) {
+        return vec![];
+    }
+    let grown = targets
+        .iter()
+        .map(|(&g, readers)| grown(reached, &found.groups[g], n, readers, storage_buffers).map(|group| (g, group)));
+    let grown: Option<Vec<(usize, Group)>> = grown.collect();
+    grown.filter(|all| all.len() < 2 || pays(reached, found, n, all)).unwrap_or_default()
+}
+
+/// Whether to compute node `n` in each of the groups that read it moves fewer bytes than to keep it.
+fn pays(reached: &Reached, found: &Groups, n: usize, grown: &[(usize, Group)]) -> bool {
     let node = &reached.nodes[&n];
-    let consumers = reached.consumers.get(&n).filter(|c| !c.is_empty())?;
-    let g = *found.of.get(&consumers[0].0)?;
-    let group = &found.groups[g];
-    let last = reached.nodes.get(group.members.last()?)?;
+    let size = |v: Value| {
+        let ty = reached.nodes[&v.node].outputs[v.output];
+        bytes(ty.shape, ty.dtype)
+    };
+    let total = |group: &Group| external(reached, group).into_iter().flatten().map(|(v, _)| size(v)).sum::<u64>();
+    let made_of: BTreeSet<Value> = node.inputs.iter().copied().filter(|v| !reached.is_inlined(v.node)).collect();
+    // What it is made of must lie in memory either way.
+    let lies = made_of.iter().map(|v| reached.seen(*v).node).all(|n| match reached.kind(n) {
+        Kind::Map(_) | Kind::Head => reached.needs_memory(n),
+        _ => true,
+    });
+    let more: u64 = grown.iter().map(|(_, group)| total(group)).sum();
+    let own = Value { node: n, output: 0 };
+    let less = grown.iter().map(|(g, _)| total(&found.groups[*g])).sum::<u64>() + size(own);
+    lies && more < less + made_of.into_iter().map(size).sum::<u64>()
+}
+
+/// The group with node `n`, which these read; `None` where it does not fit.
+fn grown(reached: &Reached, group: &Group, n: usize, readers: &[Reader], storage_buffers: usize) -> Option<Group> {
+    let node = &reached.nodes[&n];
+    let last = &reached.nodes[group.members.last()?];
     let (ours, root) = (node.outputs[0], last.outputs[0]);
     // Registers are of one type.
-    let same = node.precision.acc() == last.precision.acc();
-    let inner = consumers.iter().all(|(c, output)| *output == 0 && group.members.contains(c));
-    if !inner || !same || reached.is_wanted(n) || group.members.len() >= LONGEST {
+    if node.precision.acc() != last.precision.acc() || group.members.len() >= LONGEST {
         return None;
     }
-    let mut reads: Vec<Value> = external(reached, group).into_iter().filter(|v| v.node != n).collect();
-    let (fits, head) = match reached.kind(n) {
-        Kind::Map(_) => {
+    let mut group = group.clone();
+    let mut again = false;
+    match reached.kind(n) {
+        Kind::Map(_) if !node.inputs.is_empty() => {
             let memory: BTreeSet<Value> = node.inputs.iter().copied().filter(|v| !reached.is_inlined(v.node)).collect();
-            reads.extend(memory.iter().filter(|v| !reads.contains(v)).collect::<Vec<_>>());
             // A single value is the same for every lane, whatever the shape of the result. Others that are stretched are
             // computed again for each value where that loads no more.
-            let again = memory.len() == 1 && ours.shape.broadcast(&root.shape) == Some(root.shape);
-            let fits = ours.shape == root.shape || ours.shape.len() == 1 || again;
-            (fits && !node.inputs.is_empty(), group.head)
+            again = ours.shape.len() == 1 || memory.len() == 1 && ours.shape.broadcast(&root.shape) == Some(root.shape);
+            group.members.insert(0, n);
         }
-        Kind::Head => (group.head.is_none() && node.outputs.len() == 1 && ours == root, Some(n)),
-        _ => (false, None),
+        Kind::Head if group.head.is_none() && node.outputs.len() == 1 => group.head = Some(n),
+        _ => return None,
+    }
+    // As a view of another shape, it must be read whole by all.
+    let whole = |r: &Reader| {
+        let theirs = reached.nodes[&r.node].outputs[0].shape;
+        theirs == r.shape && (theirs == root.shape || group.viewed.contains(&r.node))
     };
-    let typed =
-        head.is_none_or(|h| reads.iter().all(|v| reached.can_load(h, reached.nodes[&v.node].outputs[v.output].dtype)));
-    // One more for the result. A head has its operands too, and may bind one more tensor.
-    let own = head.map_or(1, |h| reached.nodes[&h].inputs.len() + 2);
-    (fits && typed && reads.len() + own <= storage_buffers).then_some(g)
-}
-
-/// The values that a group reads from memory, the head's own aside.
-fn external(reached: &Reached, group: &Group) -> Vec<Value> {
-    let mut found = vec![];
-    for v in group.members.iter().flat_map(|m| &reached.nodes[m].inputs) {
-        let inside = group.members.contains(&v.node) || group.head == Some(v.node) || reached.is_inlined(v.node);
-        if !inside && !found.contains(v) {
-            found.push(*v);
+    let straight = |r: &Reader| r.shape == ours.shape && !group.viewed.contains(&r.node);
+    if !readers.iter().all(straight) || !(ours.shape == root.shape || again) {
+        if !readers.iter().all(whole) || !ours.shape.lies_like(&root.shape) {
+            return None;
+        }
+        if ours.shape != root.shape {
+            group.viewed.insert(n);
         }
     }
-    found
+    let reads = external(reached, &group)?;
+    let fits = match group.head {
+        // The result.
+        None => reads.len() < storage_buffers,
+        // A head has its operands too, and may bind one more tensor.
+        Some(h) => {
+            let types = reads.iter().map(|(v, _)| reached.nodes[&v.node].outputs[v.output].dtype);
+            let own = reached.nodes[&h].inputs.len() + 2;
+            reached.can_epilogue(h, root.dtype, types) && reads.len() + own <= storage_buffers
+        }
+    };
+    fits.then_some(group)
+}
+
+/// The values that a group reads from memory, the head's own aside; `None` if one has no place beside the result.
+fn external(reached: &Reached, group: &Group) -> Option<Vec<Read>> {
+    let root = reached.nodes[group.members.last()?].outputs[0].shape;
+    let mut found = vec![];
+    for &m in &group.members {
+        for &v in &reached.nodes[&m].inputs {
+            if inside(reached, group, v).is_none() && !reached.is_inlined(v.node) {
+                let read = (v, seen_by(reached, group, m, v, root)?);
+                if !found.contains(&read) {
+                    found.push(read);
+                }
+            }
+        }
+    }
+    Some(found)
+}
+
+/// The node of the group that makes a value, or what it is a view of.
+fn inside(reached: &Reached, group: &Group, v: Value) -> Option<usize> {
+    let inside = |n: usize| group.members.contains(&n) || group.head == Some(n);
+    let n = reached.seen(v).node;
+    if inside(v.node) { Some(v.node) } else { Some(n).filter(|n| inside(*n)) }
+}
+
+/// The shape in which member `m` reads the value `v`, so that it broadcasts to the result; `None` if none does.
+fn seen_by(reached: &Reached, group: &Group, m: usize, v: Value, root: Shape) -> Option<Shape> {
+    let (x, frame) = (reached.nodes[&v.node].outputs[v.output].shape, reached.nodes[&m].outputs[0].shape);
+    if !group.viewed.contains(&m) || x.len() == 1 {
+        return Some(x);
+    }
+    if x.storage() == frame.storage() {
+        return Some(root);
+    }
+    // One value for each of the last axis.
+    let row = x.len() == x.last() && x.last() == frame.last() && frame.last() == root.last();
+    row.then(|| Shape::from([x.last()]))
 }
 
 /// Writes a group as WGSL. `operand` tells where a value lies.
 pub fn chain(reached: &Reached, group: &Group, operand: impl Fn(Value) -> Operand) -> Chain {
     let root = reached.nodes[group.members.last().expect("a group has a member")].outputs[0].shape;
-    let reads = external(reached, group);
-    let inputs: Vec<Operand> = reads.iter().map(|&v| operand(v)).collect();
+    let reads = external(reached, group).expect("the group was made so");
+    let inputs: Vec<Operand> = reads.iter().map(|&(v, shape)| operand(v).seen_as(shape)).collect();
     let (axes, strides) = geometry(root, &inputs);
 
     let mut text = Text { params: header(root, &axes), ..Text::default() };
-    let mut names: BTreeMap<Value, String> = BTreeMap::new();
-    if let Some(head) = group.head {
-        names.insert(Value { node: head, output: 0 }, "v".into());
-    }
-    for (i, (v, x)) in reads.iter().zip(&inputs).enumerate() {
-        names.insert(*v, text.load(i, x, root, strides[i].as_deref()));
-    }
-    for (k, m) in group.members.iter().enumerate() {
-        let node = &reached.nodes[m];
-        let Kind::Map(expression) = reached.kind(*m) else { unreachable!("members are elementwise") };
-        let arguments: Vec<String> = node
-            .inputs
-            .iter()
-            .map(|v| match reached.kind(v.node) {
-                Kind::Map(fill) if reached.is_inlined(v.node) => text.call(&fill, &[]),
-                _ => names[v].clone(),
-            })
-            .collect();
+    let loads: BTreeMap<Read, String> =
+        reads.iter().enumerate().map(|(i, r)| (*r, text.load(i, &inputs[i], root, strides[i].as_deref()))).collect();
+    let place = |m: usize| group.members.iter().position(|n| *n == m).expect("it is inside");
+    for &m in &group.members {
+        let Kind::Map(expression) = reached.kind(m) else { unreachable!("members are elementwise") };
+        let argument = |text: &mut Text, v: Value| match (inside(reached, group, v), reached.kind(v.node)) {
+            (Some(n), _) if group.head == Some(n) => "v".into(),
+            (Some(n), _) => format!("t{}", place(n)),
+            (None, Kind::Map(fill)) if reached.is_inlined(v.node) => text.call(&fill, &[]),
+            _ => loads[&(v, seen_by(reached, group, m, v, root).expect("as it was found"))].clone(),
+        };
+        let arguments: Vec<String> = reached.nodes[&m].inputs.iter().map(|v| argument(&mut text, *v)).collect();
         let call = text.call(&expression, &arguments);
-        let _ = writeln!(text.body, "    let t{k} = {call};");
-        names.insert(Value { node: *m, output: 0 }, format!("t{k}"));
+        let _ = writeln!(text.body, "    let t{} = {call};", place(m));
     }
     let _ = writeln!(text.body, "    return t{};", group.members.len() - 1);
     let Text { functions, body, params, .. } = text;

@@ -1,4 +1,4 @@
-//! From a graph to a [`Program`]: reach → fuse → lower → slots. No GPU in sight.
+//! From a graph to a [`Program`]: reach → algebra → fuse → lower → slots. No GPU in sight.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +12,7 @@ use crate::{
     optim::{Group, Update},
 };
 
+mod algebra;
 mod beside;
 mod fuse;
 mod nodes;
@@ -38,6 +39,8 @@ pub struct Request<'a> {
     pub observe: bool,
     /// Whether elementwise nodes are fused.
     pub fusion: bool,
+    /// Whether nodes that repeat others, or change nothing, are left out.
+    pub algebra: bool,
 }
 
 /// What a training plan does after the backward pass.

@@ -37,24 +37,23 @@ impl Lowering<'_> {
             true => beside::pairs(reached, &groups),
             false => BTreeMap::new(),
         };
-        for (&n, node) in &reached.nodes {
+        for &n in reached.nodes.keys() {
             if let Some(&beside::Pair { product, sum }) = pairs.get(&n) {
                 if n == product.min(sum) {
                     self.node(product, product, None, Some(sum));
                 }
                 continue;
             }
-            let group = groups.of.get(&n).map(|&g| &groups.groups[g]);
+            let group = groups.of.get(&n).map(|g| &groups.groups[g[0]]);
             // A group runs in the place of its last member; what it reads is computed by then.
             if group.is_some_and(|g| g.members.last() != Some(&n)) || (group.is_none() && reached.is_inlined(n)) {
                 continue;
             }
             let first = group.map_or(n, |g| g.head.unwrap_or(g.members[0]));
-            if reached.kind(first) == Kind::View {
-                let seen = self.places.operands[&node.inputs[0]].seen_as(node.outputs[0].shape);
-                self.places.operands.insert(value(n, 0), seen);
-            } else {
+            if reached.kind(first) != Kind::View {
                 self.node(n, first, group, None);
+            } else if reached.is_wanted(n) {
+                self.places.operands.insert(value(n, 0), self.places.of(reached, value(n, 0)));
             }
         }
     }
@@ -74,15 +73,20 @@ impl Lowering<'_> {
         let (outputs, besides) = results.split_at(reached.nodes[&n].outputs.len());
         let inputs: Vec<Operand> = match group {
             Some(g) if g.head.is_none() => vec![],
-            _ => reached.nodes[&first].inputs.iter().map(|v| places.operands[v]).collect(),
+            _ => reached.nodes[&first].inputs.iter().map(|v| places.of(reached, *v)).collect(),
         };
-        let chain = group.map(|g| fuse::chain(reached, g, |v| places.operands[&v]));
+        let chain = group.map(|g| fuse::chain(reached, g, |v| places.of(reached, v)));
+        let mut outputs = outputs.to_vec();
+        if group.is_some_and(|g| g.head.is_some()) {
+            // What is fused may be of another shape that lies alike.
+            outputs[0] = outputs[0].seen_as(reached.nodes[&first].outputs[0].shape);
+        }
         let label = label(reached, first, group, beside);
         let io = Io {
             caps: self.request.caps,
             precision,
             inputs: &inputs,
-            outputs,
+            outputs: &outputs,
             beside: besides.first().copied(),
             clock: clock(self.made.control),
             chain: chain.as_ref(),
@@ -107,6 +111,17 @@ impl Lowering<'_> {
 impl Lowered {
     pub(super) fn look(&mut self, x: Operand, part: Part, name: &str, precision: Precision) {
         self.observer.look(x, part, name, precision, &mut self.program);
+    }
+}
+
+impl Places {
+    /// Where a value lies; a view lies where that does which it is a view of.
+    fn of(&self, reached: &Reached, v: Value) -> Operand {
+        self.operands.get(&v).copied().unwrap_or_else(|| {
+            let node = &reached.nodes[&v.node];
+            debug_assert_eq!(reached.kind(v.node), Kind::View, "{:?} has no place", node.origin);
+            self.of(reached, node.inputs[0]).seen_as(node.outputs[v.output].shape)
+        })
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Request;
+use super::{Request, algebra};
 use crate::{
-    Dtype, Graph,
-    graph::{Assignment, Node, Origin},
+    Dtype, Graph, Shape,
+    format::Simulation,
+    graph::{Assignment, Node, Origin, Value},
     op::Kind,
 };
 
@@ -19,6 +20,14 @@ pub(crate) struct Reached {
     pub assignments: Vec<Assignment>,
     inference: bool,
     pub fusion: bool,
+}
+
+/// Who reads a node's result, and in which shape.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reader {
+    pub node: usize,
+    pub output: usize,
+    pub shape: Shape,
 }
 
 /// The nodes `from`, and all that they depend on; a node that hands on an operand depends on no other.
@@ -63,6 +72,10 @@ impl Reached {
         });
         wanted.extend(assignments.iter().map(|a| a.value.node));
         wanted.extend(nodes.iter().filter(|(_, node)| node.watched).map(|(&n, _)| n));
+        // Equal nodes are rounded by chance each by itself where formats are simulated.
+        if request.algebra && request.graph.simulation() == Simulation::default() {
+            algebra::simplify(&mut nodes, &wanted);
+        }
         let mut consumers: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
         for (&n, node) in &nodes {
             for v in &node.inputs {
@@ -80,11 +93,38 @@ impl Reached {
         }
     }
 
-    /// Whether a value of this type can be read by what is fused behind node `n`.
-    pub fn can_load(&self, n: usize, dtype: Dtype) -> bool {
+    /// What a value is a view of.
+    pub fn seen(&self, mut value: Value) -> Value {
+        while self.kind(value.node) == Kind::View {
+            value = self.nodes[&value.node].inputs[0];
+        }
+        value
+    }
+
+    /// Who reads node `n`, itself or as a view.
+    pub fn readers(&self, n: usize) -> Vec<Reader> {
+        let mut found = vec![];
+        for &(c, output) in self.consumers.get(&n).into_iter().flatten() {
+            match self.kind(c) {
+                // What nobody reads under its own name.
+                Kind::View if !self.is_wanted(c) => {
+                    found.extend(self.readers(c).into_iter().map(|r| Reader { output, ..r }));
+                }
+                _ => found.push(Reader { node: c, output, shape: self.nodes[&n].outputs[output].shape }),
+            }
+        }
+        found
+    }
+
+    /// Whether what is fused behind node `n` may make a result of this type, and read values of these.
+    pub fn can_epilogue(&self, n: usize, result: Dtype, mut reads: impl Iterator<Item = Dtype>) -> bool {
         let node = &self.nodes[&n];
-        let wide = dtype == node.precision.wide() && matches!(&node.origin, Origin::Op(op) if op.loads_wide());
-        wide || dtype == node.outputs[0].dtype
+        let (Origin::Op(op), own) = (&node.origin, node.outputs[0].dtype) else { return false };
+        if result != own {
+            // Parts of a sum are f32, so one of f16 that becomes f32 can bind nothing else.
+            return op.casts_result() && reads.all(|t| t == result || own == Dtype::F32 && t == own);
+        }
+        reads.all(|t| t == own || t == node.precision.wide() && op.loads_wide())
     }
 
     pub fn is_wanted(&self, n: usize) -> bool {

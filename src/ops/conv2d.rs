@@ -153,6 +153,12 @@ impl Sizes {
         [self.window[0], self.window[1], self.image[3] / self.groups, self.result[3]]
     }
 
+    /// The image as kernels take it: of a lone channel with a second one, of zeros.
+    fn lying(&self) -> [usize; 4] {
+        let [n, h, w, c] = self.image;
+        [n, h, w, if self.groups == 1 { c.max(2) } else { c }]
+    }
+
     fn taps(&self) -> usize {
         self.window[0] * self.window[1]
     }
@@ -251,13 +257,22 @@ fn convolve<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tenso
     if s.is_product() {
         return product(wanted, s, a, b);
     }
-    // A lone last axis is not stored, so kernels get a second channel; groups start at groups of four.
-    let least =
-        if s.groups == 1 { [inner.max(2), out.max(2)] } else { [inner, out].map(|n| n.next_multiple_of(GROUP)) };
-    if !s.is_depthwise() && least != [inner, out] {
-        return widened(wanted, s, least, a, b);
+    // Groups start at groups of four in memory.
+    let whole = [inner, out].map(|channels| channels.next_multiple_of(GROUP));
+    if s.groups > 1 && !s.is_depthwise() && whole != [inner, out] {
+        return widened(wanted, s, whole, a, b);
     }
-    a.graph.apply(Conv { wanted, sizes: s }, &[a, b])
+    if s.groups == 1 && out == 1 {
+        return widened(wanted, s, [inner, 2], a, b);
+    }
+    // A lone last axis is not stored, so kernels take and make images with a second channel of zeros.
+    let lone = s.groups == 1 && inner == 1;
+    let conv = |a: Tensor<'g>| a.graph.apply(Conv { wanted, sizes: s }, &[a, b]);
+    match wanted {
+        Wanted::Image if lone => conv(a).slice(3, 0..1),
+        Wanted::Result | Wanted::Weights if lone => conv(a.pad(3, 0, 1)),
+        _ => conv(a),
+    }
 }
 
 /// A convolution of single pixels: each is a row of a matrix.
@@ -329,7 +344,7 @@ impl Op for Conv {
         }
         let shape = match self.wanted {
             Wanted::Result => self.sizes.result,
-            Wanted::Image => self.sizes.image,
+            Wanted::Image => self.sizes.lying(),
             Wanted::Weights => self.sizes.weights(),
         };
         Ok(vec![Type { shape: Shape::from(shape), ..x[0] }])
@@ -347,9 +362,17 @@ impl Op for Conv {
         (self.wanted == Wanted::Weights && !self.sizes.is_depthwise()).then_some(1)
     }
 
+    fn casts_result(&self) -> bool {
+        !self.sizes.is_depthwise()
+    }
+
+    fn repeats(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let (a, b, dy) = (at.x[0], at.x[1], at.dy());
-        let conv = |wanted, a, b| Some(convolve(wanted, self.sizes, a, b));
+        let conv = |wanted, a: Tensor<'g>, b| Some(a.graph.apply(Conv { wanted, ..*self }, &[a, b]));
         match self.wanted {
             Wanted::Result => vec![conv(Wanted::Image, dy, b), conv(Wanted::Weights, a, dy)],
             Wanted::Image => vec![conv(Wanted::Result, dy, b), conv(Wanted::Weights, dy, a)],
@@ -368,7 +391,7 @@ impl Op for Conv {
             Wanted::Weights => ("conv2d_weights", include_str!("../../shaders/conv2d_weights.wgsl"), [0, 0]),
         };
         let mut shader = io
-            .shader(file, source)
+            .shader_of_operands(file, source)
             .constant("ALONG_A", along[0])
             .constant("ALONG_B", along[1])
             .accumulating(io.precision);
@@ -383,7 +406,7 @@ impl Op for Conv {
     #[cfg(feature = "reference")]
     fn reference(&self, x: &[Array]) -> Vec<Array> {
         let s = self.sizes;
-        let (image, weights, result) = (Shape::from(s.image), Shape::from(s.weights()), Shape::from(s.result));
+        let (image, weights, result) = (Shape::from(s.lying()), Shape::from(s.weights()), Shape::from(s.result));
         let target = match self.wanted {
             Wanted::Result => result,
             Wanted::Image => image,
@@ -478,9 +501,10 @@ impl Conv {
 pub fn cases() -> Vec<Case> {
     let plain = Conv2d::default();
     let explicit = |p| Conv2d { padding: Padding::Explicit(p), ..plain };
-    let shapes: [([usize; 4], [usize; 4], Conv2d); 14] = [
+    let shapes: [([usize; 4], [usize; 4], Conv2d); 15] = [
         ([2, 5, 7, 3], [3, 3, 3, 5], plain),
         ([1, 8, 8, 4], [3, 3, 4, 8], explicit([1; 4])),
+        ([2, 7, 6, 1], [3, 2, 1, 5], Conv2d { stride: [1, 2], padding: Padding::Same, ..plain }),
         ([2, 7, 6, 5], [3, 2, 5, 6], explicit([0, 2, 1, 3])),
         ([1, 9, 8, 3], [3, 3, 3, 4], Conv2d { stride: [2, 3], padding: Padding::Same, ..plain }),
         ([1, 9, 9, 4], [3, 3, 4, 4], Conv2d { dilation: [2, 2], ..explicit([2; 4]) }),
@@ -497,9 +521,9 @@ pub fn cases() -> Vec<Case> {
     let case = |(x, w, options): ([usize; 4], [usize; 4], Conv2d), wanted| {
         let sizes = Sizes::new(Shape::from(x), Shape::from(w), options).expect("valid");
         let (operands, terms) = match wanted {
-            Wanted::Result => ([x, w], sizes.products() / sizes.result.iter().product::<usize>()),
+            Wanted::Result => ([sizes.lying(), w], sizes.products() / sizes.result.iter().product::<usize>()),
             Wanted::Image => ([sizes.result, w], sizes.taps() * w[3] / sizes.groups),
-            Wanted::Weights => ([x, sizes.result], sizes.result[..3].iter().product()),
+            Wanted::Weights => ([sizes.lying(), sizes.result], sizes.result[..3].iter().product()),
         };
         Case::new(Conv { wanted, sizes }, [&operands[0], &operands[1]]).terms(terms)
     };

@@ -46,6 +46,10 @@ impl Op for Cumsum {
         Kind::Head
     }
 
+    fn repeats(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let back = Cumsum { reverse: !self.reverse, ..*self };
         vec![Some(at.dy().graph.apply(back, &[at.dy()]))]

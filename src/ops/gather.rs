@@ -72,6 +72,10 @@ impl Op for Gather {
         Kind::Head
     }
 
+    fn repeats(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let rows = at.x[0].shape()[0];
         vec![Some(at.dy().graph.apply(Scatter { rows }, &[at.dy(), at.x[1]])), None]

@@ -350,6 +350,13 @@ fn cost(caps: &Caps, p: &Product, v: &Variant) -> usize {
     products + if v.parts > 1 { parts } else { 0 }
 }
 
+/// What stands in the place of `result` in `lib/gemm.wgsl` where what is fused behind it changes the type.
+const CAST: &str = "\
+@group(0) @binding(2) var<storage, read_write> y: array<wide4>;
+fn keep(g: u32, part: u32, size: u32, v: vec4<acc>, there: vec4<bool>) {
+    y[g] = pack4_wide(select(vec4<acc>(), epilogue(g, v), there));
+}";
+
 /// What a split sum puts in the place of `result` in `lib/gemm.wgsl`.
 const PARTS: &str = "\
 @group(0) @binding(2) var<storage, read_write> y: array<wide4>;
@@ -365,6 +372,8 @@ pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Prod
     let dispatch = v.body.apply(dispatch, p, acc).param("part", v.part);
     let workgroups = v.body.workgroups(p, v.parts);
     if v.parts == 1 {
+        let narrow = y.dtype != dispatch.shader.elem;
+        let dispatch = if narrow { dispatch.wide(y.dtype).splice("result", CAST) } else { dispatch };
         return beside::push(io, program, dispatch.write(y).fuse("epilogue", io.chain), workgroups);
     }
     let parts = program.scratch(Shape::from([v.parts, y.shape.stored()]), acc);

@@ -52,6 +52,10 @@ impl Op for OneHot {
         Ok(vec![Type { shape: Shape::new(&dims).ok_or("the result has too many axes")?, dtype: precision.storage }])
     }
 
+    fn repeats(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, _: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         vec![None]
     }
@@ -88,6 +92,10 @@ impl Op for Argmax {
         let dims = x[0].shape.to_vec();
         let (_, lead) = dims.split_last().ok_or("a single value has no axis to look along")?;
         Ok(vec![Type { shape: Shape::new(lead).expect("fewer axes than before"), dtype: Dtype::U32 }])
+    }
+
+    fn repeats(&self) -> bool {
+        true
     }
 
     fn grad<'g>(&self, _: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {

@@ -1,13 +1,13 @@
 //! Shape and place: ops that move values and leave each as it is, to the bit.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, Fill};
 use crate::{
     Dtype, Precision, Shape,
     dispatch::{Dispatch, Operand, Program, Shader},
-    op::{Backward, Io, Kind, Op, Type},
+    op::{Backward, Io, Kind, Made, Op, Simpler, Type},
     shape::GROUP,
     tensor::Tensor,
 };
@@ -281,6 +281,25 @@ impl Op for Layout {
             Layout::Reshape { view: true, .. } | Layout::Stop => Kind::View,
             _ => Kind::Kernel,
         }
+    }
+
+    fn repeats(&self) -> bool {
+        true
+    }
+
+    fn simpler(&self, x: &[Made], y: Type) -> Option<Simpler> {
+        let from = x[0].of?;
+        let one = match (self, x[0].by::<Layout>()?) {
+            (Layout::Reshape { to, .. }, Layout::Reshape { .. }) => {
+                Layout::Reshape { to: *to, view: from.shape.lies_like(to) }
+            }
+            (Layout::Permute(second), Layout::Permute(first)) => {
+                Layout::Permute(second.iter().map(|&a| first[a]).collect())
+            }
+            _ => return None,
+        };
+        let stays = matches!(&one, Layout::Permute(axes) if !axes.is_sorted());
+        Some(if from == y && !stays { Simpler::Before } else { Simpler::Op(Arc::new(one)) })
     }
 
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {

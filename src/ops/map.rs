@@ -11,7 +11,7 @@ use crate::reference::{Array, Case, Fill as Values};
 use crate::{
     Dtype, Precision, Shape,
     graph::Graph,
-    op::{Backward, Expression, Kind, Op, Type},
+    op::{Backward, Expression, Kind, Made, Op, Simpler, Type},
     tensor::Tensor,
 };
 
@@ -285,6 +285,25 @@ impl Op for Map {
         Kind::Map(Expression { name: self.row.name, body: self.row.body.into(), params: self.numbers.clone() })
     }
 
+    fn repeats(&self) -> bool {
+        true
+    }
+
+    fn simpler(&self, x: &[Made], y: Type) -> Option<Simpler> {
+        // Not x + 0, which makes 0 of -0; nor x · 0 and 0 / x, which are NaN for some.
+        let is = |k: usize, number: f32| {
+            x[k].by::<Fill>().is_some_and(|f| f.value.to_bits() == number.to_bits()) && x[1 - k].ty == y
+        };
+        match self.row.name {
+            "neg" => x[0].by::<Map>().filter(|m| m.row.name == "neg").map(|_| Simpler::Before),
+            "mul" => [1, 0].into_iter().find(|&k| is(k, 1.0)).map(|k| Simpler::Operand(1 - k)),
+            "add" => [1, 0].into_iter().find(|&k| is(k, -0.0)).map(|k| Simpler::Operand(1 - k)),
+            "div" => is(1, 1.0).then_some(Simpler::Operand(0)),
+            "sub" => is(1, 0.0).then_some(Simpler::Operand(0)),
+            _ => None,
+        }
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let grads = (self.row.grad)(at, &self.numbers);
         let mut grads = grads.into_iter().zip(&at.x).map(|(g, x)| Some(g.sum_to(x.shape()))).collect::<Vec<_>>();
@@ -312,6 +331,9 @@ impl Op for Fill {
     fn name(&self) -> &'static str {
         "fill"
     }
+    fn repeats(&self) -> bool {
+        true
+    }
     fn infer(&self, _: &[Type], _: Precision) -> Result<Vec<Type>, String> {
         Ok(vec![Type { shape: self.shape, dtype: self.dtype }])
     }
@@ -334,6 +356,9 @@ struct Broadcast(Shape);
 impl Op for Broadcast {
     fn name(&self) -> &'static str {
         "broadcast"
+    }
+    fn repeats(&self) -> bool {
+        true
     }
     fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
         if x[0].shape.broadcast(&self.0) != Some(self.0) {
@@ -363,6 +388,14 @@ impl Op for Cast {
     }
     fn casts(&self) -> bool {
         true
+    }
+    fn repeats(&self) -> bool {
+        true
+    }
+    fn simpler(&self, x: &[Made], y: Type) -> Option<Simpler> {
+        // From f16 to f32 nothing is lost.
+        let there_and_back = x[0].by::<Cast>().is_some() && x[0].ty.dtype == Dtype::F32 && x[0].of == Some(y);
+        there_and_back.then_some(Simpler::Before)
     }
     fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
         common(x)?;

@@ -131,6 +131,14 @@ impl Op for Matmul {
         (self.ta && !self.tb && plain).then_some(1)
     }
 
+    fn casts_result(&self) -> bool {
+        true
+    }
+
+    fn repeats(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let (a, b, dy) = (at.x[0], at.x[1], at.dy());
         // Y = A·B: dA = dY·Bᵀ, dB = Aᵀ·dY; an operand that lies transposed gets the transpose of that.
@@ -159,7 +167,7 @@ impl Op for Matmul {
             (s.m, s.n) = (s.n, s.m);
         }
         let shader = io
-            .shader("matmul", include_str!("../../shaders/matmul.wgsl"))
+            .shader_of_operands("matmul", include_str!("../../shaders/matmul.wgsl"))
             .constant("ALONG_A", (!ta).into())
             .constant("ALONG_B", tb.into())
             .accumulating(io.precision);

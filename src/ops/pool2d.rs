@@ -175,6 +175,10 @@ impl Op for MaxPool {
         Kind::Head
     }
 
+    fn repeats(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let pool = |wanted| Some(at.x[0].graph.apply(MaxPool { wanted, ..*self }, &[at.x[0], at.dy()]));
         match self.wanted {

@@ -243,6 +243,10 @@ impl Op for Reduce {
         self.fold == Fold::Sum(1.0) && self.kept == Kept::Own && rows
     }
 
+    fn repeats(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         // With the axes that vanished, but for a single value, which stretches as it is.
         let kept = self.kept(at.x[0].shape());

@@ -198,6 +198,10 @@ impl Op for Resample {
         Kind::Head
     }
 
+    fn repeats(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let other = Resample { transposed: !self.transposed, ..*self };
         vec![Some(at.dy().graph.apply(other, &[at.dy()]))]

@@ -87,6 +87,10 @@ impl Op for Softmax {
         Kind::Head
     }
 
+    fn repeats(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         vec![Some(at.y[0].graph.apply(SoftmaxBackward { log: self.log }, &[at.y[0], at.dy()]))]
     }
@@ -117,6 +121,10 @@ impl Op for SoftmaxBackward {
 
     fn kind(&self) -> Kind {
         Kind::Head
+    }
+
+    fn repeats(&self) -> bool {
+        true
     }
 
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {

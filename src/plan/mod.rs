@@ -6,13 +6,17 @@ mod inspect;
 mod observe;
 mod training;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use crate::{
     Dtype, Error, Gpu, LossScale, Port, Precision, Result, Shape, Tensor, Weights,
     dispatch::{Operand, Program, Source},
     error::Warning,
-    gpu::{self, Executable, Reading},
+    gpu::{self, Executable, Reading, Uploads},
     graph::{Graph, Value},
     lower::{self, CLOCK_WORDS, LOSSES, Lowered, Request},
     optim::{Group, Update, held},
@@ -46,6 +50,8 @@ pub struct Options {
     pub observe: bool,
     /// Whether elementwise nodes are fused.
     pub fusion: bool,
+    /// Whether nodes that repeat others, or change nothing, are left out. No result depends on it.
+    pub algebra: bool,
 }
 
 impl Default for Options {
@@ -59,7 +65,16 @@ impl Default for Options {
             average: None,
             observe: false,
             fusion: true,
+            algebra: true,
         }
+    }
+}
+
+impl Options {
+    /// These options on a device whose settings may switch off more.
+    fn within(self, gpu: &Gpu) -> Self {
+        let on = gpu.settings().fusion;
+        Options { fusion: self.fusion && on, algebra: self.algebra && on, ..self }
     }
 }
 
@@ -128,6 +143,7 @@ struct Core {
     averaged: Option<Weights>,
     lowered: Lowered,
     executable: Executable,
+    uploads: Mutex<Uploads>,
 }
 
 impl Core {
@@ -142,8 +158,22 @@ impl Core {
         Reading::new(&self.gpu, &[range], move |b| Ok(gpu::loaded(b, x.shape, x.dtype)))
     }
 
-    fn write(&self, x: Operand, bytes: &[u8]) {
-        self.gpu.queue().write_buffer(self.buffer(x.buffer), x.offset, bytes);
+    /// Records that inputs take the values written for them.
+    fn upload(&self, encoder: &mut wgpu::CommandEncoder) -> bool {
+        self.uploads.lock().expect("no panic while it is held").record(encoder, |input| self.buffer(input))
+    }
+
+    /// Has inputs take the values written for them before the next step does.
+    fn flush(&self) {
+        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        if self.upload(&mut encoder) {
+            self.submit(encoder);
+        }
+    }
+
+    fn submit(&self, encoder: wgpu::CommandEncoder) {
+        let submission = self.gpu.guarded("running a step", || self.gpu.queue().submit([encoder.finish()]));
+        self.uploads.lock().expect("no panic while it is held").submitted(submission);
     }
 }
 
@@ -211,7 +241,7 @@ impl Plan {
         optimizer: &dyn Update,
         options: Options,
     ) -> Result<Self> {
-        let options = Options { fusion: options.fusion && gpu.settings().fusion, ..options };
+        let options = options.within(gpu);
         let lowered = lower_training(loss, optimizer, gpu.caps(), &options)?;
         let follower = match options.average {
             Some(_) => Some(weights.follower().await?),
@@ -235,13 +265,15 @@ impl Plan {
             return Err(Error::Port("the outputs belong to different graphs".into()));
         }
         let wanted = outputs.iter().map(|t| t.value).collect();
+        let options = options.within(gpu);
         let lowered = lower::lower(&Request {
             graph,
             caps: gpu.caps(),
             wanted,
             training: None,
             observe: options.observe,
-            fusion: options.fusion && gpu.settings().fusion,
+            fusion: options.fusion,
+            algebra: options.algebra,
         })?;
         Self::new(gpu, weights, None, graph, lowered).await
     }
@@ -261,11 +293,12 @@ impl Plan {
             _ => weights.buffer(source),
         };
         let executable = Executable::new(gpu, &lowered.program, |source| shared(source).clone()).await?;
+        let uploads = Mutex::new(Uploads::new(&lowered.program, lowered.inputs.iter().copied()));
         let precision = graph.precision();
         let scale = gpu::stored(&[precision.loss_scale.initial(graph.batch())], Shape::default(), precision.wide());
         gpu.queue().write_buffer(executable.buffer(lowered.control.scale), 0, &scale);
         Ok(Plan {
-            core: Arc::new(Core { gpu: gpu.clone(), weights: weights.clone(), averaged, lowered, executable }),
+            core: Arc::new(Core { gpu: gpu.clone(), weights: weights.clone(), averaged, lowered, executable, uploads }),
             graph: graph.id(),
             names: graph.names(),
             precision,
@@ -304,34 +337,36 @@ impl Plan {
         self.core.gpu.queue().write_buffer(buffer, offset as u64, value);
     }
 
-    /// Fills an input or labels: values in row-major order, without padding. The values are queued and may be dropped at
-    /// once; steps that are under way neither see them nor hold this up.
+    /// Fills an input or labels for the next step: values in row-major order, without padding. They are copied and may be dropped
+    /// at once; steps that are under way neither see them nor hold this up, unless more than 64 MiB wait for them.
     ///
     /// # Errors
     /// [`Error::Port`] if it is no input of this plan or of the other kind; [`Error::Length`]; [`Error::Device`].
     pub fn write<'p, T: Element>(&mut self, port: impl Into<Port<'p>>, values: &[T]) -> Result<()> {
-        let (x, name) = self.find(port.into())?;
+        let port = port.into();
+        let x = self.find(port)?;
         if !self.core.lowered.inputs.contains(&x.buffer) {
-            return Err(Error::Port(format!("{name} is no input; Weights::set writes a weight")));
+            return Err(Error::Port(format!("{} is no input; Weights::set writes a weight", self.name(port))));
         }
         if (x.dtype == Dtype::U32) != T::LABEL {
             let wants = if T::LABEL { "f32" } else { "u32" };
-            return Err(Error::Port(format!("{name} takes {wants} values")));
+            return Err(Error::Port(format!("{} takes {wants} values", self.name(port))));
         }
         if values.len() != x.shape.len() {
-            return Err(Error::Length { name, shape: x.shape, expected: x.shape.len(), found: values.len() });
+            let (expected, found) = (x.shape.len(), values.len());
+            return Err(Error::Length { name: self.name(port), shape: x.shape, expected, found });
         }
         self.gpu().check()?;
         // Labels are words, and so are f32: the bits are laid out alike.
-        let bytes = gpu::stored(bytemuck::cast_slice(values), x.shape, if T::LABEL { Dtype::F32 } else { x.dtype });
-        self.core.write(x, &bytes);
-        Ok(())
+        let dtype = if T::LABEL { Dtype::F32 } else { x.dtype };
+        let mut uploads = self.core.uploads.lock().expect("no panic while it is held");
+        uploads.write(self.gpu(), x.buffer, bytemuck::cast_slice(values), x.shape, dtype)
     }
 
     /// [`write`](Self::write) of numbers, which become labels where the port takes those: samples that are tokens.
     pub(crate) fn write_numbers<'p>(&mut self, port: impl Into<Port<'p>>, values: &[f32]) -> Result<()> {
         let port = port.into();
-        match self.find(port)?.0.dtype {
+        match self.find(port)?.dtype {
             Dtype::U32 => self.write(port, &values.iter().map(|&v| v as u32).collect::<Vec<_>>()),
             _ => self.write(port, values),
         }
@@ -346,14 +381,16 @@ impl Plan {
     fn submit(&mut self, observe: bool) {
         for part in self.core.executable.parts() {
             let mut encoder = self.gpu().device().create_command_encoder(&Default::default());
+            self.core.upload(&mut encoder);
             self.core.executable.encode(&mut encoder, part.clone(), observe);
-            self.gpu().queue().submit([encoder.finish()]);
+            self.core.submit(encoder);
         }
         self.steps += 1;
     }
 
     /// Records one whole step into an encoder that the app submits.
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder) {
+        self.core.upload(encoder);
         self.core.executable.encode(encoder, 0..self.program().dispatches.len(), false);
         self.steps += 1;
     }
@@ -368,7 +405,9 @@ impl Plan {
     /// # Errors
     /// [`Error::Port`] if this plan does not keep it.
     pub fn read<'p>(&self, port: impl Into<Port<'p>>) -> Result<Reading<Vec<f32>>> {
-        Ok(self.core.read(self.find(port.into())?.0))
+        let x = self.find(port.into())?;
+        self.core.flush();
+        Ok(self.core.read(x))
     }
 
     /// The buffer of an output, an input or a watched tensor, to be bound without a copy. Rows are padded to a
@@ -377,7 +416,9 @@ impl Plan {
     /// # Errors
     /// [`Error::Port`] if this plan does not keep it.
     pub fn buffer<'p>(&self, port: impl Into<Port<'p>>) -> Result<&wgpu::Buffer> {
-        Ok(self.core.buffer(self.find(port.into())?.0.buffer))
+        let x = self.find(port.into())?;
+        self.core.flush();
+        Ok(self.core.buffer(x.buffer))
     }
 
     /// The losses of the steps since the last call, at most the last 1024.
@@ -458,8 +499,8 @@ impl Plan {
         &self.core.gpu
     }
 
-    /// Where a tensor lies, and what to call it in messages.
-    fn find(&self, port: Port) -> Result<(Operand, String)> {
+    /// Where a tensor lies.
+    fn find(&self, port: Port) -> Result<Operand> {
         let value = match port {
             Port::Value { graph, .. } if graph != self.graph => {
                 return Err(Error::Port("the tensor belongs to another graph than the plan".into()));
@@ -469,14 +510,23 @@ impl Plan {
                 *self.names.get(name).ok_or_else(|| Error::name(name, "no tensor of the plan's graph has this name"))?
             }
         };
-        let named = self.names.iter().find(|(_, v)| **v == value);
-        let name = named.map_or_else(|| format!("tensor {}", value.node), |(n, _)| format!("{n:?}"));
-        let found = self.core.lowered.ports.get(&value).copied();
         let lost = || {
             Error::Port(format!(
-                "{name} is not in this plan: it reads no such input, or must be told to keep it by watch()"
+                "{} is not in this plan: it reads no such input, or must be told to keep it by watch()",
+                self.name(port)
             ))
         };
-        Ok((found.ok_or_else(lost)?, name.clone()))
+        self.core.lowered.ports.get(&value).copied().ok_or_else(lost)
+    }
+
+    /// What to call a tensor in messages.
+    fn name(&self, port: Port) -> String {
+        match port {
+            Port::Name(name) => format!("{name:?}"),
+            Port::Value { value, .. } => {
+                let named = self.names.iter().find(|(_, v)| **v == value);
+                named.map_or_else(|| format!("tensor {}", value.node), |(name, _)| format!("{name:?}"))
+            }
+        }
     }
 }

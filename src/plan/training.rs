@@ -48,6 +48,7 @@ pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options
         training: Some(training),
         observe: options.observe,
         fusion: options.fusion,
+        algebra: options.algebra,
     })
 }
 

@@ -281,7 +281,16 @@ fn networks(
             let network = model(name).build(&graph, batch, sample(name), 10)?;
             let wanted = vec![network.logits.value];
             each(
-                lower(&Request { graph: &graph, caps, wanted, training: None, observe: false, fusion: true })?.program,
+                lower(&Request {
+                    graph: &graph,
+                    caps,
+                    wanted,
+                    training: None,
+                    observe: false,
+                    fusion: true,
+                    algebra: true,
+                })?
+                .program,
             )?;
         }
     }

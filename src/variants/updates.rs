@@ -69,6 +69,7 @@ fn program(caps: &Caps, precision: Precision, optimizer: &dyn Update, on: impl F
         average: on(3).then_some(0.999),
     };
     let wanted = vec![loss.value];
-    let request = Request { graph: &graph, caps, wanted, training: Some(training), observe: on(4), fusion: true };
+    let request =
+        Request { graph: &graph, caps, wanted, training: Some(training), observe: on(4), fusion: true, algebra: true };
     Ok(lower(&request)?.program)
 }
