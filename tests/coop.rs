@@ -93,7 +93,8 @@ fn agrees(gpu: &Gpu, caps: &Caps, precision: Precision, build: Build) -> usize {
     let y = build(&graph);
     graph.check().expect("a graph");
     let wanted = vec![y.value];
-    let made = lower(&Request { graph: &graph, caps, wanted, training: None, observe: false, fusion: true });
+    let made =
+        lower(&Request { graph: &graph, caps, wanted, training: None, observe: false, fusion: true, algebra: true });
     let mut made = made.expect("a program");
     let count = emulate(&mut made.program);
     let executable = pollster::block_on(Executable::new(gpu, &made.program, |_| unreachable!("no weights")));
