@@ -1,6 +1,6 @@
 //! What an adapter is, as plain data: filled by [`crate::gpu`], read by the planner and the ops.
 
-use std::str::FromStr;
+use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
 use crate::{Dtype, Error, Precision, Result};
 
@@ -89,6 +89,8 @@ pub struct Caps {
     pub uniform_alignment: u64,
     /// Bytes that a plan may take with its weights, if somebody set a limit: `gpu::Settings`.
     pub memory: Option<u64>,
+    /// The variants that were measured to be the fastest, by product: see [`crate::dispatch::Choice`].
+    pub fastest: Arc<BTreeMap<String, String>>,
 }
 
 impl Caps {
@@ -111,6 +113,7 @@ impl Caps {
             storage_alignment: 256,
             uniform_alignment: 256,
             memory: None,
+            fastest: Arc::default(),
         }
     }
 

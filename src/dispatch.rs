@@ -1,6 +1,6 @@
 //! A Program: the fixed list of dispatches that a plan replays. Plain data, made without a GPU.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{Dtype, Precision, Shape, error::Warning, precision::Accumulate, shape::GROUP};
 
@@ -48,6 +48,11 @@ impl Shader {
     pub fn constant(mut self, name: &'static str, value: u32) -> Self {
         self.constants.push((name, value));
         self
+    }
+
+    /// Says whether an axis of length `last` ends within a group; for files that import `tail`.
+    pub fn padded(self, last: usize) -> Self {
+        self.constant("PADDED", (!last.is_multiple_of(GROUP)).into())
     }
 
     /// Sets the type of registers.
@@ -184,6 +189,19 @@ pub struct Dispatch {
     pub observes: bool,
     /// Whether it is the second pass of a sum: it joins what the dispatch before it left in parts.
     pub joins: bool,
+    /// Which variant of several it is.
+    pub choice: Option<Choice>,
+}
+
+/// The variant that was taken of those that compute the same, each in an order of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// What is computed: shader, types and sizes.
+    pub product: String,
+    /// The variant that was taken.
+    pub variant: String,
+    /// All that the adapter can run, the cheapest by the planner's estimate first.
+    pub candidates: Vec<String>,
 }
 
 impl Dispatch {
@@ -199,6 +217,7 @@ impl Dispatch {
             flops: 0,
             observes: false,
             joins: false,
+            choice: None,
         }
     }
 
@@ -389,6 +408,31 @@ impl Program {
     /// Appends a dispatch.
     pub fn push(&mut self, dispatch: Dispatch) {
         self.dispatches.push(dispatch);
+    }
+
+    /// The dispatch of this index and the second passes that join what it leaves, with the buffers they use: all that it takes to
+    /// time it alone.
+    pub fn alone(&self, index: usize) -> Program {
+        let first = &self.dispatches[index];
+        let written = first.bindings.iter().filter(|(_, access)| *access != Access::Read).map(|(x, _)| x.buffer);
+        let reads =
+            |d: &&Dispatch, b: usize| d.bindings.iter().any(|(x, access)| x.buffer == b && *access == Access::Read);
+        let joins =
+            written.filter_map(|b| self.dispatches[index + 1..].iter().find(|d| reads(d, b)).filter(|d| d.joins));
+        let mut alone = Program::default();
+        let mut index = BTreeMap::new();
+        for d in std::iter::once(first).chain(joins) {
+            let mut d = d.clone();
+            for (x, _) in &mut d.bindings {
+                x.buffer = *index.entry(x.buffer).or_insert_with(|| {
+                    let of = &self.buffers[x.buffer];
+                    alone.buffers.push(Buffer { source: Source::Plan, ..of.clone() });
+                    alone.buffers.len() - 1
+                });
+            }
+            alone.dispatches.push(d);
+        }
+        alone
     }
 
     /// How many dispatches are second passes of sums: see [`Dispatch::joins`].

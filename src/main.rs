@@ -46,9 +46,13 @@ struct DeviceArgs {
     #[arg(long, value_name = "A")]
     adapter: Option<String>,
     /// Switches off f16 (halves are then packed in words), fusion (of elementwise ops) or trust (in our shaders' loops, which
-    /// then get a guard): to find what is at fault. As $HALFGRAD_WITHOUT.
-    #[arg(long, value_name = "f16,fusion,trust")]
+    /// then get a guard), to find what is at fault, or tune, which the environment may have switched on. As $HALFGRAD_WITHOUT.
+    #[arg(long, value_name = "f16,fusion,trust,tune")]
     without: Option<String>,
+    /// Measures which variants of matrix products and convolutions are fastest here, once, for less than five seconds a network,
+    /// and keeps that in a folder [default: halfgrad in the user's folder for caches]. As $HALFGRAD_TUNE.
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true)]
+    tune: Option<Option<PathBuf>>,
     /// The most that a plan may take on the device, weights included: 512M, 2G. As $HALFGRAD_MEMORY [default: no limit].
     #[arg(long, value_name = "BYTES")]
     memory: Option<String>,

@@ -104,12 +104,12 @@ impl Io<'_> {
             shader = shader.wide(if y.dtype == Dtype::F16 { Dtype::F32 } else { Dtype::F16 });
             shader.acc = Dtype::F32;
         }
-        let groups = y.shape.groups();
+        let (groups, last) = (y.shape.groups(), y.shape.storage().last());
         program.push(
-            Dispatch::new(self.label, shader)
+            Dispatch::new(self.label, shader.padded(last))
                 .write(y)
                 .param("groups", groups)
-                .param("last", y.shape.storage().last())
+                .param("last", last)
                 .fuse("map", self.chain)
                 .workgroups(groups.div_ceil(64)),
         );
@@ -129,6 +129,8 @@ pub struct Chain {
     pub params: Vec<u32>,
     /// Axes of the output besides the last, after merging: the constant `CHAIN_RANK`.
     pub rank: u32,
+    /// Whether the output has more groups than are divided by a product with the reciprocal: the constant `CHAIN_FAR`.
+    pub far: bool,
     /// Expressions evaluated for each value.
     pub flops: usize,
 }
@@ -152,7 +154,7 @@ impl Dispatch {
             self.bindings.push((*x, Access::Read));
         }
         shader.declarations += &chain.functions;
-        shader.constants.push(("CHAIN_RANK", chain.rank));
+        shader.constants.extend([("CHAIN_RANK", chain.rank), ("CHAIN_FAR", chain.far.into())]);
         shader.splices.push((mark, chain.body.clone()));
         self.shader = Arc::new(shader);
         self.chain = chain.params.clone();

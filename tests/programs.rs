@@ -5,7 +5,7 @@ mod common;
 use std::{env, fs};
 
 use halfgrad::{
-    Adam, AdamW, Caps, Dtype, Graph, Precision, RmsProp, Sgd,
+    Adam, AdamW, Caps, Dtype, Graph, Precision, RmsProp, Sgd, Shape,
     caps::Kind,
     check,
     dispatch::{Program, Role},
@@ -13,6 +13,7 @@ use halfgrad::{
     nn, ops,
     optim::Update,
     plan::{Options, lower_training},
+    study::Model,
 };
 
 /// The program of a training step of a perceptron; `sizes` are input, hidden layers, classes.
@@ -257,6 +258,21 @@ fn what_is_computed_twice_or_changes_nothing_is_not_there() {
 }
 
 #[test]
+fn a_large_result_is_divided_by_integers() {
+    let graph = Graph::new(Precision::F32);
+    for (rows, far) in [(1023, 0), (1024, 1)] {
+        let name = format!("x{rows}");
+        let y = graph.input(&name, [rows, 16384]) + graph.input(&format!("row{rows}"), [16384]);
+        let (caps, wanted) = (Caps::reference(), vec![y.value]);
+        let request =
+            Request { graph: &graph, caps: &caps, wanted, training: None, observe: false, fusion: true, algebra: true };
+        let program = lower(&request).unwrap().program;
+        common::shaders_are_valid(&program, Precision::F32).unwrap();
+        assert!(program.dispatches[0].shader.constants.contains(&("CHAIN_FAR", far)), "{program}");
+    }
+}
+
+#[test]
 fn a_view_does_not_end_a_chain() {
     let caps = Caps::reference();
     let graph = Graph::new(Precision::F32);
@@ -287,4 +303,27 @@ fn what_is_cheap_is_computed_again_where_it_is_read() {
     // Not where it lies in memory anyway.
     let y = [(x.matmul(w) + h), h.matmul_with(w, false, true)];
     assert_eq!(labels(&graph, &y, &caps).len(), 3);
+}
+
+#[test]
+fn a_step_takes_no_more_dispatches_than_it_did() {
+    let (sgd, caps) = (Sgd::new(0.05).momentum(0.9), Caps::reference());
+    let networks: [(&str, &[usize], usize); 6] = [
+        ("mlp", &[28, 28, 1], 12),
+        ("lenet", &[28, 28, 1], 20),
+        ("resnet20", &[32, 32, 3], 150),
+        ("mobilenet", &[28, 28, 1], 212),
+        ("vit8", &[28, 28, 1], 288),
+        ("gpt", &[128], 129),
+    ];
+    for (name, sample, most) in networks {
+        for precision in [Precision::F32, Precision::F16] {
+            let graph = Graph::new(precision);
+            let model = Model::named(name, &[]).unwrap();
+            let network = model.build(&graph, 64, Shape::new(sample).unwrap(), 10).unwrap();
+            let program = lower_training(network.loss, &sgd, &caps, &Options::default()).unwrap().program;
+            let found = program.dispatches.len() - program.second_passes();
+            assert!(found <= most, "{name} {precision}: {found} dispatches, {most} before");
+        }
+    }
 }

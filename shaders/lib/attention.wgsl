@@ -7,6 +7,7 @@
 #import math
 
 const CAUSAL: u32 = 0u; // whether a query sees only the keys up to its own place, counted from the end
+const JOINED: u32 = 0u; // whether the heads of a place lie side by side: [batch, t, heads, d], not [batch, heads, t, d]
 const WIDE: u32 = 1u;   // groups of a row of results an invocation: a sixteenth of them, rounded up
 const FLOOR: f32 = -60000.0; // below every score, and within f16
 
@@ -33,10 +34,20 @@ fn groups(n: u32) -> u32 {
     return (n + 3u) / 4u;
 }
 
-// Rows 4i to 4i + 3 of `length`, as numbers of groups.
+// The group where a row of `length` begins.
+fn place(member: u32, row: u32, length: u32) -> u32 {
+    if JOINED == 1u {
+        let sample = member / p.heads;
+        return ((sample * length + row) * p.heads + member - sample * p.heads) * p.d;
+    }
+    return (member * length + row) * p.d;
+}
+
+// Rows 4i to 4i + 3 of `length`.
 fn four(member: u32, i: u32, length: u32) -> vec4<u32> {
     let row = min(vec4(4u * i) + vec4(0u, 1u, 2u, 3u), vec4(length - 1u));
-    return (vec4(member * length) + row) * p.d;
+    let first = place(member, 0u, length);
+    return vec4(first) + row * (place(member, 1u, length) - first);
 }
 
 // Group n of four rows that begin at `at`.

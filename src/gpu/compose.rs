@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The library that `#import` reads.
-static LIBRARY: &[(&str, &str)] = &[
+pub(super) static LIBRARY: &[(&str, &str)] = &[
     ("accumulate", include_str!("../../shaders/lib/accumulate.wgsl")),
     ("across", include_str!("../../shaders/lib/across.wgsl")),
     ("attention", include_str!("../../shaders/lib/attention.wgsl")),

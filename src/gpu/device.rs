@@ -373,5 +373,6 @@ pub fn caps(info: &wgpu::AdapterInfo, features: &wgpu::Features, limits: &wgpu::
         storage_alignment: limits.min_storage_buffer_offset_alignment.into(),
         uniform_alignment: limits.min_uniform_buffer_offset_alignment.into(),
         memory: None,
+        fastest: Arc::default(),
     }
 }

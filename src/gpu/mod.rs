@@ -10,6 +10,8 @@ mod run;
 mod settings;
 mod slices;
 mod stamps;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod tune;
 mod upload;
 
 pub use device::{Choice, Gpu, adapters, caps, choose, title};

@@ -1,6 +1,6 @@
 //! How a device is used: what can be switched off to find what is at fault, and bounds to stay within.
 
-use std::{env, fmt, time::Duration};
+use std::{env, fmt, path::PathBuf, time::Duration};
 
 use crate::{Error, Result, caps::Kind};
 
@@ -8,7 +8,7 @@ use crate::{Error, Result, caps::Kind};
 ///
 /// Every device starts from the environment, so that the user of an app can change it without a new build:
 /// `HALFGRAD_WITHOUT=f16,fusion,trust`, `HALFGRAD_MEMORY=512M`, `HALFGRAD_SLICE=100` (milliseconds; 0 for none),
-/// `HALFGRAD_AS=discrete` (or `integrated`, `software`), `HALFGRAD_COOPERATIVE=1`.
+/// `HALFGRAD_AS=discrete` (or `integrated`, `software`), `HALFGRAD_TUNE=FOLDER`, `HALFGRAD_COOPERATIVE=1`.
 ///
 /// ```
 /// use halfgrad::gpu::Settings;
@@ -31,6 +31,11 @@ pub struct Settings {
     /// What one submission may take by the planner's pessimistic estimate: longer steps are submitted in parts, since drivers
     /// reset a GPU that does not answer. A quarter of a second on integrated GPUs if nothing is set, and no limit on others.
     pub slice: Option<Duration>,
+    /// The folder that keeps which variants of matrix products and convolutions are fastest on each adapter; if there is none,
+    /// the planner's estimate decides. A plan whose products it does not know yet measures them first, for less than five seconds,
+    /// and the same file gives the same variants and so the same bits. A file that is broken or was measured elsewhere is replaced,
+    /// with a [`Plan::warnings`](crate::Plan::warnings).
+    pub tune: Option<PathBuf>,
     /// The kind that the adapter is taken for, which the variants of kernels are chosen by, instead of what it says it is.
     pub kind: Option<Kind>,
     /// Whether products may run on cooperative matrices where the adapter has them. wgpu calls them experimental, so they are off
@@ -40,7 +45,16 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { f16: true, fusion: true, trust: true, memory: None, slice: None, kind: None, cooperative: false }
+        Settings {
+            f16: true,
+            fusion: true,
+            trust: true,
+            memory: None,
+            slice: None,
+            tune: None,
+            kind: None,
+            cooperative: false,
+        }
     }
 }
 
@@ -64,7 +78,8 @@ impl Settings {
     pub fn from_env() -> Result<Self> {
         let get = |name: &'static str| env::var(name).ok().filter(|text| !text.is_empty()).map(|text| (name, text));
         let named = |name: &str, e: Error| Error::name(name, e.to_string());
-        let mut settings = Self::default();
+        let tune = get("HALFGRAD_TUNE").map(|(_, folder)| folder.into());
+        let mut settings = Settings { tune, ..Self::default() };
         if let Some((name, list)) = get("HALFGRAD_WITHOUT") {
             settings = settings.without(&list).map_err(|e| named(name, e))?;
         }
@@ -88,14 +103,18 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Switches off what a list names: `f16,fusion`.
+    /// Switches off what a list names: `f16,fusion`. What is `tune`d is off unless there is a folder for it.
     ///
     /// # Errors
     /// [`Error::Name`] with the word that is no switch.
     pub fn without(mut self, list: &str) -> Result<Self> {
         for name in list.split(',').map(str::trim) {
-            let unknown = || Error::name(name, format!("no such switch; there are {}", Self::SWITCHES.join(", ")));
-            *self.switch(name).ok_or_else(unknown)? = false;
+            let unknown =
+                || Error::name(name, format!("no such switch; there are {}, tune", Self::SWITCHES.join(", ")));
+            match name {
+                "tune" => self.tune = None,
+                _ => *self.switch(name).ok_or_else(unknown)? = false,
+            }
         }
         Ok(self)
     }

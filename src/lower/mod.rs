@@ -14,6 +14,7 @@ use crate::{
 
 mod algebra;
 mod beside;
+mod chain;
 mod fuse;
 mod nodes;
 mod observe;

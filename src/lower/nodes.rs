@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Lowered, Part, Places, Request, beside, clock, fuse, reach::Reached, value};
+use super::{Lowered, Part, Places, Request, beside, chain, clock, fuse, reach::Reached, value};
 use crate::{
     Precision,
     dispatch::Operand,
@@ -75,7 +75,7 @@ impl Lowering<'_> {
             Some(g) if g.head.is_none() => vec![],
             _ => reached.nodes[&first].inputs.iter().map(|v| places.of(reached, *v)).collect(),
         };
-        let chain = group.map(|g| fuse::chain(reached, g, |v| places.of(reached, v)));
+        let chain = group.map(|g| chain::write(reached, g, |v| places.of(reached, v)));
         let mut outputs = outputs.to_vec();
         if group.is_some_and(|g| g.head.is_some()) {
             // What is fused may be of another shape that lies alike.

@@ -458,7 +458,7 @@ impl Conv {
     fn lower_depthwise(&self, io: &Io, program: &mut Program) {
         let s = self.sizes;
         let wide = s.image[3].div_ceil(GROUP);
-        let shader = |name, source| io.shader(name, source).accumulating(io.precision);
+        let shader = |name, source| io.shader(name, source).padded(s.image[3]).accumulating(io.precision);
         if self.wanted == Wanted::Weights {
             let source = include_str!("../../shaders/conv2d_depthwise_weights.wgsl");
             let lines = s.result[0] * s.result[1];

@@ -4,10 +4,12 @@
 //! `lib/gemm_shuffle.wgsl`, for processors with subgroups, and `lib/gemm_blocks.wgsl`, for others and for products of few rows.
 //! What was tried is in `docs/performance.md`; what AMD's compiler makes of them in `xtask/isa.txt`.
 
+use std::fmt;
+
 use super::{beside, reduce::sum_of_parts};
 use crate::{
     Caps, Dtype, Shape, caps,
-    dispatch::{Dispatch, Operand, Program},
+    dispatch::{Choice, Dispatch, Operand, Program, Shader},
     op::Io,
 };
 
@@ -290,12 +292,8 @@ const MOST_BYTES: usize = 32 << 20;
 /// What a second dispatch costs, as blocks multiplied by an invocation on a GPU that is busy.
 const DISPATCH: usize = 64;
 
-/// The body and the parts for a product of operands of so many bytes on an adapter whose registers are `acc`.
-pub(super) fn choose(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> Variant {
-    candidates(caps, p, bytes, acc)[0].0
-}
-
-/// What the adapter can run the product on, each with its [`cost`], the cheapest first; never nothing.
+/// What the adapter can run a product of operands of so many bytes on, where registers are `acc`: each body and number of parts with
+/// its [`cost`], the cheapest first; never nothing.
 pub(super) fn candidates(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> Vec<(Variant, usize)> {
     let variants = bodies(caps, p.elem, acc).into_iter().flat_map(|body| {
         let parts = [1, fill(caps, p, bytes, body)];
@@ -367,23 +365,67 @@ fn keep(g: u32, part: u32, size: u32, v: vec4<acc>, there: vec4<bool>) {
 /// Appends a product whose `dispatch` has its operands and uniforms but for `part`, the last.
 pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Product, y: Operand) {
     let (acc, bytes) = (dispatch.shader.acc, dispatch.bytes_read() as usize);
+    let start = program.dispatches.len();
     // Sums that are rounded after each addition are the register body's affair.
-    let v = if io.precision.rounds_sums() { in_blocks(p) } else { choose(io.caps, p, bytes, acc) };
+    let (v, choice) = match io.precision.rounds_sums() {
+        true => (in_blocks(p), None),
+        false => {
+            let (v, choice) = measured(io.caps, candidates(io.caps, p, bytes, acc), product(&dispatch, p));
+            (v, Some(choice))
+        }
+    };
     let dispatch = v.body.apply(dispatch, p, acc).param("part", v.part);
     let workgroups = v.body.workgroups(p, v.parts);
     if v.parts == 1 {
         let narrow = y.dtype != dispatch.shader.elem;
         let dispatch = if narrow { dispatch.wide(y.dtype).splice("result", CAST) } else { dispatch };
-        return beside::push(io, program, dispatch.write(y).fuse("epilogue", io.chain), workgroups);
+        beside::push(io, program, dispatch.write(y).fuse("epilogue", io.chain), workgroups);
+        program.dispatches[start].choice = choice;
+        return;
     }
     let parts = program.scratch(Shape::from([v.parts, y.shape.stored()]), acc);
     beside::push(io, program, dispatch.wide(acc).splice("result", PARTS).write(parts), workgroups);
     program.push(sum_of_parts(io, parts, y).fuse("epilogue", io.chain));
+    program.dispatches[start].choice = choice;
+}
+
+/// What is computed, by the name that measurements go by.
+fn product(dispatch: &Dispatch, p: &Product) -> String {
+    let Product { members, down, wide, taps, steps, whole_a, whole_b, lone, elem: _ } = p;
+    let Shader { name, elem, acc, .. } = &*dispatch.shader;
+    let whole = [whole_a, whole_b].map(|&whole| if whole { "whole" } else { "part" }).join(",");
+    let lone = if *lone { " line" } else { "" };
+    format!("{name} {elem}/{acc} {members}×{down}×{wide}×{taps}×{steps} {whole}{lone}")
+}
+
+/// The candidate that was measured to be the fastest, or the cheapest.
+fn measured(caps: &Caps, candidates: Vec<(Variant, usize)>, product: String) -> (Variant, Choice) {
+    let names: Vec<String> = candidates.iter().map(|(v, _)| v.to_string()).collect();
+    let fastest = caps.fastest.get(&product).and_then(|name| names.iter().position(|n| n == name));
+    let taken = fastest.unwrap_or(0);
+    (candidates[taken].0, Choice { product, variant: names[taken].clone(), candidates: names })
+}
+
+/// A variant's name in files of measurements: `64×16 in 4 parts`.
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match &self.body {
+            Body::Blocks(rows, columns) => write!(f, "blocks {}×{}", 4 * rows, 4 * columns)?,
+            Body::Tile(t) => write!(f, "tile {}×{}", 4 * t.blocks()[0], 4 * t.blocks()[1])?,
+            Body::Coop(c) => write!(f, "matrices {0}×{0}", c.size)?,
+            Body::Shuffle(..) => f.write_str("shuffles")?,
+        }
+        if self.parts > 1 { write!(f, " in {} parts", self.parts) } else { Ok(()) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn choose(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> Variant {
+        candidates(caps, p, bytes, acc)[0].0
+    }
 
     /// What an adapter says of itself: name, kind, subgroups, invocations, KiB of workgroup memory.
     type Row = (&'static str, caps::Kind, (u32, u32), u32, u32);

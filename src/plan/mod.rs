@@ -5,6 +5,8 @@ mod evaluate;
 mod inspect;
 mod observe;
 mod training;
+#[cfg(not(target_arch = "wasm32"))]
+mod tune;
 
 use std::{
     collections::BTreeMap,
@@ -27,6 +29,14 @@ pub use changes::Changes;
 pub use evaluate::Evaluation;
 pub use observe::Observation;
 pub use training::lower_training;
+#[cfg(not(target_arch = "wasm32"))]
+use tune::tuned;
+
+/// In a browser there are neither files nor waits.
+#[cfg(target_arch = "wasm32")]
+async fn tuned(gpu: &Gpu, lower: impl Fn(&crate::Caps) -> Result<Lowered>) -> Result<Lowered> {
+    lower(gpu.caps())
+}
 
 /// How a plan is made and run.
 #[derive(Debug, Clone, PartialEq)]
@@ -242,7 +252,7 @@ impl Plan {
         options: Options,
     ) -> Result<Self> {
         let options = options.within(gpu);
-        let lowered = lower_training(loss, optimizer, gpu.caps(), &options)?;
+        let lowered = tuned(gpu, |caps| lower_training(loss, optimizer, caps, &options)).await?;
         let follower = match options.average {
             Some(_) => Some(weights.follower().await?),
             None => None,
@@ -264,17 +274,20 @@ impl Plan {
         if outputs.iter().any(|t| t.graph.id() != graph.id()) {
             return Err(Error::Port("the outputs belong to different graphs".into()));
         }
-        let wanted = outputs.iter().map(|t| t.value).collect();
+        let wanted: Vec<Value> = outputs.iter().map(|t| t.value).collect();
         let options = options.within(gpu);
-        let lowered = lower::lower(&Request {
-            graph,
-            caps: gpu.caps(),
-            wanted,
-            training: None,
-            observe: options.observe,
-            fusion: options.fusion,
-            algebra: options.algebra,
-        })?;
+        let lowered = tuned(gpu, |caps| {
+            lower::lower(&Request {
+                graph,
+                caps,
+                wanted: wanted.clone(),
+                training: None,
+                observe: options.observe,
+                fusion: options.fusion,
+                algebra: options.algebra,
+            })
+        });
+        let lowered = lowered.await?;
         Self::new(gpu, weights, None, graph, lowered).await
     }
 
