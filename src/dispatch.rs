@@ -25,6 +25,9 @@ pub struct Shader {
     pub declarations: String,
     /// Whether workgroup memory is zero at first. Compilers clear it in many ways, some by one invocation.
     pub zeroed: bool,
+    /// Bindings, as the file numbers them, that are not declared since they are the memory of another, and that other: see
+    /// [`Dispatch::yields`].
+    pub merged: Vec<(usize, usize)>,
 }
 
 impl Shader {
@@ -41,6 +44,7 @@ impl Shader {
             splices: vec![],
             declarations: String::new(),
             zeroed: true,
+            merged: vec![],
         }
     }
 
@@ -191,6 +195,8 @@ pub struct Dispatch {
     pub joins: bool,
     /// Which variant of several it is.
     pub choice: Option<Choice>,
+    /// Bindings that are only read, each with one that is written, whose memory may be the same.
+    pub yields: Vec<(usize, usize)>,
 }
 
 /// The variant that was taken of those that compute the same, each in an order of its own.
@@ -217,6 +223,7 @@ impl Dispatch {
             flops: 0,
             observes: false,
             joins: false,
+            yields: vec![],
             choice: None,
         }
     }
@@ -317,6 +324,23 @@ impl Dispatch {
         Dispatch { joins: true, ..self }
     }
 
+    /// Says that whoever writes a value of binding `to` has read before what stands in its place in binding `from`, and that
+    /// nobody else reads it: the result may take the operand's memory.
+    pub fn yields(mut self, from: usize, to: usize) -> Self {
+        self.yields.push((from, to));
+        self
+    }
+
+    /// Binds `from`, which yield to `to`, no more: they are its memory. The shader has their names stand for it.
+    pub(crate) fn in_place(&mut self, from: &[usize], to: usize) {
+        let shader = Arc::make_mut(&mut self.shader);
+        shader.merged = from.iter().map(|&f| (f, to)).collect();
+        self.bindings[to].1 = Access::ReadWrite;
+        let mut at = 0..;
+        self.bindings.retain(|_| !from.contains(&at.next().expect("endless")));
+        self.yields.clear();
+    }
+
     /// Bytes that the dispatch reads, each tensor counted once.
     pub fn bytes_read(&self) -> u64 {
         self.moved(Access::Write)
@@ -376,6 +400,8 @@ pub struct Program {
     pub parameters: usize,
     /// Memory for what is kept within a step only.
     pub temporaries: Temporaries,
+    /// Floating-point operations of a step that compute once more what was not kept for the backward pass.
+    pub again: u64,
     /// What the planner noticed: values that this precision cannot hold, and what it did about them.
     pub warnings: Vec<Warning>,
 }
@@ -474,7 +500,7 @@ impl Program {
             .map(|r| format!("{} {}B", format!("{r:?}").to_lowercase(), count(self.device_bytes(r))));
         writeln!(
             f,
-            "{} dispatches{}, {} buffers, {} parameters, {}FLOP, {}B on the device: {}",
+            "{} dispatches{}, {} buffers, {} parameters, {}FLOP{}, {}B on the device: {}",
             self.dispatches.len() - self.second_passes(),
             if self.second_passes() > 0 {
                 format!(" and {} second passes", self.second_passes())
@@ -484,6 +510,10 @@ impl Program {
             self.buffers.len(),
             self.parameters,
             count(self.flops()),
+            match self.again {
+                0 => String::new(),
+                again => format!(", of which {}FLOP again", count(again)),
+            },
             count(self.total_bytes()),
             by_role.join(", ")
         )?;

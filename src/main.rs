@@ -200,7 +200,7 @@ struct StudyArgs {
 }
 
 /// What an experiment has its own of.
-const OF_A_NETWORK: [&str; 16] = [
+const OF_A_NETWORK: [&str; 17] = [
     "model",
     "hidden",
     "batch",
@@ -214,6 +214,7 @@ const OF_A_NETWORK: [&str; 16] = [
     "warm_up",
     "clip_norm",
     "average",
+    "accumulate",
     "init",
     "order",
     "simulate",
@@ -276,6 +277,9 @@ struct PlanArgs {
     seq: Option<usize>,
     #[command(flatten)]
     optimizer: OptimizerArgs,
+    /// The bytes that it may take: 512M, 2G. Where it takes more, activations are computed again in the backward pass.
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<String>,
     /// Lists every dispatch of a deep network, and not its blocks.
     #[arg(long)]
     all: bool,
@@ -428,6 +432,9 @@ struct OptimizerArgs {
     /// Tests a moving average of the weights, which keeps this part of itself at each step: 0.999.
     #[arg(long, value_name = "X", value_parser = values::fraction, allow_negative_numbers = true)]
     average: Option<f32>,
+    /// Makes one update of the gradients of so many batches: their mean.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    accumulate: u32,
 }
 
 fn main() -> ExitCode {

@@ -143,6 +143,9 @@ impl Dispatch {
         shader.declarations += "#import chain\n";
         shader.declarations +=
             &format!("@group(1) @binding(1) var<uniform> chain: array<vec4<u32>, {}>;\n", chain.params.len() / 4);
+        // Kernels write each value once, behind its chain.
+        let mut results = (0..self.bindings.len()).filter(|&k| self.bindings[k].1 != Access::Read);
+        let result = results.next().filter(|_| results.next().is_none());
         for (i, x) in chain.inputs.iter().enumerate() {
             let (elem4, unpack4) =
                 if x.dtype == shader.elem { ("elem4", "unpack4") } else { ("wide4", "unpack4_wide") };
@@ -152,6 +155,9 @@ impl Dispatch {
                  fn chain_load_{i}(g: u32) -> vec4<acc> {{ return {unpack4}(chain_{i}[g]); }}\n"
             );
             self.bindings.push((*x, Access::Read));
+            if let Some(result) = result.filter(|_| chain.body.contains(&format!("chain_load_{i}(g)"))) {
+                self.yields.push((at, result));
+            }
         }
         shader.declarations += &chain.functions;
         shader.constants.extend([("CHAIN_RANK", chain.rank), ("CHAIN_FAR", chain.far.into())]);
@@ -234,6 +240,12 @@ pub trait Op: Any + Debug + Send + Sync {
     /// and nothing needs to be written; a [`Kind::View`] never gets here.
     fn lower(&self, io: &Io, program: &mut Program) {
         io.lower_chain(program);
+    }
+
+    /// Whether it costs little more to compute than to read: it may be computed more than once where that saves memory or the
+    /// reading of it.
+    fn is_cheap(&self) -> bool {
+        matches!(self.kind(), Kind::Map(_) | Kind::View)
     }
 
     /// Whether the shader of a [`Kind::Head`] has [`Precision::wide`] behind `wide4`, so that what is fused behind it may

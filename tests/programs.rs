@@ -8,7 +8,7 @@ use halfgrad::{
     Adam, AdamW, Caps, Dtype, Graph, Precision, RmsProp, Sgd, Shape,
     caps::Kind,
     check,
-    dispatch::{Program, Role},
+    dispatch::{Program, Role, Temporaries},
     lower::{Request, lower},
     nn, ops,
     optim::Update,
@@ -215,6 +215,47 @@ fn sixteen_bits_take_about_half_the_memory() {
         let total = share(half.total_bytes(), wide.total_bytes());
         let weights = share(half.device_bytes(Role::Weights), wide.device_bytes(Role::Weights));
         assert!(total <= 0.56 && weights <= 0.51, "{sizes:?}: all {total}, weights {weights}\n{half}{wide}");
+    }
+}
+
+/// The step of a network that the crate knows by name.
+fn named(name: &str, hidden: &[usize], sample: Shape, batch: usize, precision: Precision) -> Program {
+    let graph = Graph::new(precision);
+    let model = Model::named(name, hidden).unwrap();
+    let classes = if name == "gpt" { 256 } else { 10 };
+    let network = model.build(&graph, batch, sample, classes).unwrap();
+    let optimizer = Sgd::new(0.1).momentum(0.9);
+    lower_training(network.loss, &optimizer, &Caps::reference(), &Options::default()).unwrap().program
+}
+
+#[test]
+fn temporaries_take_a_tenth_more_than_is_needed_at_once_at_most() {
+    let (digits, images) = (Shape::from([28, 28, 1]), Shape::from([32, 32, 3]));
+    let networks: [(&str, &[usize], Shape, usize); 14] = [
+        ("mlp", &[128], digits, 64),
+        ("mlp", &[512, 512], digits, 64),
+        ("mlp", &[512, 512], digits, 128),
+        ("mlp", &[256, 128, 64, 32], digits, 128),
+        ("lenet", &[], digits, 64),
+        ("cnn", &[], digits, 64),
+        ("alexnet", &[], images, 32),
+        ("vgg16", &[], images, 32),
+        ("resnet20", &[], images, 32),
+        ("mobilenet", &[], images, 32),
+        ("densenet121", &[], images, 8),
+        ("xception", &[], images, 8),
+        ("vit8", &[], images, 32),
+        ("gpt", &[], Shape::from([128]), 16),
+    ];
+    for (name, hidden, sample, batch) in networks {
+        for precision in [Precision::F32, Precision::F16, Precision::MIXED] {
+            let program = named(name, hidden, sample, batch, precision);
+            let Temporaries { bytes, least } = program.temporaries;
+            let pools = program.buffers.iter().filter(|b| b.name.starts_with('s') && b.name.len() == 2).count();
+            println!("{name} {hidden:?} {precision}: {bytes} / {least} = {:.3}", bytes as f64 / least as f64);
+            assert!(10 * bytes <= 11 * least && pools <= 6, "{name} {precision}: {bytes}, {least}, {pools} pools");
+            common::keeps_the_rules(&program, &Caps::reference()).unwrap_or_else(|e| panic!("{name} {precision}: {e}"));
+        }
     }
 }
 

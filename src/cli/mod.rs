@@ -162,6 +162,7 @@ impl OptimizerArgs {
         (optimizer.epsilon, optimizer.form) = (self.epsilon, form);
         optimizer.schedule = SCHEDULES.into_iter().find(|s| *s == self.schedule).expect("clap knows the names");
         (optimizer.warm_up, optimizer.clip_norm, optimizer.average) = (self.warm_up, self.clip_norm, self.average);
+        optimizer.accumulate = self.accumulate;
         Ok(optimizer)
     }
 }
@@ -189,6 +190,9 @@ pub fn describe_optimizer(o: &Optimizer) -> String {
         ("gradients clipped at norm", o.clip_norm.unwrap_or(0.0)),
         ("average", o.average.unwrap_or(0.0)),
     ];
+    if o.accumulate > 1 {
+        words += &format!(", an update every {} batches", o.accumulate);
+    }
     for (name, value) in numbers.into_iter().filter(|(_, value)| *value != 0.0) {
         words += &if value < 1e-3 { format!(", {name} {value:e}") } else { format!(", {name} {value}") };
     }

@@ -4,7 +4,7 @@
 //! `const NAME: u32 = …;` takes the variant's value, and what stands between `//: mark` and `//: end` is replaced.
 //! Every file is ordinary WGSL once it has its types, with a working default for each constant and mark.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use naga::{AddressSpace, Module, StorageAccess, valid};
 
@@ -130,7 +130,55 @@ pub fn compose(shader: &Shader, caps: &Caps) -> Result<Wgsl> {
     for (mark, text) in &shader.splices {
         splice(&mut out, mark, text).ok_or_else(|| wrong(shader, format!("no lines `//: {mark}` to `//: end`")))?;
     }
+    if !shader.merged.is_empty() {
+        merge(&mut out, &shader.merged).ok_or_else(|| wrong(shader, format!("no bindings {:?}", shader.merged)))?;
+    }
     Ok(out)
+}
+
+/// The number and the name of a storage binding, if the line declares one.
+fn declared(line: &str) -> Option<(usize, &str)> {
+    let (number, rest) = line.strip_prefix("@group(0) @binding(")?.split_once(") var<storage, ")?;
+    let (name, _) = rest.split_once("> ")?.1.split_once(':')?;
+    Some((number.parse().ok()?, name))
+}
+
+/// Leaves out bindings that are the memory of others: their names become those of the others, and numbers close up.
+fn merge(out: &mut Wgsl, merged: &[(usize, usize)]) -> Option<()> {
+    let names: BTreeMap<usize, String> =
+        out.text.lines().filter_map(declared).map(|(n, s)| (n, s.to_owned())).collect();
+    let mut text = String::new();
+    for line in out.text.lines() {
+        let mut line = line.to_owned();
+        if let Some((number, _)) = declared(&line) {
+            let before = merged.iter().filter(|(from, _)| *from < number).count();
+            line = match merged.iter().any(|(from, _)| *from == number) {
+                true => String::new(),
+                false => line.replacen(&format!("@binding({number})"), &format!("@binding({})", number - before), 1),
+            };
+        }
+        for (from, to) in merged {
+            line = indexed_as(&line, names.get(from)?, names.get(to)?);
+        }
+        text += &line;
+        text.push('\n');
+    }
+    out.text = text;
+    Some(())
+}
+
+/// The line with `to[` for each `from[`.
+fn indexed_as(line: &str, from: &str, to: &str) -> String {
+    let indexed = format!("{from}[");
+    let mut parts = line.split(&indexed);
+    let mut found = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let whole = !found.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.');
+        found += if whole { to } else { from };
+        found.push('[');
+        found += part;
+    }
+    found
 }
 
 fn wrong(shader: &Shader, detail: String) -> Error {

@@ -13,7 +13,7 @@ use crate::{
     op::{Made, Op, Simpler, Type},
 };
 
-/// What makes two nodes equal: op, precision, operands.
+/// What makes two nodes equal: op, precision, what it is to compute once more, operands.
 type Key = (TypeId, String, Vec<Value>);
 
 /// Simplifies `nodes`, of which the `wanted` ones stay.
@@ -70,5 +70,5 @@ fn made(nodes: &BTreeMap<usize, Node>, value: Value) -> Made<'_> {
 fn key(node: &Node) -> Option<Key> {
     let Origin::Op(op) = &node.origin else { return None };
     let kind = (&**op as &dyn Any).type_id();
-    op.repeats().then(|| (kind, format!("{op:?} {:?}", node.precision), node.inputs.clone()))
+    op.repeats().then(|| (kind, format!("{op:?} {:?} {:?}", node.precision, node.again), node.inputs.clone()))
 }

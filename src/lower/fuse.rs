@@ -10,7 +10,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Reached, reach::Reader};
-use crate::{Shape, dispatch::bytes, graph::Value, op::Kind};
+use crate::{
+    Shape,
+    dispatch::bytes,
+    graph::{Origin, Value},
+    op::Kind,
+};
 
 /// Expressions in one dispatch, at most: beyond it registers are short and compile times long.
 const LONGEST: usize = 24;
@@ -81,14 +86,15 @@ fn joined(reached: &Reached, found: &Groups, n: usize, storage_buffers: usize) -
         let inside = |g: &usize| found.groups[*g].members.contains(&r.node);
         r.output == 0 && found.of.get(&r.node).is_some_and(|groups| groups.iter().all(inside))
     };
-    if reached.is_wanted(n) || !readers.iter().all(inner) {
+    if reached.is_wanted(n) || reached.stored.contains(&n) || !readers.iter().all(inner) {
         return vec![];
     }
     let grown = targets
         .iter()
         .map(|(&g, readers)| grown(reached, &found.groups[g], n, readers, storage_buffers).map(|group| (g, group)));
     let grown: Option<Vec<(usize, Group)>> = grown.collect();
-    grown.filter(|all| all.len() < 2 || pays(reached, found, n, all)).unwrap_or_default()
+    let cheap = matches!(&reached.nodes[&n].origin, Origin::Op(op) if op.is_cheap());
+    grown.filter(|all| all.len() < 2 || cheap && pays(reached, found, n, all)).unwrap_or_default()
 }
 
 /// Whether to compute node `n` in each of the groups that read it moves fewer bytes than to keep it.

@@ -94,13 +94,15 @@ impl Lowering<'_> {
         };
         op.lower(&io, program);
         let training = self.request.training.as_ref();
-        let part = if training.is_none_or(|t| n <= t.loss.node) { Part::Activation } else { Part::Backward };
+        let again = reached.nodes[&n].again;
+        let part =
+            if training.is_none_or(|t| again.unwrap_or(n) <= t.loss.node) { Part::Activation } else { Part::Backward };
         let is_gradient = |v: Value| training.is_some_and(|t| t.gradients.iter().any(|(_, g)| *g == v));
         for (&v, &x) in values.iter().zip(&results) {
             let part = if is_gradient(v) { Part::Gradient } else { part };
             self.simulate(v, x, part, &label);
-            // Gradients of weights are looked at when all of them are there.
-            if part != Part::Gradient {
+            // Gradients of weights are looked at when all of them are there; what is computed again was looked at.
+            if part != Part::Gradient && again.is_none() {
                 self.made.look(x, part, &label, precision);
             }
         }

@@ -68,6 +68,10 @@ impl Op for Dropout {
         inference.then_some(0)
     }
 
+    fn is_cheap(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         vec![Some(at.dy().graph.apply(*self, &[at.dy()]))]
     }

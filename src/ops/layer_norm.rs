@@ -101,6 +101,10 @@ impl Op for LayerNorm {
         Ok(vec![x[0].number()?, stats])
     }
 
+    fn is_cheap(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let (x, dy, stats, graph) = (at.x[0], at.dy(), at.y[1], at.x[0].graph);
         let gain = &at.x[1..at.x.len().min(2)];

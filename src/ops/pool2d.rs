@@ -210,6 +210,8 @@ impl Op for MaxPool {
         let dispatch = match self.wanted {
             Wanted::Largest => dispatch.write(y),
             Wanted::Picked => dispatch.write(y).read(io.inputs[1]),
+            // A window of its own is looked through before anything is written there.
+            Wanted::Image if disjoint => dispatch.read(io.inputs[1]).write(y).yields(0, 2),
             Wanted::Image => dispatch.read(io.inputs[1]).write(y),
         };
         let by_window = self.wanted != Wanted::Image || disjoint;

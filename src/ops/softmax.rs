@@ -87,6 +87,10 @@ impl Op for Softmax {
         Kind::Head
     }
 
+    fn is_cheap(&self) -> bool {
+        true
+    }
+
     fn repeats(&self) -> bool {
         true
     }

@@ -1,5 +1,6 @@
 //! `Plan`: a program on a device, ready to be run again and again.
 
+mod again;
 mod changes;
 mod evaluate;
 mod inspect;
@@ -56,6 +57,14 @@ pub struct Options {
     /// The decay `d` of an exponential moving average of the weights, which [`Plan::averaged`] returns: `a ← d·a + (1 − d)·w`
     /// after each update, with `(1 + t) / (10 + t)` for `d` where that is less, so that the first steps are soon forgotten.
     pub average: Option<f32>,
+    /// How many runs make one update, by the mean of their gradients: what one run on all of their batches together gives where
+    /// the loss is a mean. Gradients are summed in f32. An update is skipped if one of its runs overflowed or had a loss that is not
+    /// finite; schedules count updates. A batch norm looks at the batch of one run, and states follow each run.
+    pub accumulate: u32,
+    /// The bytes that the plan may take on the device with its weights. Where it would take more, activations are computed again in
+    /// the backward pass, with the same random numbers and so to the same values, as few as will do; the program says how many
+    /// operations that adds ([`Program::again`]).
+    pub memory: Option<u64>,
     /// Whether steps can be observed; see [`Plan::observe`].
     pub observe: bool,
     /// Whether elementwise nodes are fused.
@@ -73,6 +82,8 @@ impl Default for Options {
             groups: vec![],
             clip_norm: None,
             average: None,
+            accumulate: 1,
+            memory: None,
             observe: false,
             fusion: true,
             algebra: true,
@@ -91,11 +102,11 @@ impl Options {
 /// What a training plan has done so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
-    /// Steps run, skipped ones too.
+    /// Steps run, skipped ones too; with [`Options::accumulate`] several make one update.
     pub steps: u32,
     /// Steps that changed the weights.
     pub updates: u32,
-    /// Steps whose gradients overflowed, and which changed nothing.
+    /// Steps whose gradients overflowed, and which changed nothing; of [`Options::accumulate`] those that should have.
     pub skipped: u32,
     /// The first step whose loss was not finite, if training halted there.
     pub halted: Option<u32>,
@@ -129,7 +140,8 @@ struct Clock {
     scheduled: u32,
     clip: f32,
     norm: f32,
-    spare: [u32; 2],
+    follows: u32,
+    spare: u32,
 }
 const _: () = assert!(size_of::<Clock>() == 4 * CLOCK_WORDS);
 
