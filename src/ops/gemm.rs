@@ -299,7 +299,9 @@ pub(super) fn candidates(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> 
         let parts = [1, fill(caps, p, bytes, body)];
         parts.map(|parts| split(p, body, parts, acc)).into_iter().take(if parts[1] > 1 { 2 } else { 1 })
     });
-    let mut found: Vec<_> = variants.map(|v| (v, cost(caps, p, &v))).collect();
+    // Blocks fill a processor that shuffles would leave idle.
+    let busy = |v: &Variant| !matches!(v.body, Body::Shuffle(..)) || v.body.invocations(p) * v.parts >= busy(caps.kind);
+    let mut found: Vec<_> = variants.filter(busy).map(|v| (v, cost(caps, p, &v))).collect();
     found.sort_by_key(|(_, cost)| *cost);
     found
 }
