@@ -177,8 +177,8 @@ fn work(p: &Program) -> [u64; 3] {
     [own().map(|d| d.flops).sum(), own().count() as u64, moved.sum()]
 }
 
-/// Steps of perceptrons: as the batch or the depth grows by equal amounts, so do FLOPs and dispatches, to the last of them, on every
-/// kind of adapter, and as the width grows so do the FLOPs' differences. Equal layers move equal bytes; those of a batch are held above.
+/// Steps of perceptrons: as the batch or the depth grows by equal amounts, so do FLOPs and dispatches, on every kind of
+/// adapter, and as the width grows so do the FLOPs' differences. Equal layers move equal bytes; those of a batch are held above.
 #[test]
 fn work_grows_linearly_with_batch_width_and_depth() {
     for kind in [Kind::Software, Kind::Integrated, Kind::Discrete] {
@@ -198,10 +198,10 @@ fn work_grows_linearly_with_batch_width_and_depth() {
                     for _ in 0..order {
                         steps = steps.windows(2).map(|two| two[1] - two[0]).collect();
                     }
-                    // What is fused behind a product that is split goes to the second pass: as much as the classes have, in the
-                    // widths where it is.
-                    let most = if what == "width" { 4 * 128 * 10 } else { 0 };
-                    let even = steps.windows(2).all(|two| two[0].abs_diff(two[1]) <= most);
+                    // What is fused behind a product goes to the second pass at those sizes where its sum is split.
+                    let split = |a: i64, b: i64| i == 0 && what != "depth" && a.abs_diff(b) < a.unsigned_abs() / 1000;
+                    let same = |a: i64, b: i64| a == b || split(a, b);
+                    let even = steps.windows(2).all(|two| same(two[0], two[1]));
                     assert!(even, "{kind:?} {precision}: measure {i} by {what} {all:?}");
                 }
             }
