@@ -45,9 +45,10 @@ struct DeviceArgs {
     /// The adapter: its index in `halfgrad devices`, or a part of its backend, name or driver.
     #[arg(long, value_name = "A")]
     adapter: Option<String>,
-    /// Switches off f16 (halves are then packed in words), fusion (of elementwise ops) or trust (in our shaders' loops, which
-    /// then get a guard), to find what is at fault, or tune, which the environment may have switched on. As $HALFGRAD_WITHOUT.
-    #[arg(long, value_name = "f16,fusion,trust,tune")]
+    /// Switches off f16 (halves are then packed in words), fusion (of elementwise ops), subgroups (whose invocations then
+    /// meet in shared memory) or trust (in our shaders' loops, which then get a guard), to find what is at fault, or tune, which
+    /// the environment may have switched on. As $HALFGRAD_WITHOUT.
+    #[arg(long, value_name = "f16,fusion,subgroups,trust,tune")]
     without: Option<String>,
     /// Measures which variants of matrix products and convolutions are fastest here, once, for less than five seconds a network,
     /// and keeps that in a folder [default: halfgrad in the user's folder for caches]. As $HALFGRAD_TUNE.

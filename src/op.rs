@@ -98,7 +98,7 @@ impl Io<'_> {
     /// Lowers a chain that has no kernel before it: the whole of it stands between the marks of `map.wgsl`.
     fn lower_chain(&self, program: &mut Program) {
         let y = self.outputs[0];
-        let mixed = self.chain.is_some_and(|c| c.inputs.iter().any(|x| x.dtype != y.dtype));
+        let mixed = self.chain.is_some_and(|c| c.inputs.iter().chain(&c.kept).any(|x| x.dtype != y.dtype));
         let mut shader = self.shader("map", include_str!("../shaders/map.wgsl"));
         if mixed {
             shader = shader.wide(if y.dtype == Dtype::F16 { Dtype::F32 } else { Dtype::F16 });
@@ -125,6 +125,8 @@ pub struct Chain {
     pub body: String,
     /// Tensors that the statements read as `chain_0`, `chain_1`, …
     pub inputs: Vec<Operand>,
+    /// Tensors of the result's shape that the statements store with `chain_keep_0(g, v)`, …
+    pub kept: Vec<Operand>,
     /// Uniforms, in groups of four.
     pub params: Vec<u32>,
     /// Axes of the output besides the last, after merging: the constant `CHAIN_RANK`.
@@ -158,6 +160,20 @@ impl Dispatch {
             if let Some(result) = result.filter(|_| chain.body.contains(&format!("chain_load_{i}(g)"))) {
                 self.yields.push((at, result));
             }
+        }
+        for (i, x) in chain.kept.iter().enumerate() {
+            let (elem4, pack4) = if x.dtype == shader.elem { ("elem4", "pack4") } else { ("wide4", "pack4_wide") };
+            // What goes on is rounded as what is stored; compilers drop conversions there and back.
+            let narrow = x.dtype == Dtype::F16 && shader.acc == Dtype::F32;
+            let (half, same) = if narrow { ("#import half\n", "half4(v)") } else { ("", "v") };
+            let at = self.bindings.len();
+            shader.declarations += &format!(
+                "#import tail\n{half}\
+                 @group(0) @binding({at}) var<storage, read_write> chain_kept_{i}: array<{elem4}>;\n\
+                 fn chain_keep_{i}(g: u32, v: vec4<acc>) -> vec4<acc> {{\n\
+                 \x20   chain_kept_{i}[g] = {pack4}(tail(v, g, chain[1].w));\n    return {same};\n}}\n"
+            );
+            self.bindings.push((*x, Access::Write));
         }
         shader.declarations += &chain.functions;
         shader.constants.extend([("CHAIN_RANK", chain.rank), ("CHAIN_FAR", chain.far.into())]);

@@ -1,5 +1,6 @@
 // What a fused chain needs to find its operands. `chain` holds, in groups of four:
-//   0, 1: groups in the output's last axis, then the lengths of the other axes; 2, 3: 1 / each of these, f32;
+//   0, 1: groups in the output's last axis, then the lengths of the other axes, at the end that of the last;
+//   2, 3: 1 / each of these, f32;
 //   then for each broadcast operand two groups: stride of the last axis, then of the others (in values).
 #import math
 

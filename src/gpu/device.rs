@@ -232,6 +232,9 @@ impl Gpu {
         }
         (caps.shader_f16, caps.memory) = (caps.shader_f16 && settings.f16, settings.memory);
         caps.kind = settings.kind.unwrap_or(caps.kind);
+        if !settings.subgroups {
+            caps.subgroup = (0, 0);
+        }
         if settings.cooperative {
             caps.matrices.clone_from(&matrices);
         }
@@ -359,7 +362,8 @@ pub fn caps(info: &wgpu::AdapterInfo, features: &wgpu::Features, limits: &wgpu::
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
         pack_exact: true,
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
-        subgroup: match features.contains(wgpu::Features::SUBGROUP) {
+        // Browsers ask for `enable subgroups;`, which naga refuses.
+        subgroup: match features.contains(wgpu::Features::SUBGROUP) && info.backend != wgpu::Backend::BrowserWebGpu {
             true => (info.subgroup_min_size, info.subgroup_max_size),
             false => (0, 0),
         },

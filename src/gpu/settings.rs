@@ -7,7 +7,7 @@ use crate::{Error, Result, caps::Kind};
 /// What a device is used with. [`Gpu::with`](super::Gpu::with) gives the same device under other settings.
 ///
 /// Every device starts from the environment, so that the user of an app can change it without a new build:
-/// `HALFGRAD_WITHOUT=f16,fusion,trust`, `HALFGRAD_MEMORY=512M`, `HALFGRAD_SLICE=100` (milliseconds; 0 for none),
+/// `HALFGRAD_WITHOUT=f16,fusion,subgroups,trust`, `HALFGRAD_MEMORY=512M`, `HALFGRAD_SLICE=100` (milliseconds; 0 for none),
 /// `HALFGRAD_AS=discrete` (or `integrated`, `software`), `HALFGRAD_TUNE=FOLDER`, `HALFGRAD_COOPERATIVE=1`.
 ///
 /// ```
@@ -23,6 +23,8 @@ pub struct Settings {
     pub f16: bool,
     /// Whether elementwise ops are fused with each other and into kernels.
     pub fusion: bool,
+    /// Whether invocations of a subgroup hand each other values where the adapter lets them; else all go through memory.
+    pub subgroups: bool,
     /// Whether shaders are trusted to end their loops; else each loop is compiled with a guard. Bounds are always checked.
     pub trust: bool,
     /// Bytes that a plan may take on the device, its weights included. wgpu does not tell how much memory there is, so that
@@ -48,6 +50,7 @@ impl Default for Settings {
         Settings {
             f16: true,
             fusion: true,
+            subgroups: true,
             trust: true,
             memory: None,
             slice: None,
@@ -60,12 +63,13 @@ impl Default for Settings {
 
 impl Settings {
     /// What can be switched off.
-    pub const SWITCHES: [&str; 3] = ["f16", "fusion", "trust"];
+    pub const SWITCHES: [&str; 4] = ["f16", "fusion", "subgroups", "trust"];
 
     fn switch(&mut self, name: &str) -> Option<&mut bool> {
         match name {
             "f16" => Some(&mut self.f16),
             "fusion" => Some(&mut self.fusion),
+            "subgroups" => Some(&mut self.subgroups),
             "trust" => Some(&mut self.trust),
             _ => None,
         }

@@ -19,7 +19,7 @@ const FAR: usize = 1 << 22;
 
 /// Writes a group as WGSL. `operand` tells where a value lies.
 pub fn write(reached: &Reached, group: &Group, operand: impl Fn(Value) -> Operand) -> Chain {
-    let root = reached.nodes[group.members.last().expect("a group has a member")].outputs[0].shape;
+    let root = reached.nodes[&group.end()].outputs[0].shape;
     let reads = external(reached, group).expect("the group was made so");
     let inputs: Vec<Operand> = reads.iter().map(|&(v, shape)| operand(v).seen_as(shape)).collect();
     let (axes, strides) = geometry(root, &inputs);
@@ -27,25 +27,32 @@ pub fn write(reached: &Reached, group: &Group, operand: impl Fn(Value) -> Operan
     let mut text = Text { params: header(root, &axes), ..Text::default() };
     let loads: BTreeMap<Read, String> =
         reads.iter().enumerate().map(|(i, r)| (*r, text.load(i, &inputs[i], root, strides[i].as_deref()))).collect();
+    let kept = |n: usize| group.kept.iter().position(|k| *k == n);
+    if let Some(k) = group.head.and_then(kept) {
+        let _ = writeln!(text.body, "    let head = chain_keep_{k}(g, v);");
+    }
     let place = |m: usize| group.members.iter().position(|n| *n == m).expect("it is inside");
     for &m in &group.members {
         let Kind::Map(expression) = reached.kind(m) else { unreachable!("members are elementwise") };
         let argument = |text: &mut Text, v: Value| match (inside(reached, group, v), reached.kind(v.node)) {
-            (Some(n), _) if group.head == Some(n) => "v".into(),
+            (Some(n), _) if group.head == Some(n) => if kept(n).is_some() { "head" } else { "v" }.into(),
             (Some(n), _) => format!("t{}", place(n)),
             (None, Kind::Map(fill)) if reached.is_inlined(v.node) => text.call(&fill, &[]),
             _ => loads[&(v, seen_by(reached, group, m, v, root).expect("as it was found"))].clone(),
         };
         let arguments: Vec<String> = reached.nodes[&m].inputs.iter().map(|v| argument(&mut text, *v)).collect();
         let call = text.call(&expression, &arguments);
+        let call = kept(m).map_or(call.clone(), |k| format!("chain_keep_{k}(g, {call})"));
         let _ = writeln!(text.body, "    let t{} = {call};", place(m));
     }
     let _ = writeln!(text.body, "    return t{};", group.members.len() - 1);
     let Text { functions, body, params, .. } = text;
+    let kept = group.kept.iter().map(|&node| operand(Value { node, output: 0 })).collect();
     Chain {
         functions,
         body,
         inputs,
+        kept,
         params,
         rank: axes.len() as u32,
         far: root.groups() >= FAR,
@@ -118,10 +125,11 @@ impl Text {
     }
 }
 
-/// Groups in the last axis and the lengths of the others, and one over each of them.
+/// Groups in the last axis, the lengths of the others, and that of the last; and one over each of them.
 fn header(root: Shape, axes: &[usize]) -> Vec<u32> {
     let mut lengths = [1; 2 * GROUP];
     lengths[0] = root.storage().last().div_ceil(GROUP) as u32;
+    lengths[2 * GROUP - 1] = root.storage().last() as u32;
     lengths[1..=axes.len()].iter_mut().zip(axes).for_each(|(length, &a)| *length = a as u32);
     lengths.into_iter().chain(lengths.map(|n| (1.0 / n as f32).to_bits())).collect()
 }

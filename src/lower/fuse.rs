@@ -5,13 +5,14 @@
 //! ([`Kind::Head`]) takes the group as its epilogue. Intermediate values then stay in registers, unrounded.
 //!
 //! Views that leave memory as it is do not end a group. A value that several groups read is computed in each of them
-//! where that moves fewer bytes than to keep it.
+//! where that moves fewer bytes than to keep it; else the one that runs first stores it beside its result, if that comes
+//! before all others who read it, and goes on with what they will read, to the bit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Reached, reach::Reader};
 use crate::{
-    Shape,
+    Dtype, Shape,
     dispatch::bytes,
     graph::{Origin, Value},
     op::Kind,
@@ -27,8 +28,17 @@ pub struct Group {
     pub head: Option<usize>,
     /// The elementwise nodes, in topological order; the last makes the result.
     pub members: Vec<usize>,
+    /// Those of them, or the kernel, whose values others read too: they are stored beside the result.
+    pub kept: BTreeSet<usize>,
     /// Those, and the kernel, whose values lie like the result but have another shape.
     viewed: BTreeSet<usize>,
+}
+
+impl Group {
+    /// The node in whose place the group runs.
+    pub fn end(&self) -> usize {
+        *self.members.last().expect("a group has a member")
+    }
 }
 
 /// The groups, and for each node those that compute it.
@@ -64,6 +74,11 @@ pub fn singles(reached: &Reached) -> Groups {
 }
 
 impl Groups {
+    /// The node in whose place a value of node `n` is made.
+    pub fn made(&self, n: usize) -> usize {
+        self.of.get(&n).into_iter().flatten().map(|&g| self.groups[g].end()).min().unwrap_or(n)
+    }
+
     /// Begins a group with an elementwise node.
     fn start(&mut self, reached: &Reached, n: usize) {
         if matches!(reached.kind(n), Kind::Map(_)) && (!reached.is_inlined(n) || reached.needs_memory(n)) {
@@ -86,15 +101,29 @@ fn joined(reached: &Reached, found: &Groups, n: usize, storage_buffers: usize) -
         let inside = |g: &usize| found.groups[*g].members.contains(&r.node);
         r.output == 0 && found.of.get(&r.node).is_some_and(|groups| groups.iter().all(inside))
     };
-    if reached.is_wanted(n) || reached.stored.contains(&n) || !readers.iter().all(inner) {
+    if !reached.is_wanted(n) && !reached.stored.contains(&n) && readers.iter().all(inner) {
+        let grown = targets.iter().map(|(&g, readers)| {
+            let group = found.groups[g].clone();
+            grown(reached, group, n, readers, storage_buffers).map(|group| (g, group))
+        });
+        let grown: Option<Vec<(usize, Group)>> = grown.collect();
+        let cheap = matches!(&reached.nodes[&n].origin, Origin::Op(op) if op.is_cheap());
+        if let Some(all) = grown.filter(|all| all.len() < 2 || cheap && pays(reached, found, n, all)) {
+            return all;
+        }
+    }
+    // The first group that runs stores it, if all others who read it run later.
+    let Some((&g, inside)) = targets.iter().min_by_key(|(g, _)| found.groups[**g].end()) else { return vec![] };
+    let mut group = found.groups[g].clone();
+    let (ours, root) = (reached.nodes[&n].outputs[0], reached.nodes[&group.end()].outputs[0]);
+    // As `can_epilogue` has it.
+    let typed = ours.dtype == root.dtype || ours.dtype == Dtype::F32;
+    let later = |r: &Reader| inner(r) || found.made(r.node) > group.end();
+    if !inside.iter().all(inner) || !readers.iter().all(later) || ours.shape != root.shape || !typed {
         return vec![];
     }
-    let grown = targets
-        .iter()
-        .map(|(&g, readers)| grown(reached, &found.groups[g], n, readers, storage_buffers).map(|group| (g, group)));
-    let grown: Option<Vec<(usize, Group)>> = grown.collect();
-    let cheap = matches!(&reached.nodes[&n].origin, Origin::Op(op) if op.is_cheap());
-    grown.filter(|all| all.len() < 2 || cheap && pays(reached, found, n, all)).unwrap_or_default()
+    group.kept.insert(n);
+    grown(reached, group, n, inside, storage_buffers).map(|group| (g, group)).into_iter().collect()
 }
 
 /// Whether to compute node `n` in each of the groups that read it moves fewer bytes than to keep it.
@@ -118,15 +147,14 @@ fn pays(reached: &Reached, found: &Groups, n: usize, grown: &[(usize, Group)]) -
 }
 
 /// The group with node `n`, which these read; `None` where it does not fit.
-fn grown(reached: &Reached, group: &Group, n: usize, readers: &[Reader], storage_buffers: usize) -> Option<Group> {
+fn grown(reached: &Reached, mut group: Group, n: usize, readers: &[Reader], storage_buffers: usize) -> Option<Group> {
     let node = &reached.nodes[&n];
-    let last = &reached.nodes[group.members.last()?];
+    let last = &reached.nodes[&group.end()];
     let (ours, root) = (node.outputs[0], last.outputs[0]);
     // Registers are of one type.
     if node.precision.acc() != last.precision.acc() || group.members.len() >= LONGEST {
         return None;
     }
-    let mut group = group.clone();
     let mut again = false;
     match reached.kind(n) {
         Kind::Map(_) if !node.inputs.is_empty() => {
@@ -155,13 +183,16 @@ fn grown(reached: &Reached, group: &Group, n: usize, readers: &[Reader], storage
     }
     let reads = external(reached, &group)?;
     let fits = match group.head {
-        // The result.
-        None => reads.len() < storage_buffers,
+        // The result; and room for a product, so that what is kept does not cost its epilogue.
+        None if group.kept.is_empty() => reads.len() < storage_buffers,
+        None => reads.len() + group.kept.len() + 4 <= storage_buffers,
         // A head has its operands too, and may bind one more tensor.
         Some(h) => {
             let types = reads.iter().map(|(v, _)| reached.nodes[&v.node].outputs[v.output].dtype);
+            let kept = group.kept.iter().map(|n| reached.nodes[n].outputs[0].dtype);
             let own = reached.nodes[&h].inputs.len() + 2;
-            reached.can_epilogue(h, root.dtype, types) && reads.len() + own <= storage_buffers
+            let bindings = reads.len() + group.kept.len() + own;
+            reached.can_epilogue(h, root.dtype, types.chain(kept)) && bindings <= storage_buffers
         }
     };
     fits.then_some(group)
@@ -169,7 +200,7 @@ fn grown(reached: &Reached, group: &Group, n: usize, readers: &[Reader], storage
 
 /// The values that a group reads from memory, the head's own aside; `None` if one has no place beside the result.
 pub(super) fn external(reached: &Reached, group: &Group) -> Option<Vec<Read>> {
-    let root = reached.nodes[group.members.last()?].outputs[0].shape;
+    let root = reached.nodes[&group.end()].outputs[0].shape;
     let mut found = vec![];
     for &m in &group.members {
         for &v in &reached.nodes[&m].inputs {

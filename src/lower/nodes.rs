@@ -64,13 +64,14 @@ impl Lowering<'_> {
         let (reached, precision) = (self.reached, self.reached.nodes[&first].precision);
         let Origin::Op(op) = &reached.nodes[&first].origin else { return };
         let (places, program) = (&mut self.places, &mut self.made.program);
-        let values: Vec<Value> = [Some(n), beside].into_iter().flatten().flat_map(|n| results(reached, n)).collect();
+        let kept = group.into_iter().flat_map(|g| &g.kept).copied();
+        let values: Vec<Value> = [n].into_iter().chain(kept).chain(beside).flat_map(|n| results(reached, n)).collect();
         let mut operand = |v: &Value| {
             let ty = reached.nodes[&v.node].outputs[v.output];
             *places.operands.entry(*v).or_insert_with(|| program.scratch(ty.shape, ty.dtype))
         };
         let results: Vec<Operand> = values.iter().map(&mut operand).collect();
-        let (outputs, besides) = results.split_at(reached.nodes[&n].outputs.len());
+        let (outputs, others) = results.split_at(reached.nodes[&n].outputs.len());
         let inputs: Vec<Operand> = match group {
             Some(g) if g.head.is_none() => vec![],
             _ => reached.nodes[&first].inputs.iter().map(|v| places.of(reached, *v)).collect(),
@@ -87,7 +88,7 @@ impl Lowering<'_> {
             precision,
             inputs: &inputs,
             outputs: &outputs,
-            beside: besides.first().copied(),
+            beside: beside.and_then(|_| others.first().copied()),
             clock: clock(self.made.control),
             chain: chain.as_ref(),
             label: &label,

@@ -1,11 +1,12 @@
 //! Attention without the matrix of shares: the forward pass keeps two numbers a query, the backward pass makes the shares
-//! again from them.
+//! again from them. Where that pays, they are in memory while one of both runs: [`super::attention_composed`].
 
+use super::attention_composed as composed;
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, Fill};
 use crate::{
     Dtype, Precision, Shape,
-    dispatch::{Dispatch, Operand, Program, Shader},
+    dispatch::{Access, Dispatch, Operand, Program, Shader},
     op::{Backward, Io, Op, Type},
     shape::GROUP,
     tensor::Tensor,
@@ -37,7 +38,8 @@ impl<'g> Tensor<'g> {
     /// `[batch, heads, t, d] · [batch, heads, s, d] · [batch, heads, s, d] → [batch, heads, t, d]`, or the axes as
     /// [`Attention::joined`] says.
     ///
-    /// Nothing of the size `t · s` is stored, forward or backward (arXiv 2205.14135). It has no second gradient.
+    /// Nothing of the size `t · s` is kept between forward and backward pass, nor, but on processors where it is small, within
+    /// them (arXiv 2205.14135). It has no second gradient.
     ///
     /// ```
     /// # use halfgrad::{Graph, Precision, ops::Attention};
@@ -74,14 +76,14 @@ impl<'g> Tensor<'g> {
 
 /// The sizes of one attention.
 #[derive(Debug, Clone, Copy)]
-struct Sizes {
+pub(super) struct Sizes {
     /// Batch · heads.
-    members: usize,
-    heads: usize,
-    t: usize,
-    s: usize,
-    d: usize,
-    joined: bool,
+    pub members: usize,
+    pub heads: usize,
+    pub t: usize,
+    pub s: usize,
+    pub d: usize,
+    pub joined: bool,
 }
 
 impl Sizes {
@@ -107,7 +109,7 @@ impl Attention {
         if self.joined { [1, 2] } else { [2, 1] }
     }
 
-    fn sizes(&self, q: Shape, k: Shape) -> Sizes {
+    pub(super) fn sizes(&self, q: Shape, k: Shape) -> Sizes {
         let [places, heads] = self.axes();
         let (members, heads) = (q[0] * q[heads], q[heads]);
         Sizes { members, heads, t: q[places], s: k[places], d: q[3], joined: self.joined }
@@ -117,23 +119,18 @@ impl Attention {
         self.scale.unwrap_or(1.0 / (d as f32).sqrt())
     }
 
-    /// A dispatch over tiles of `rows` rows of each member; what it binds is bound, but not the mask, which comes last.
-    fn dispatch(
+    /// A dispatch of a file that imports `attention_sees`; what it binds is bound, but not the mask, which comes last.
+    pub(super) fn dispatch(
         &self,
         io: &Io,
-        name: &'static str,
-        source: &'static str,
+        (name, source): (&'static str, &'static str),
         mask: Option<Operand>,
-        rows: usize,
         bind: impl FnOnce(Dispatch) -> Dispatch,
     ) -> Dispatch {
         let s = self.sizes(io.inputs[0].shape, io.inputs[1].shape);
-        let shader = Shader::new(name, source, io.inputs[0].dtype, io.precision)
-            .constant("CAUSAL", self.causal.into())
-            .constant("JOINED", self.joined.into())
-            .constant("WIDE", s.d.div_ceil(GROUP * 16) as u32);
+        let shader = io.shader_of_operands(name, source).constant("CAUSAL", self.causal.into());
         let [batch, head] = mask.map_or([0; 2], |m| Sizes::mask_strides(m.shape));
-        let mut dispatch = bind(Dispatch::new(io.label, shader))
+        let dispatch = bind(Dispatch::new(io.label, shader))
             .param("members", s.members)
             .param("heads", s.heads)
             .param("t", s.t)
@@ -142,20 +139,27 @@ impl Attention {
             .param_f32("scale", self.scale(s.d))
             .param("mask_batch", batch)
             .param("mask_head", head)
-            .param("mask_last", mask.map_or(1, |m| m.shape.storage().last()))
-            .workgroups(s.members * rows.div_ceil(TILE));
-        if let Some(mask) = mask {
-            let mut shader = (*dispatch.shader).clone();
-            let at = dispatch.bindings.len();
-            shader.declarations += &format!("@group(0) @binding({at}) var<storage, read> mask: array<u32>;\n");
-            let place = "member / p.heads * p.mask_batch + member % p.heads * p.mask_head + row * p.s + column";
-            shader
-                .splices
-                .push(("mask", format!("if mask[label_place({place}, p.mask_last)] == 0u {{ return false; }}")));
-            dispatch = dispatch.read(mask);
-            dispatch.shader = std::sync::Arc::new(shader);
-        }
+            .param("mask_last", mask.map_or(1, |m| m.shape.storage().last()));
+        let Some(mask) = mask else { return dispatch };
+        let place = "member / p.heads * p.mask_batch + member % p.heads * p.mask_head + row * p.s + column";
         dispatch
+            .extra(mask, Access::Read, "mask: array<u32>")
+            .splice("mask", format!("    if mask[label_place({place}, p.mask_last)] == 0u {{ return false; }}\n"))
+    }
+
+    /// The same over tiles of `rows` rows of each member.
+    fn tiles(
+        &self,
+        io: &Io,
+        file: (&'static str, &'static str),
+        mask: Option<Operand>,
+        rows: usize,
+        bind: impl FnOnce(Dispatch) -> Dispatch,
+    ) -> Dispatch {
+        let s = self.sizes(io.inputs[0].shape, io.inputs[1].shape);
+        let wide = s.d.div_ceil(GROUP * 16) as u32;
+        let dispatch = self.dispatch(io, file, mask, bind).constant("JOINED", self.joined.into());
+        dispatch.constant("WIDE", wide).workgroups(s.members * rows.div_ceil(TILE))
     }
 
     /// Of each query of each member its number, the keys' scores (none where hidden), the largest, and Σ exp.
@@ -232,8 +236,11 @@ impl Op for Attention {
             let d = io.inputs[..3].iter().fold(d, |d, &x| d.read(x));
             d.write(io.outputs[0]).write(io.outputs[1])
         };
-        let source = include_str!("../../shaders/attention.wgsl");
-        let dispatch = self.dispatch(io, "attention", source, mask, s.t, bind);
+        if composed::pays(io.caps, s) {
+            return composed::forward(*self, io, mask, program);
+        }
+        let file = ("attention", include_str!("../../shaders/attention.wgsl"));
+        let dispatch = self.tiles(io, file, mask, s.t, bind);
         program.push(dispatch.flops(4 * s.members * s.t * s.s * s.d));
     }
 
@@ -295,13 +302,16 @@ impl Op for AttentionBackward {
             .flops(2 * y.shape.len())
             .workgroups((s.members * blocks).div_ceil(64)),
         );
+        if composed::pays(io.caps, s) {
+            return composed::backward(self.0, io, all, mask, program);
+        }
         let read = |d: Dispatch| [q, k, v, all, dy].into_iter().fold(d, Dispatch::read);
         let product = 2 * s.members * s.t * s.s * s.d;
-        let source = include_str!("../../shaders/attention_queries.wgsl");
-        let of_queries = self.0.dispatch(io, "attention_queries", source, mask, s.t, |d| read(d).write(dq));
+        let file = ("attention_queries", include_str!("../../shaders/attention_queries.wgsl"));
+        let of_queries = self.0.tiles(io, file, mask, s.t, |d| read(d).write(dq));
         program.push(of_queries.flops(3 * product));
-        let source = include_str!("../../shaders/attention_keys.wgsl");
-        let of_keys = self.0.dispatch(io, "attention_keys", source, mask, s.s, |d| read(d).write(dk).write(dv));
+        let file = ("attention_keys", include_str!("../../shaders/attention_keys.wgsl"));
+        let of_keys = self.0.tiles(io, file, mask, s.s, |d| read(d).write(dk).write(dv));
         program.push(of_keys.flops(4 * product));
     }
 

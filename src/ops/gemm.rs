@@ -277,7 +277,7 @@ impl Body {
 }
 
 /// Invocations that keep an adapter of this kind busy: of a GPU, several for each of its lanes.
-fn busy(kind: caps::Kind) -> usize {
+pub(super) fn busy(kind: caps::Kind) -> usize {
     match kind {
         caps::Kind::Discrete => 16384,
         caps::Kind::Integrated | caps::Kind::Virtual => 4096,
@@ -422,7 +422,7 @@ impl fmt::Display for Variant {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn choose(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> Variant {
@@ -447,7 +447,8 @@ mod tests {
         ("SwiftShader", caps::Kind::Software, (4, 4), 256, 16),
     ];
 
-    fn adapters() -> impl Iterator<Item = Caps> {
+    /// What all choices of variants are tested for.
+    pub(in super::super) fn adapters() -> impl Iterator<Item = Caps> {
         ADAPTERS.into_iter().map(|(name, kind, subgroup, invocations, shared)| Caps {
             adapter: name.into(),
             kind,
