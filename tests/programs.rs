@@ -373,6 +373,16 @@ fn a_step_takes_no_more_dispatches_than_it_did() {
 }
 
 #[test]
+fn gradients_that_are_equal_are_not_read_where_they_are_written() {
+    let graph = Graph::new(Precision::F32);
+    let ones = |name, n: usize| graph.weight(name, [n], halfgrad::Init::Constant(1.0));
+    // The gradient of the second is what that of the first is stretched from.
+    let loss = ones("a", 299).sum_all() * 200.0 + ones("b", 1).sum_all() * 200.0;
+    let program = lower_training(loss, &Sgd::new(0.1), &Caps::reference(), &Options::default()).unwrap().program;
+    common::keeps_the_rules(&program, &Caps::reference()).unwrap();
+}
+
+#[test]
 fn what_others_read_later_is_stored_beside_the_result() {
     let caps = Caps::reference();
     let graph = Graph::new(Precision::F16);
