@@ -43,7 +43,7 @@ struct Batch {
     labels: Vec<u32>,
 }
 
-/// What the host does in a step, one after another.
+/// What the host does in a step, one after another. To record is four calls of wgpu's for each dispatch, and a loop.
 const PHASES: [&str; 5] = ["write", "record", "finish", "submit", "losses"];
 
 fn measure(gpu: &Gpu, model: &str, batch: usize, precision: Precision) {
@@ -86,8 +86,11 @@ fn measure(gpu: &Gpu, model: &str, batch: usize, precision: Precision) {
         let lines: BTreeSet<_> = found.iter().filter_map(|a| a.ours.as_deref()).collect();
         lines.iter().for_each(|line| println!("          {line}"));
     }
-    let host: f64 = ["record", "finish", "submit"].iter().map(|phase| study::median(&seconds[phase])).sum();
-    println!("  {:.2} µs a dispatch, in record, finish and submit", 1e6 * host / dispatches as f64);
+    let per = |phases: &[&str]| {
+        let seconds: f64 = phases.iter().map(|phase| study::median(&seconds[phase])).sum();
+        1e6 * seconds / dispatches as f64
+    };
+    println!("  {:.2} µs a dispatch to write, {:.2} in wgpu's calls", per(&PHASES[..1]), per(&PHASES[1..4]));
 }
 
 /// The steps of a block, then their losses; `note` gets the seconds of each phase.

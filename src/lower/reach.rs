@@ -76,7 +76,8 @@ impl Reached {
         wanted.extend(nodes.iter().filter(|(_, node)| node.watched).map(|(&n, _)| n));
         // Equal nodes are rounded by chance each by itself where formats are simulated.
         if request.algebra && request.graph.simulation() == Simulation::default() {
-            algebra::simplify(&mut nodes, &wanted);
+            let gradients = request.training.iter().flat_map(|t| &t.gradients).map(|g| g.1.node).collect();
+            algebra::simplify(&mut nodes, &wanted, &gradients);
         }
         let stored = request.training.as_ref().and_then(|t| t.stored);
         let is_stored = |n: usize, node: &Node| stored.is_some_and(|s| s.contains(&node.again.unwrap_or(n)));

@@ -80,8 +80,9 @@ impl<'a> Work<'a> {
         let [down, steps, wide] = [m, k, n].map(|size| size.div_ceil(GROUP));
         // What the sum runs along is padded with zeros.
         let whole = k.is_multiple_of(GROUP);
-        let product =
-            Product { members: s.members, down, wide, taps: 1, steps, whole_a: !ta || whole, whole_b: tb || whole };
+        let (whole_a, whole_b) = (!ta || whole, tb || whole);
+        let (lone, elem) = (false, a.dtype);
+        let product = Product { members: s.members, down, wide, taps: 1, steps, whole_a, whole_b, lone, elem };
         let dispatch = Dispatch::new(self.io.label, shader)
             .read(a)
             .read(b)
@@ -117,7 +118,7 @@ pub(super) fn forward(how: Attention, io: &Io, mask: Option<Operand>, program: &
     let shares = work.scores(program, q.dtype);
     work.product(program, [t, d, s], Side::Rows(q), Side::Columns(k), x);
     let file = ("attention_shares", include_str!("../../shaders/attention_shares.wgsl"));
-    work.over_queries(program, file, |d| d.read(x).write(shares).write(io.outputs[1]));
+    work.over_queries(program, file, |d| d.read(x).write(shares).write(io.outputs[1]).yields(0, 1));
     work.product(program, [t, s, d], Side::Scores(shares), Side::Rows(v), io.outputs[0]);
 }
 
@@ -132,7 +133,9 @@ pub(super) fn backward(how: Attention, io: &Io, rows: Operand, mask: Option<Oper
     work.product(program, [t, d, s], Side::Rows(q), Side::Columns(k), x);
     work.product(program, [t, d, s], Side::Rows(dy), Side::Columns(v), of_shares);
     let file = ("attention_slopes", include_str!("../../shaders/attention_slopes.wgsl"));
-    work.over_queries(program, file, |d| d.read(x).read(of_shares).read(rows).write(shares).write(slopes));
+    work.over_queries(program, file, |d| {
+        d.read(x).read(of_shares).read(rows).write(shares).write(slopes).yields(0, 3).yields(1, 4)
+    });
     work.product(program, [s, t, d], Side::Transposed(shares), Side::Rows(dy), dv);
     work.product(program, [t, s, d], Side::Scores(slopes), Side::Rows(k), dq);
     work.product(program, [s, t, d], Side::Transposed(slopes), Side::Rows(q), dk);
