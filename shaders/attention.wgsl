@@ -84,7 +84,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         for (var w = 0u; w < WIDE; w++) {
             let n = part + 16u * w;
             if 4u * i + r < p.t && n < p.d {
-                y[(member * p.t + 4u * i + r) * p.d + n] = pack4(out[w][r] / whole[r]);
+                y[place(member, 4u * i + r, p.t) + n] = pack4(out[w][r] / whole[r]);
             }
         }
     }

@@ -74,7 +74,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         for (var w = 0u; w < WIDE; w++) {
             let n = part + 16u * w;
             if 4u * i + r < p.s && n < p.d {
-                let at = (member * p.s + 4u * i + r) * p.d + n;
+                let at = place(member, 4u * i + r, p.s) + n;
                 dk[at] = pack4(of_k[w][r] * acc(p.scale));
                 dv[at] = pack4(of_v[w][r]);
             }

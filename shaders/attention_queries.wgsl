@@ -34,12 +34,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             z += transpose(dw) * du;
         }
         for (var r = 0u; r < 4u; r++) {
-            var seen: vec4<bool>;
-            for (var c = 0u; c < 4u; c++) {
-                seen[c] = visible(member, 4u * i + r, 4u * j + c);
-            }
             let slope = exp_acc(x[r] - row.top[r]) / row.whole[r] * (z[r] - row.mean[r]);
-            slopes[4u * lane + r] = select(vec4<acc>(), slope, seen);
+            slopes[4u * lane + r] = select(vec4<acc>(), slope, sees(member, 4u * i + r, j));
         }
         workgroupBarrier();
         for (var c = 0u; c < min(16u, end - first); c++) {
@@ -59,7 +55,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         for (var w = 0u; w < WIDE; w++) {
             let n = part + 16u * w;
             if 4u * i + r < p.t && n < p.d {
-                dq[(member * p.t + 4u * i + r) * p.d + n] = pack4(out[w][r] * acc(p.scale));
+                dq[place(member, 4u * i + r, p.t) + n] = pack4(out[w][r] * acc(p.scale));
             }
         }
     }

@@ -2,6 +2,8 @@
 #import across
 #import grid
 
+const JOINED: u32 = 0u; // see lib/attention.wgsl
+
 @group(0) @binding(0) var<storage, read> y: array<elem4>;             // [members, t, d]
 @group(0) @binding(1) var<storage, read> dy: array<elem4>;            // [members, t, d]
 @group(0) @binding(2) var<storage, read> rows: array<wide4>;          // [members, blocks of t, 2]: see attention.wgsl
@@ -9,6 +11,7 @@
 
 struct Params {
     members: u32,
+    heads: u32,
     t: u32,
     d: u32, // groups of a row
 }
@@ -23,9 +26,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     let member = id / blocks;
     let first = (id - member * blocks) * 4u;
+    // From row to row, and to the first.
+    let step = select(1u, p.heads, JOINED == 1u);
+    let start = select(member * p.t, member / p.heads * p.t * p.heads + member % p.heads, JOINED == 1u);
     var sums = vec4<acc>();
     for (var r = 0u; r < 4u && first + r < p.t; r++) {
-        let at = (member * p.t + first + r) * p.d;
+        let at = (start + (first + r) * step) * p.d;
         var sum = vec4<acc>();
         for (var n = at; n < at + p.d; n++) {
             sum += unpack4(dy[n]) * unpack4(y[n]);

@@ -1,11 +1,12 @@
 // Mean cross-entropy of rows of logits. Each workgroup takes some rows and leaves the sum of their losses; one that
-// is alone, or that runs after the others and takes their sums for rows, divides by the number of labels that count.
+// is alone, or that runs after the others and takes their sums for rows, divides by the number of labels that count. Reads
+// a row once if its invocations can hold it; meets twice for it, and once at the end.
 #import exponentials
-#import grid
 #import labels
 
 const LOGITS: u32 = 1u; // whether the rows are logits, and not sums of other workgroups
 const ALONE: u32 = 1u;  // whether there is one workgroup
+const HOLDS_EXPONENTIALS: bool = false;
 
 @group(0) @binding(0) var<storage, read> logits: array<elem4>;           // [rows, classes]
 @group(0) @binding(1) var<storage, read> labels: array<u32>;             // [_, last]
@@ -31,11 +32,12 @@ fn load(row: u32, k: u32) -> vec4<acc> {
 
 // A row as the backward pass and the sum need it: the largest logit, the logarithm of the sum of exp(logit - largest),
 // the loss, and how many labels count.
-fn line(row: u32, part: u32, lane: u32) -> vec4<acc> {
+fn line(row: u32, part: u32) -> vec4<acc> {
     if LOGITS == 0u {
         return unpack4_wide(rows[row]);
     }
-    let e = exponentials(row, p.classes, part, lane);
+    var held: Held;
+    let e = exponentials(row, p.classes, part, &held);
     let log_sum = log1(e.sum);
     let label = labels[label_place(row, p.last)];
     if is_ignored(label, p.ignore) {
@@ -53,15 +55,14 @@ fn line(row: u32, part: u32, lane: u32) -> vec4<acc> {
     return vec4(e.largest, log_sum, l, acc(1.0));
 }
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn work(workgroup: u32, lane: u32) {
     let part = lane % LANES;
     var sum = acc();
     var n = 0u;
-    for (var first = linear_id(workgroup) * (64u / LANES); first < p.rows; first += p.stride) {
+    for (var first = workgroup * (THREADS / LANES); first < p.rows; first += p.stride) {
         let row = first + lane / LANES;
-        // Invocations past the end take the last row along, since all must meet at the barriers.
-        let v = line(min(row, p.rows - 1u), part, lane);
+        // Invocations past the end take the last row along, since all must meet.
+        let v = line(min(row, p.rows - 1u), part);
         if part == 0u && row < p.rows {
             if LOGITS == 1u {
                 rows[row] = pack4_wide(v);
@@ -71,14 +72,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
     }
     atomicAdd(&counted, n);
-    sum = together(vec2(sum), lane, 64u, false).x; // its barriers serve the counter too
+    workgroupBarrier();
+    sum = meet(vec4(sum, vec3<acc>()), THREADS, false).x;
     if lane == 0u {
         n = atomicLoad(&counted);
         if ALONE == 1u {
             loss[0] = pack4_wide(vec4(acc(f32(sum) / f32(max(n, 1u))), acc(), acc(), acc()));
             count[0] = vec4(n, 0u, 0u, 0u);
         } else {
-            loss[linear_id(workgroup)] = pack4_wide(vec4(acc(), acc(), sum, acc(n)));
+            loss[workgroup] = pack4_wide(vec4(acc(), acc(), sum, acc(n)));
         }
     }
 }

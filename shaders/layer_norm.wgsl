@@ -1,6 +1,8 @@
-// Each row with mean 0 and variance 1, or with mean square 1, times gain, plus bias. LANES neighbours share a row and read
-// it twice: it comes from memory once if caches hold it.
-#import grid
+// Each row with mean 0 and variance 1, or with mean square 1, times gain, plus bias. Reads a row once if its invocations can
+// hold it, else twice, and meets twice.
+#import across
+#import combine
+#import lanes
 #import moments
 #import tail
 
@@ -22,42 +24,42 @@ fn affine(v: vec4<acc>, k: u32) -> vec4<acc> {
     //: end
 }
 
-// As `gathered`, for neighbours: the whole row, for each of them.
-fn of_row(own: Part, lane: u32) -> Part {
-    parts[lane] = own;
-    for (var half = LANES / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if lane % LANES < half {
-            parts[lane] = joined(parts[lane], parts[lane + half]);
-        }
-    }
-    workgroupBarrier();
-    return parts[lane - lane % LANES];
-}
-
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = linear_id(workgroup) * (64u / LANES) + lane / LANES;
+fn work(workgroup: u32, lane: u32) {
+    let row = own_row(workgroup, lane);
     let part = lane % LANES;
     let groups = (p.last + 3u) / 4u;
-    // Invocations past the end take the last row along, since all must meet at the barriers.
+    // Invocations past the end take the last row along, since all must meet.
     let start = min(row, p.rows - 1u) * groups;
+    var held: Held;
     var own: Part;
-    for (var k = part; k < groups; k += LANES) {
-        let counts = vec4(4u * k) + vec4(0u, 1u, 2u, 3u) < vec4(p.last);
-        own = with_value(own, unpack4(x[start + k]), counts);
+    for (var i = 0u; i < turns(groups); i++) {
+        let k = part + i * LANES;
+        let v = unpack4(x[start + min(k, groups - 1u)]);
+        if HELD > 0u {
+            held[i] = v;
+        }
+        own = with_value(own, v, inside(k, p.last));
     }
-    let all = of_row(together(own), lane);
-    if row >= p.rows {
-        return;
-    }
-    let mean = all.mean.x;
-    let rstd = inverseSqrt(all.variance.x + acc(p.epsilon));
-    if part == 0u {
+    // Of parts that are this share of the row, the mean is a sum, and so is what their variances and means vary by.
+    let all = as_one(own);
+    let share = acc(all.n.x / f32(p.last));
+    let mean = together(vec4(share * all.mean.x, vec3<acc>()), false).x;
+    let apart = all.mean.x - mean;
+    let variance = together(vec4(share * (all.variance.x + apart * apart), vec3<acc>()), false).x;
+    let rstd = inverseSqrt(variance + acc(p.epsilon));
+    if part == 0u && row < p.rows {
         statistics[row] = pack4_wide(vec4(mean, rstd, acc(0.0), acc(0.0)));
     }
-    for (var k = part; k < groups; k += LANES) {
-        let v = (unpack4(x[start + k]) - mean) * rstd;
-        y[start + k] = pack4(tail(affine(v, k), start + k, p.last));
+    for (var i = 0u; i < turns(groups); i++) {
+        let k = part + i * LANES;
+        if row < p.rows && k < groups {
+            var v: vec4<acc>;
+            if HELD > 0u {
+                v = held[i];
+            } else {
+                v = unpack4(x[start + k]);
+            }
+            y[start + k] = pack4(tail(affine((v - mean) * rstd, k), start + k, p.last));
+        }
     }
 }

@@ -1,8 +1,8 @@
 // The gradient of normalised rows to their values: with d = dy · gain and h = (x − mean) · rstd, what is left of d without
-// its parts along h and along ones, times rstd. LANES neighbours share a row.
+// its parts along h and along ones, times rstd. Reads rows once if their invocations can hold them, and meets once.
 #import across
+#import combine
 #import epilogue
-#import grid
 #import lanes
 #import tail
 
@@ -25,30 +25,49 @@ fn weighted(d: vec4<acc>, k: u32) -> vec4<acc> {
     //: end
 }
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = linear_id(workgroup) * (64u / LANES) + lane / LANES;
+fn work(workgroup: u32, lane: u32) {
+    let row = own_row(workgroup, lane);
     let part = lane % LANES;
     let groups = (p.last + 3u) / 4u;
-    // Invocations past the end take the last row along, since all must meet at the barriers.
+    // Invocations past the end take the last row along, since all must meet.
     let at = min(row, p.rows - 1u);
     let s = unpack4_wide(statistics[at]);
-    var sums: vec2<acc>;
-    for (var k = part; k < groups; k += LANES) {
-        let g = at * groups + k;
-        let d = weighted(unpack4(dy[g]), k);
-        sums += vec2(across(d * ((unpack4(x[g]) - s.x) * s.y)), across(d));
-    }
-    let means = together(sums, lane, LANES, false) / acc(p.last);
-    if row >= p.rows {
-        return;
-    }
-    for (var k = part; k < groups; k += LANES) {
-        let g = at * groups + k;
-        var v = weighted(unpack4(dy[g]), k) - (unpack4(x[g]) - s.x) * s.y * means.x;
-        if CENTRED == 1u {
-            v -= means.y;
+    var held_h: Held;
+    var held_d: Held;
+    var along = vec4<acc>();
+    var all = vec4<acc>();
+    for (var i = 0u; i < turns(groups); i++) {
+        let k = part + i * LANES;
+        let in_row = min(k, groups - 1u);
+        let g = at * groups + in_row;
+        let h = (unpack4(x[g]) - s.x) * s.y;
+        let d = select(vec4<acc>(), weighted(unpack4(dy[g]), in_row), vec4(k < groups));
+        if HELD > 0u {
+            held_h[i] = h;
+            held_d[i] = d;
         }
-        dx[g] = pack4(tail(epilogue(g, v * s.y), g, p.last));
+        along += d * h;
+        all += d;
+    }
+    let means = together(vec4(across(along), across(all), vec2<acc>()), false).xy / acc(p.last);
+    for (var i = 0u; i < turns(groups); i++) {
+        let k = part + i * LANES;
+        if row < p.rows && k < groups {
+            let g = at * groups + k;
+            var h: vec4<acc>;
+            var v: vec4<acc>;
+            if HELD > 0u {
+                h = held_h[i];
+                v = held_d[i];
+            } else {
+                h = (unpack4(x[g]) - s.x) * s.y;
+                v = weighted(unpack4(dy[g]), k);
+            }
+            v -= h * means.x;
+            if CENTRED == 1u {
+                v -= means.y;
+            }
+            dx[g] = pack4(tail(epilogue(g, v * s.y), g, p.last));
+        }
     }
 }

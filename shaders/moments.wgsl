@@ -1,5 +1,5 @@
 // Mean and variance over a run of axes, by Welford's recurrence in each invocation and in pairs across them.
-#import moments
+#import gathered
 #import span
 #import tail
 
@@ -15,7 +15,7 @@ fn of_row(row: u32, s: Span) -> Part {
         let counts = vec4(first) + vec4(0u, 1u, 2u, 3u) < vec4(p.last_in);
         q = with_value(q, unpack4(x[row * p.terms + k]), counts);
     }
-    return together(q);
+    return as_one(q);
 }
 
 @compute @workgroup_size(64)

@@ -1,6 +1,6 @@
 // The parts that `moments.wgsl` left of each result, as one.
 #import grid
-#import moments
+#import gathered
 
 @group(0) @binding(0) var<storage, read> variances: array<elem4>;      // [splits, groups]
 @group(0) @binding(1) var<storage, read> means: array<elem4>;          // [splits, groups]

@@ -1,7 +1,8 @@
 // Gradient of softmax, dx = y · (dy - Σ dy · y), or of its logarithm, dx = dy - exp(y) · Σ dy; sums along the last axis.
+// Reads rows once if their invocations can hold them, and meets once.
 #import across
+#import combine
 #import epilogue
-#import grid
 #import lanes
 #import math
 #import tail
@@ -18,33 +19,52 @@ struct Params {
 }
 @group(1) @binding(0) var<uniform> p: Params;
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = linear_id(workgroup) * (64u / LANES) + lane / LANES;
+fn work(workgroup: u32, lane: u32) {
+    let row = own_row(workgroup, lane);
     let part = lane % LANES;
     let groups = (p.last + 3u) / 4u;
+    // Invocations past the end take the last row along, since all must meet.
     let first = min(row, p.rows - 1u) * groups;
+    var held_y: Held;
+    var held_dy: Held;
     var sums = vec4<acc>();
-    for (var k = part; k < groups; k += LANES) {
-        let d = unpack4(dy[first + k]);
-        if LOG == 1u {
-            sums += d;
-        } else {
-            sums += d * unpack4(y[first + k]);
+    for (var i = 0u; i < turns(groups); i++) {
+        let k = part + i * LANES;
+        let g = first + min(k, groups - 1u);
+        let d = unpack4(dy[g]);
+        var term = d;
+        if HELD > 0u || LOG == 0u {
+            let u = unpack4(y[g]);
+            if HELD > 0u {
+                held_y[i] = u;
+                held_dy[i] = d;
+            }
+            if LOG == 0u {
+                term = d * u;
+            }
         }
+        sums += select(vec4<acc>(), term, vec4(k < groups));
     }
-    let sum = together(vec2(across(sums)), lane, LANES, false).x;
-    if row >= p.rows {
-        return;
-    }
-    for (var g = first + part; g < first + groups; g += LANES) {
-        let u = unpack4(y[g]);
-        var v = unpack4(dy[g]);
-        if LOG == 1u {
-            v -= vec4<acc>(exp4(vec4<f32>(u))) * sum;
-        } else {
-            v = u * (v - sum);
+    let sum = together(vec4(across(sums), vec3<acc>()), false).x;
+    for (var i = 0u; i < turns(groups); i++) {
+        let k = part + i * LANES;
+        if row < p.rows && k < groups {
+            let g = first + k;
+            var u: vec4<acc>;
+            var v: vec4<acc>;
+            if HELD > 0u {
+                u = held_y[i];
+                v = held_dy[i];
+            } else {
+                u = unpack4(y[g]);
+                v = unpack4(dy[g]);
+            }
+            if LOG == 1u {
+                v -= vec4<acc>(exp4(vec4<f32>(u))) * sum;
+            } else {
+                v = u * (v - sum);
+            }
+            dx[g] = pack4(tail(epilogue(g, v), g, p.last));
         }
-        dx[g] = pack4(tail(epilogue(g, v), g, p.last));
     }
 }

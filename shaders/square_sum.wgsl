@@ -1,5 +1,5 @@
 // The sum of the squares of all gradients, a part of it from each workgroup; registers are f32 in every precision.
-#import lanes
+#import across
 
 @group(0) @binding(0) var<storage, read> x: array<elem4>;           // [groups]
 @group(0) @binding(1) var<storage, read_write> norms: array<f32>;   // [parts of all chunks]
@@ -9,6 +9,8 @@ struct Params {
     first: u32, // where this chunk's parts begin
 }
 @group(1) @binding(0) var<uniform> p: Params;
+
+var<workgroup> parts: array<vec4<acc>, 64>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -21,8 +23,12 @@ fn main(
         let v = unpack4(x[g]);
         sum += v * v;
     }
-    let all = together(vec2(sum.x + sum.y + sum.z + sum.w, 0.0), lane, 64u, false);
+    parts[lane] = sum;
+    workgroupBarrier();
     if lane == 0u {
-        norms[p.first + workgroup.x] = all.x;
+        for (var i = 1u; i < 64u; i++) {
+            sum += parts[i];
+        }
+        norms[p.first + workgroup.x] = across(sum);
     }
 }

@@ -1,6 +1,6 @@
 //! What an adapter is, as plain data: filled by [`crate::gpu`], read by the planner and the ops.
 
-use std::str::FromStr;
+use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
 use crate::{Dtype, Error, Precision, Result};
 
@@ -43,6 +43,17 @@ impl FromStr for Kind {
     }
 }
 
+/// Square matrices that a subgroup multiplies together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Matrices {
+    /// Rows and columns: 8 or 16.
+    pub size: u32,
+    /// The type of what is multiplied.
+    pub operands: Dtype,
+    /// The type of the sums.
+    pub sums: Dtype,
+}
+
 /// Features and limits of an adapter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caps {
@@ -58,6 +69,8 @@ pub struct Caps {
     pub timestamps: bool,
     /// Smallest and largest number of invocations in a subgroup; zeros where there are no subgroups.
     pub subgroup: (u32, u32),
+    /// The cooperative matrices that may be used: none unless `gpu::Settings` switches them on.
+    pub matrices: Vec<Matrices>,
     /// Storage buffers that one dispatch may bind.
     pub storage_buffers: u32,
     /// Bytes of the largest binding.
@@ -76,6 +89,8 @@ pub struct Caps {
     pub uniform_alignment: u64,
     /// Bytes that a plan may take with its weights, if somebody set a limit: `gpu::Settings`.
     pub memory: Option<u64>,
+    /// The variants that were measured to be the fastest, by product: see [`crate::dispatch::Choice`].
+    pub fastest: Arc<BTreeMap<String, String>>,
 }
 
 impl Caps {
@@ -88,6 +103,7 @@ impl Caps {
             pack_exact: true,
             timestamps: false,
             subgroup: (0, 0),
+            matrices: vec![],
             storage_buffers: 8,
             binding_bytes: 128 << 20,
             buffer_bytes: 256 << 20,
@@ -97,6 +113,7 @@ impl Caps {
             storage_alignment: 256,
             uniform_alignment: 256,
             memory: None,
+            fastest: Arc::default(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A Program: the fixed list of dispatches that a plan replays. Plain data, made without a GPU.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{Dtype, Precision, Shape, error::Warning, precision::Accumulate, shape::GROUP};
 
@@ -25,6 +25,9 @@ pub struct Shader {
     pub declarations: String,
     /// Whether workgroup memory is zero at first. Compilers clear it in many ways, some by one invocation.
     pub zeroed: bool,
+    /// Bindings, as the file numbers them, that are not declared since they are the memory of another, and that other: see
+    /// [`Dispatch::yields`].
+    pub merged: Vec<(usize, usize)>,
 }
 
 impl Shader {
@@ -41,6 +44,7 @@ impl Shader {
             splices: vec![],
             declarations: String::new(),
             zeroed: true,
+            merged: vec![],
         }
     }
 
@@ -48,6 +52,11 @@ impl Shader {
     pub fn constant(mut self, name: &'static str, value: u32) -> Self {
         self.constants.push((name, value));
         self
+    }
+
+    /// Says whether an axis of length `last` ends within a group; for files that import `tail`.
+    pub fn padded(self, last: usize) -> Self {
+        self.constant("PADDED", (!last.is_multiple_of(GROUP)).into())
     }
 
     /// Sets the type of registers.
@@ -184,6 +193,21 @@ pub struct Dispatch {
     pub observes: bool,
     /// Whether it is the second pass of a sum: it joins what the dispatch before it left in parts.
     pub joins: bool,
+    /// Which variant of several it is.
+    pub choice: Option<Choice>,
+    /// Bindings that are only read, each with one that is written, whose memory may be the same.
+    pub yields: Vec<(usize, usize)>,
+}
+
+/// The variant that was taken of those that compute the same, each in an order of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// What is computed: shader, types and sizes.
+    pub product: String,
+    /// The variant that was taken.
+    pub variant: String,
+    /// All that the adapter can run, the cheapest by the planner's estimate first.
+    pub candidates: Vec<String>,
 }
 
 impl Dispatch {
@@ -199,6 +223,8 @@ impl Dispatch {
             flops: 0,
             observes: false,
             joins: false,
+            yields: vec![],
+            choice: None,
         }
     }
 
@@ -298,6 +324,23 @@ impl Dispatch {
         Dispatch { joins: true, ..self }
     }
 
+    /// Says that whoever writes a value of binding `to` has read before what stands in its place in binding `from`, and that
+    /// nobody else reads it: the result may take the operand's memory.
+    pub fn yields(mut self, from: usize, to: usize) -> Self {
+        self.yields.push((from, to));
+        self
+    }
+
+    /// Binds `from`, which yield to `to`, no more: they are its memory. The shader has their names stand for it.
+    pub(crate) fn in_place(&mut self, from: &[usize], to: usize) {
+        let shader = Arc::make_mut(&mut self.shader);
+        shader.merged = from.iter().map(|&f| (f, to)).collect();
+        self.bindings[to].1 = Access::ReadWrite;
+        let mut at = 0..;
+        self.bindings.retain(|_| !from.contains(&at.next().expect("endless")));
+        self.yields.clear();
+    }
+
     /// Bytes that the dispatch reads, each tensor counted once.
     pub fn bytes_read(&self) -> u64 {
         self.moved(Access::Write)
@@ -357,6 +400,8 @@ pub struct Program {
     pub parameters: usize,
     /// Memory for what is kept within a step only.
     pub temporaries: Temporaries,
+    /// Floating-point operations of a step that compute once more what was not kept for the backward pass.
+    pub again: u64,
     /// What the planner noticed: values that this precision cannot hold, and what it did about them.
     pub warnings: Vec<Warning>,
 }
@@ -389,6 +434,31 @@ impl Program {
     /// Appends a dispatch.
     pub fn push(&mut self, dispatch: Dispatch) {
         self.dispatches.push(dispatch);
+    }
+
+    /// The dispatch of this index and the second passes that join what it leaves, with the buffers they use: all that it takes to
+    /// time it alone.
+    pub fn alone(&self, index: usize) -> Program {
+        let first = &self.dispatches[index];
+        let written = first.bindings.iter().filter(|(_, access)| *access != Access::Read).map(|(x, _)| x.buffer);
+        let reads =
+            |d: &&Dispatch, b: usize| d.bindings.iter().any(|(x, access)| x.buffer == b && *access == Access::Read);
+        let joins =
+            written.filter_map(|b| self.dispatches[index + 1..].iter().find(|d| reads(d, b)).filter(|d| d.joins));
+        let mut alone = Program::default();
+        let mut index = BTreeMap::new();
+        for d in std::iter::once(first).chain(joins) {
+            let mut d = d.clone();
+            for (x, _) in &mut d.bindings {
+                x.buffer = *index.entry(x.buffer).or_insert_with(|| {
+                    let of = &self.buffers[x.buffer];
+                    alone.buffers.push(Buffer { source: Source::Plan, ..of.clone() });
+                    alone.buffers.len() - 1
+                });
+            }
+            alone.dispatches.push(d);
+        }
+        alone
     }
 
     /// How many dispatches are second passes of sums: see [`Dispatch::joins`].
@@ -430,7 +500,7 @@ impl Program {
             .map(|r| format!("{} {}B", format!("{r:?}").to_lowercase(), count(self.device_bytes(r))));
         writeln!(
             f,
-            "{} dispatches{}, {} buffers, {} parameters, {}FLOP, {}B on the device: {}",
+            "{} dispatches{}, {} buffers, {} parameters, {}FLOP{}, {}B on the device: {}",
             self.dispatches.len() - self.second_passes(),
             if self.second_passes() > 0 {
                 format!(" and {} second passes", self.second_passes())
@@ -440,6 +510,10 @@ impl Program {
             self.buffers.len(),
             self.parameters,
             count(self.flops()),
+            match self.again {
+                0 => String::new(),
+                again => format!(", of which {}FLOP again", count(again)),
+            },
             count(self.total_bytes()),
             by_role.join(", ")
         )?;

@@ -1,11 +1,11 @@
 //! Reverse-mode differentiation: one walk from the loss back to the inputs, which appends nodes to the graph.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     Error,
     graph::{Graph, Origin, Value},
-    op::Backward,
+    op::{Backward, Kind},
     tensor::Tensor,
 };
 
@@ -29,12 +29,25 @@ impl Graph {
 
     /// As [`grad`](Self::grad), with `seed` for the gradient of `y`.
     pub(crate) fn grad_from<'g>(&'g self, y: Tensor<'g>, seed: Tensor<'g>, xs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
+        self.grad_keeping(y, seed, xs, None)
+    }
+
+    /// As [`grad_from`](Self::grad_from); where some ops' results are `kept`, those of others are computed again when the walk
+    /// gets to what needs them.
+    pub(crate) fn grad_keeping<'g>(
+        &'g self,
+        y: Tensor<'g>,
+        seed: Tensor<'g>,
+        xs: &[Tensor<'g>],
+        kept: Option<&BTreeSet<usize>>,
+    ) -> Vec<Tensor<'g>> {
         if xs.iter().any(|x| x.graph.id() != self.id()) || y.graph.id() != self.id() {
             self.mistake(Error::Port("grad was given a tensor of another graph".into()));
             return xs.to_vec();
         }
         let mut dy = BTreeMap::from([(y.value, seed)]);
         let depends = self.depends_on(xs, y.value.node);
+        let mut again = Again { graph: self, kept, copies: BTreeMap::new() };
         for index in (0..=y.value.node).rev() {
             let node = self.node(index);
             let Origin::Op(op) = &node.origin else { continue };
@@ -43,18 +56,23 @@ impl Graph {
             if !depends[index] || grads.iter().all(Option::is_none) {
                 continue;
             }
-            let tensor = |value| Tensor { graph: self, value };
+            if kept.is_some() {
+                // What makes an operand reads values of which its gradient needs some, and sums of rows are made beside products: what
+                // those read must be there first.
+                node.inputs.iter().for_each(|v| again.operands(*v));
+            }
+            let mut tensor = |value| Tensor { graph: self, value: again.value(value) };
             let at = Backward {
-                x: node.inputs.iter().copied().map(tensor).collect(),
-                y: results.map(tensor).collect(),
+                x: node.inputs.iter().copied().map(&mut tensor).collect(),
+                y: results.map(&mut tensor).collect(),
                 dy: grads,
             };
             self.within_layer(node.layer.clone(), || {
-                for (x, dx) in at.x.iter().zip(op.grad(&at)) {
-                    let Some(dx) = dx.filter(|_| depends[x.value.node]) else { continue };
-                    let dx = dx.cast(x.dtype());
-                    let layer = || self.node(x.value.node).layer;
-                    dy.entry(x.value).and_modify(|sum| *sum = self.within_layer(layer(), || *sum + dx)).or_insert(dx);
+                for (&x, dx) in node.inputs.iter().zip(op.grad(&at)) {
+                    let Some(dx) = dx.filter(|_| depends[x.node]) else { continue };
+                    let dx = dx.cast(self.type_of(x).dtype);
+                    let layer = || self.node(x.node).layer;
+                    dy.entry(x).and_modify(|sum| *sum = self.within_layer(layer(), || *sum + dx)).or_insert(dx);
                 }
             });
         }
@@ -69,5 +87,55 @@ impl Graph {
             depends[index] |= self.node(index).inputs.iter().any(|v| depends[v.node]);
         }
         depends
+    }
+}
+
+/// What of the forward pass the backward pass computes again.
+struct Again<'a> {
+    graph: &'a Graph,
+    /// The ops whose results are there; all, if it does not say.
+    kept: Option<&'a BTreeSet<usize>>,
+    /// What was appended for a node.
+    copies: BTreeMap<usize, usize>,
+}
+
+impl Again<'_> {
+    /// The value itself, or what it is computed again as, from the nearest values that are kept.
+    fn value(&mut self, value: Value) -> Value {
+        let kept = |n: usize| self.kept.is_none_or(|kept| kept.contains(&n));
+        let mut todo = vec![value.node];
+        while let Some(&n) = todo.last() {
+            let node = self.graph.node(n);
+            let is_there = kept(n) || node.inputs.is_empty() || self.copies.contains_key(&n);
+            let missing = |v: &&Value| {
+                let inputs = self.graph.node(v.node).inputs;
+                !kept(v.node) && !inputs.is_empty() && !self.copies.contains_key(&v.node)
+            };
+            match node.inputs.iter().find(missing).filter(|_| !is_there) {
+                Some(v) => todo.push(v.node),
+                None => {
+                    if !is_there {
+                        let inputs = node.inputs.iter().map(|&v| self.copied(v)).collect();
+                        self.copies.insert(n, self.graph.append_again(n, inputs));
+                    }
+                    todo.pop();
+                }
+            }
+        }
+        self.copied(value)
+    }
+
+    /// Has the operands of the op that makes a value, or what that is a view of.
+    fn operands(&mut self, mut value: Value) {
+        while self.graph.node(value.node).kind() == Some(Kind::View) {
+            value = self.graph.node(value.node).inputs[0];
+        }
+        self.graph.node(value.node).inputs.into_iter().for_each(|v| {
+            self.value(v);
+        });
+    }
+
+    fn copied(&self, value: Value) -> Value {
+        self.copies.get(&value.node).map_or(value, |&node| Value { node, ..value })
     }
 }

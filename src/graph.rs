@@ -83,6 +83,8 @@ pub struct Node {
     pub(crate) outside: Vec<Dtype>,
     /// Whether the user wants to read it after a run.
     pub watched: bool,
+    /// The node that it computes again, for the backward pass: the same op of the same values, with the same random numbers.
+    pub again: Option<usize>,
 }
 
 /// A neural network under construction: nodes, inputs, named weights, and the first mistake.
@@ -474,7 +476,7 @@ impl Graph {
     fn blank(&self, origin: Origin, layer: String) -> Node {
         let precision = self.policy.of(&layer);
         let (inputs, outputs, outside) = (vec![], vec![], vec![]);
-        Node { origin, inputs, outputs, name: None, precision, outside, layer, watched: false }
+        Node { origin, inputs, outputs, name: None, precision, outside, layer, watched: false, again: None }
     }
 
     /// The factor on the loss, as a node.
@@ -564,6 +566,11 @@ impl Graph {
         let mut state = self.state.borrow_mut();
         state.nodes.push(node);
         state.nodes.len() - 1
+    }
+
+    /// A node once more, of these operands.
+    pub(crate) fn append_again(&self, index: usize, inputs: Vec<Value>) -> usize {
+        self.append(Node { inputs, name: None, watched: false, again: Some(index), ..self.node(index) })
     }
 
     /// The layer in force, else a weight's stem among the operands, else the layer of the first operand that has one.

@@ -38,6 +38,8 @@
 //! * [`graph`] is an arena of nodes, built without `?`: the first mistake is kept and returned when a plan is made.
 //! * `grad` writes the backward pass as further nodes.
 //! * [`lower`] makes a [`dispatch::Program`]: plain data, printable, made and tested without a GPU.
+//!   Values that are never needed together share a few buffers, a result takes the memory of an operand that ends there, and what
+//!   must fit a number of bytes computes activations again ([`plan::Options::memory`]).
 //! * [`gpu`] is the only folder that compiles and runs: one encoder, one pass, bind groups made once. [`gpu::Settings`] is what
 //!   can be switched off, and what a plan may take of memory and time.
 //! * [`plan::Plan`] is what a user holds: a Program on a device, with the ports to write and read.

@@ -45,10 +45,15 @@ struct DeviceArgs {
     /// The adapter: its index in `halfgrad devices`, or a part of its backend, name or driver.
     #[arg(long, value_name = "A")]
     adapter: Option<String>,
-    /// Switches off f16 (halves are then packed in words), fusion (of elementwise ops) or trust (in our shaders' loops, which
-    /// then get a guard): to find what is at fault. As $HALFGRAD_WITHOUT.
-    #[arg(long, value_name = "f16,fusion,trust")]
+    /// Switches off f16 (halves are then packed in words), fusion (of elementwise ops), subgroups (whose invocations then
+    /// meet in shared memory) or trust (in our shaders' loops, which then get a guard), to find what is at fault, or tune, which
+    /// the environment may have switched on. As $HALFGRAD_WITHOUT.
+    #[arg(long, value_name = "f16,fusion,subgroups,trust,tune")]
     without: Option<String>,
+    /// Measures which variants of matrix products and convolutions are fastest here, once, for less than five seconds a network,
+    /// and keeps that in a folder [default: halfgrad in the user's folder for caches]. As $HALFGRAD_TUNE.
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true)]
+    tune: Option<Option<PathBuf>>,
     /// The most that a plan may take on the device, weights included: 512M, 2G. As $HALFGRAD_MEMORY [default: no limit].
     #[arg(long, value_name = "BYTES")]
     memory: Option<String>,
@@ -196,7 +201,7 @@ struct StudyArgs {
 }
 
 /// What an experiment has its own of.
-const OF_A_NETWORK: [&str; 16] = [
+const OF_A_NETWORK: [&str; 17] = [
     "model",
     "hidden",
     "batch",
@@ -210,6 +215,7 @@ const OF_A_NETWORK: [&str; 16] = [
     "warm_up",
     "clip_norm",
     "average",
+    "accumulate",
     "init",
     "order",
     "simulate",
@@ -272,6 +278,9 @@ struct PlanArgs {
     seq: Option<usize>,
     #[command(flatten)]
     optimizer: OptimizerArgs,
+    /// The bytes that it may take: 512M, 2G. Where it takes more, activations are computed again in the backward pass.
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<String>,
     /// Lists every dispatch of a deep network, and not its blocks.
     #[arg(long)]
     all: bool,
@@ -424,6 +433,9 @@ struct OptimizerArgs {
     /// Tests a moving average of the weights, which keeps this part of itself at each step: 0.999.
     #[arg(long, value_name = "X", value_parser = values::fraction, allow_negative_numbers = true)]
     average: Option<f32>,
+    /// Makes one update of the gradients of so many batches: their mean.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    accumulate: u32,
 }
 
 fn main() -> ExitCode {

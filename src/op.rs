@@ -98,18 +98,18 @@ impl Io<'_> {
     /// Lowers a chain that has no kernel before it: the whole of it stands between the marks of `map.wgsl`.
     fn lower_chain(&self, program: &mut Program) {
         let y = self.outputs[0];
-        let mixed = self.chain.is_some_and(|c| c.inputs.iter().any(|x| x.dtype != y.dtype));
+        let mixed = self.chain.is_some_and(|c| c.inputs.iter().chain(&c.kept).any(|x| x.dtype != y.dtype));
         let mut shader = self.shader("map", include_str!("../shaders/map.wgsl"));
         if mixed {
             shader = shader.wide(if y.dtype == Dtype::F16 { Dtype::F32 } else { Dtype::F16 });
             shader.acc = Dtype::F32;
         }
-        let groups = y.shape.groups();
+        let (groups, last) = (y.shape.groups(), y.shape.storage().last());
         program.push(
-            Dispatch::new(self.label, shader)
+            Dispatch::new(self.label, shader.padded(last))
                 .write(y)
                 .param("groups", groups)
-                .param("last", y.shape.storage().last())
+                .param("last", last)
                 .fuse("map", self.chain)
                 .workgroups(groups.div_ceil(64)),
         );
@@ -125,10 +125,14 @@ pub struct Chain {
     pub body: String,
     /// Tensors that the statements read as `chain_0`, `chain_1`, …
     pub inputs: Vec<Operand>,
+    /// Tensors of the result's shape that the statements store with `chain_keep_0(g, v)`, …
+    pub kept: Vec<Operand>,
     /// Uniforms, in groups of four.
     pub params: Vec<u32>,
     /// Axes of the output besides the last, after merging: the constant `CHAIN_RANK`.
     pub rank: u32,
+    /// Whether the output has more groups than are divided by a product with the reciprocal: the constant `CHAIN_FAR`.
+    pub far: bool,
     /// Expressions evaluated for each value.
     pub flops: usize,
 }
@@ -141,6 +145,9 @@ impl Dispatch {
         shader.declarations += "#import chain\n";
         shader.declarations +=
             &format!("@group(1) @binding(1) var<uniform> chain: array<vec4<u32>, {}>;\n", chain.params.len() / 4);
+        // Kernels write each value once, behind its chain.
+        let mut results = (0..self.bindings.len()).filter(|&k| self.bindings[k].1 != Access::Read);
+        let result = results.next().filter(|_| results.next().is_none());
         for (i, x) in chain.inputs.iter().enumerate() {
             let (elem4, unpack4) =
                 if x.dtype == shader.elem { ("elem4", "unpack4") } else { ("wide4", "unpack4_wide") };
@@ -150,9 +157,26 @@ impl Dispatch {
                  fn chain_load_{i}(g: u32) -> vec4<acc> {{ return {unpack4}(chain_{i}[g]); }}\n"
             );
             self.bindings.push((*x, Access::Read));
+            if let Some(result) = result.filter(|_| chain.body.contains(&format!("chain_load_{i}(g)"))) {
+                self.yields.push((at, result));
+            }
+        }
+        for (i, x) in chain.kept.iter().enumerate() {
+            let (elem4, pack4) = if x.dtype == shader.elem { ("elem4", "pack4") } else { ("wide4", "pack4_wide") };
+            // What goes on is rounded as what is stored; compilers drop conversions there and back.
+            let narrow = x.dtype == Dtype::F16 && shader.acc == Dtype::F32;
+            let (half, same) = if narrow { ("#import half\n", "half4(v)") } else { ("", "v") };
+            let at = self.bindings.len();
+            shader.declarations += &format!(
+                "#import tail\n{half}\
+                 @group(0) @binding({at}) var<storage, read_write> chain_kept_{i}: array<{elem4}>;\n\
+                 fn chain_keep_{i}(g: u32, v: vec4<acc>) -> vec4<acc> {{\n\
+                 \x20   chain_kept_{i}[g] = {pack4}(tail(v, g, chain[1].w));\n    return {same};\n}}\n"
+            );
+            self.bindings.push((*x, Access::Write));
         }
         shader.declarations += &chain.functions;
-        shader.constants.push(("CHAIN_RANK", chain.rank));
+        shader.constants.extend([("CHAIN_RANK", chain.rank), ("CHAIN_FAR", chain.far.into())]);
         shader.splices.push((mark, chain.body.clone()));
         self.shader = Arc::new(shader);
         self.chain = chain.params.clone();
@@ -232,6 +256,12 @@ pub trait Op: Any + Debug + Send + Sync {
     /// and nothing needs to be written; a [`Kind::View`] never gets here.
     fn lower(&self, io: &Io, program: &mut Program) {
         io.lower_chain(program);
+    }
+
+    /// Whether it costs little more to compute than to read: it may be computed more than once where that saves memory or the
+    /// reading of it.
+    fn is_cheap(&self) -> bool {
+        matches!(self.kind(), Kind::Map(_) | Kind::View)
     }
 
     /// Whether the shader of a [`Kind::Head`] has [`Precision::wide`] behind `wide4`, so that what is fused behind it may

@@ -352,7 +352,7 @@ fn the_selftest_passes_and_its_report_can_be_pasted() {
 
 #[test]
 fn switches_and_limits_come_from_flags_and_from_the_environment() {
-    refuses("study --without f16,tuning", "\"tuning\": no such switch; there are f16, fusion, trust");
+    refuses("study --without f16,tuning", "\"tuning\": no such switch; there are f16, fusion, subgroups, trust, tune");
     refuses("study --memory 12X", "\"12X\": no number of bytes; write 512M or 2G");
     refuses("study --without f16 --precision f16-strict", "shader-f16");
     for (name, value, expected) in [

@@ -49,6 +49,55 @@ fn a_step_in_the_apps_own_submission() {
 }
 
 #[test]
+fn steps_of_one_submission_see_the_values_written_before_each() {
+    let mut app = App::new();
+    let mut alone = |value: f32| {
+        app.plan.write(app.input, &[value; 12]).unwrap();
+        app.plan.run();
+        app.plan.read(app.output).unwrap().wait().unwrap()
+    };
+    let expected = [alone(0.5), alone(-2.0)];
+    let copy = app.device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: 2 * 4 * 32,
+        usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+        mapped_at_creation: false,
+    });
+    let output = app.plan.buffer(app.output).unwrap().clone();
+    let mut encoder = app.device.create_command_encoder(&Default::default());
+    for (at, value) in [(0, 0.5), (4 * 32, -2.0)] {
+        app.plan.write(app.input, &[value; 12]).unwrap();
+        app.plan.encode(&mut encoder);
+        encoder.copy_buffer_to_buffer(&output, 0, &copy, at, Some(4 * 32));
+    }
+    // Nothing reaches the device before the app submits it; a submission that it gives up holds nothing up.
+    app.plan.write(app.input, &[7.0; 12]).unwrap();
+    app.plan.encode(&mut app.device.create_command_encoder(&Default::default()));
+    app.queue.submit([encoder.finish()]);
+    app.plan.write(app.input, &[3.0; 12]).unwrap();
+    assert_eq!(app.plan.read(app.input).unwrap().wait().unwrap(), [3.0; 12]);
+    let found = read(&app, &copy);
+    assert_eq!(found.chunks_exact(32).collect::<Vec<_>>(), expected);
+}
+
+/// The values of a buffer of the app's.
+fn read(app: &App, buffer: &wgpu::Buffer) -> Vec<f32> {
+    let staging = app.device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: buffer.size(),
+        usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+        mapped_at_creation: false,
+    });
+    let mut encoder = app.device.create_command_encoder(&Default::default());
+    encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, None);
+    encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., |mapped| mapped.unwrap());
+    app.queue.submit([encoder.finish()]);
+    app.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    let bytes = staging.get_mapped_range(..).unwrap();
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+#[test]
 fn a_result_is_bound_without_a_copy() {
     let mut app = App::new();
     let source = "

@@ -179,7 +179,7 @@ fn each_switch_switches_something_off() {
         assert_eq!(dispatches > usual.1, list == "fusion", "without {list}");
     }
     let error = Settings::default().without("f16,tuning").unwrap_err();
-    assert_eq!(error.to_string(), "\"tuning\": no such switch; there are f16, fusion, trust");
+    assert_eq!(error.to_string(), "\"tuning\": no such switch; there are f16, fusion, subgroups, trust, tune");
     for wrong in ["", "12X", "M", "-1", "99999999999999999999"] {
         assert!(matches!(Settings::default().memory(wrong), Err(Error::Name { .. })), "{wrong}");
     }

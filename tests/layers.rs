@@ -31,7 +31,7 @@ const RULES: &[(&str, &[&str])] = &[
     // The planner: never a device, never a concrete op.
     ("lower", &[PLAIN, "op", "graph", "tensor", "arena", "optim"]),
     // The device: never a graph.
-    ("gpu", &[PLAIN]),
+    ("gpu", &[PLAIN, "file"]),
     // What a user holds.
     ("weights", &[PLAIN, "graph", "gpu", "arena", "checkpoint"]),
     ("plan", &[PLAIN, "op", "graph", "tensor", "lower", "gpu", "weights", "data", "optim"]),

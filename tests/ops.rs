@@ -14,11 +14,14 @@ fn main() {
         let settings = Settings { kind: Some(other), ..gpu.settings().clone() };
         pollster::block_on(gpu.with(settings)).expect("the same adapter")
     });
+    let apart = Settings { subgroups: false, ..gpu_as.settings().clone() };
+    let apart = pollster::block_on(gpu_as.with(apart)).expect("the same adapter");
     let devices = [
         ("packed", packed, vec!["f16"]),
         ("native", gpu, native.clone()),
         ("packed as another", packed_as, vec!["f16"]),
-        ("native as another", gpu_as, native),
+        ("native as another", gpu_as, native.clone()),
+        ("native without subgroups as another", apart, native),
     ];
 
     let mut trials = vec![];

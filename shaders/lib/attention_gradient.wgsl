@@ -1,6 +1,7 @@
 // What the gradients of attention have in common: the gradient of the results, what attention_rows.wgsl found, and scores
 // and shares made again.
 #import attention
+#import attention_row
 
 @group(0) @binding(3) var<storage, read> rows: array<wide4>; // [members, blocks of t, 3]: see attention_rows.wgsl
 @group(0) @binding(4) var<storage, read> dy: array<elem4>;   // [members, t, d]
@@ -10,18 +11,4 @@ var<workgroup> slopes: array<vec4<acc>, 256>;
 // Group n of four rows that begin at `at`.
 fn four_dy(at: vec4<u32>, n: u32) -> block {
     return block(unpack4(dy[at.x + n]), unpack4(dy[at.y + n]), unpack4(dy[at.z + n]), unpack4(dy[at.w + n]));
-}
-
-// Of block i of queries: the largest scores, Σ exp (of a query that sees nothing, not 0), and Σ dy · y.
-struct Row {
-    top: vec4<acc>,
-    whole: vec4<acc>,
-    mean: vec4<acc>,
-}
-
-fn row_of(member: u32, i: u32) -> Row {
-    let blocks = groups(p.t);
-    let at = 3u * (member * blocks + min(i, blocks - 1u));
-    let whole = max(unpack4_wide(rows[at + 1u]), vec4(acc(0.5)));
-    return Row(unpack4_wide(rows[at]), whole, unpack4_wide(rows[at + 2u]));
 }

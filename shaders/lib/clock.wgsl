@@ -19,5 +19,6 @@ struct Clock {
     scheduled: u32,     // whether the learning rate follows the table
     clip: f32,          // the largest norm of all gradients, in a plan that clips
     norm: f32,          // the norm of this step's
-    spare: vec2<u32>,
+    follows: u32,       // whether states follow this step's values
+    spare: u32,
 }

@@ -6,7 +6,7 @@
 //   spot_a(i, r, member), spot_b(j, r, member): what is known of line r of block row i, block column j
 //   line_a(spot, tap), line_b(spot, tap): that line in memory
 //   place(i, r, j, member): the group of y for row r of block (i, j), or NOWHERE
-// The planner adds the body: `gemm_blocks` or `gemm_tile`.
+// The planner adds the body: `gemm_blocks`, `gemm_tile` or `gemm_coop`.
 #import epilogue
 #import grid
 
@@ -68,17 +68,21 @@ fn quotient(a: u32, b: u32) -> u32 {
     return u32((f32(a) + 0.5) * (1.0 / f32(b)));
 }
 
+// Row r of block (i, j).
+fn store_row(i: u32, r: u32, j: u32, member: u32, part: u32, e: Extent, v: vec4<acc>) {
+    let g = place(i, r, j, member);
+    if g != NOWHERE {
+        // Zeros beyond the end of the last axis. A batch of convolutions has whole groups only.
+        keep(g, part, e.size, v, vec4(4u * j) + vec4(0u, 1u, 2u, 3u) < vec4(e.last));
+    }
+}
+
 fn store(i: u32, j: u32, member: u32, part: u32, e: Extent, v: block) {
-    // Zeros beyond the end of the last axis. A batch of convolutions has whole groups only.
-    let there = vec4(4u * j) + vec4(0u, 1u, 2u, 3u) < vec4(e.last);
     for (var r = 0u; r < 4u; r++) {
-        let g = place(i, r, j, member);
-        if g != NOWHERE {
-            var value = v[0];
-            value = select(value, v[1], r == 1u);
-            value = select(value, v[2], r == 2u);
-            value = select(value, v[3], r == 3u);
-            keep(g, part, e.size, value, there);
-        }
+        var value = v[0];
+        value = select(value, v[1], r == 1u);
+        value = select(value, v[2], r == 2u);
+        value = select(value, v[3], r == 3u);
+        store_row(i, r, j, member, part, e, value);
     }
 }

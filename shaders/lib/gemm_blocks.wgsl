@@ -1,51 +1,17 @@
 // Matrix products where nothing is shared: an invocation loads what it uses, for ROWS × COLUMNS blocks in registers. For
 // processors, where a load costs the same wherever it goes, and for products of few rows.
-#import accumulate
-#import gemm
+#import gemm_lines
 
 const ROWS: u32 = 1u;    // blocks of rows an invocation, 1 or 2
 const COLUMNS: u32 = 1u; // blocks of columns an invocation, 1 or 2
-
-// The four lines of a block.
-struct Lines {
-    start: vec4<u32>,
-    step: u32,
-    first: vec4<u32>,
-    end: vec4<u32>,
-    whole: vec2<u32>, // the steps in which all four are there
-}
-
-fn lines(l0: Line, l1: Line, l2: Line, l3: Line) -> Lines {
-    let first = vec4(l0.first, l1.first, l2.first, l3.first);
-    let end = vec4(l0.end, l1.end, l2.end, l3.end);
-    let whole = vec2(max(max(first.x, first.y), max(first.z, first.w)), min(min(end.x, end.y), min(end.z, end.w)));
-    return Lines(vec4(l0.start, l1.start, l2.start, l3.start), l0.step, first, end, whole);
-}
-
-struct Spots {
-    s0: Spot,
-    s1: Spot,
-    s2: Spot,
-    s3: Spot,
-}
-
-fn spots_a(i: u32, member: u32) -> Spots {
-    return Spots(spot_a(i, 0u, member), spot_a(i, 1u, member), spot_a(i, 2u, member), spot_a(i, 3u, member));
-}
-
-fn spots_b(j: u32, member: u32) -> Spots {
-    return Spots(spot_b(j, 0u, member), spot_b(j, 1u, member), spot_b(j, 2u, member), spot_b(j, 3u, member));
-}
-
-fn lines_a(s: Spots, tap: u32) -> Lines {
-    return lines(line_a(s.s0, tap), line_a(s.s1, tap), line_a(s.s2, tap), line_a(s.s3, tap));
-}
-
-fn lines_b(s: Spots, tap: u32) -> Lines {
-    return lines(line_b(s.s0, tap), line_b(s.s1, tap), line_b(s.s2, tap), line_b(s.s3, tap));
-}
+const LONE: u32 = 0u;    // whether a is one line, which the sum runs along
 
 fn load_a(l: Lines, k: u32) -> block {
+    if LONE == 1u {
+        let zero = vec4<acc>();
+        let there = (k >= l.first.x) & (k < l.end.x);
+        return block(select(zero, unpack4(a[l.start.x + k * l.step]), there), zero, zero, zero);
+    }
     let at = l.start + vec4(k * l.step);
     let v = mask(block(unpack4(a[at.x]), unpack4(a[at.y]), unpack4(a[at.z]), unpack4(a[at.w])), l, k);
     if ALONG_A == 1u {
@@ -54,36 +20,20 @@ fn load_a(l: Lines, k: u32) -> block {
     return transpose(v);
 }
 
-fn load_b(l: Lines, k: u32) -> block {
-    let at = l.start + vec4(k * l.step);
-    let v = mask(block(unpack4(b[at.x]), unpack4(b[at.y]), unpack4(b[at.z]), unpack4(b[at.w])), l, k);
-    if ALONG_B == 1u {
-        return transpose(v);
+// y + b * a.
+fn added_product(y: block, b: block, a: block) -> block {
+    if LONE == 1u {
+        return block(plus_row(y[0], b, a[0]), y[1], y[2], y[3]);
     }
-    return v;
+    return plus(y, b, a);
 }
 
-fn mask(v: block, l: Lines, k: u32) -> block {
-    if k >= l.whole.x && k < l.whole.y {
-        return v;
+fn store_lines(i: u32, j: u32, member: u32, part: u32, e: Extent, v: block) {
+    if LONE == 1u {
+        store_row(i, 0u, j, member, part, e, v[0]);
+    } else {
+        store(i, j, member, part, e, v);
     }
-    let zero = vec4<acc>();
-    let there = (vec4(k) >= l.first) & (vec4(k) < l.end);
-    return block(
-        select(zero, v[0], there.x), select(zero, v[1], there.y), select(zero, v[2], there.z), select(zero, v[3], there.w),
-    );
-}
-
-// y + b * a, a multiply-add a term: compilers make mul, fma and add of the matrix product and the sum.
-fn plus(y: block, b: block, a: block) -> block {
-    return block(plus_row(y[0], b, a[0]), plus_row(y[1], b, a[1]), plus_row(y[2], b, a[2]), plus_row(y[3], b, a[3]));
-}
-
-fn plus_row(y: vec4<acc>, b: block, a: vec4<acc>) -> vec4<acc> {
-    if SUM_IN_F16 == 1u {
-        return running(a.w * b[3] + running(a.z * b[2] + running(a.y * b[1] + running(a.x * b[0] + y))));
-    }
-    return a.w * b[3] + (a.z * b[2] + (a.y * b[1] + (a.x * b[0] + y)));
 }
 
 @compute @workgroup_size(64)
@@ -139,17 +89,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         for (var k = first; k < end; k++) {
             let u0 = load_a(a0, k);
             let v0 = load_b(b0, k);
-            y00 = plus(y00, v0, u0);
+            y00 = added_product(y00, v0, u0);
             var u1 = block();
             if ROWS == 2u {
                 u1 = load_a(a1, k);
-                y10 = plus(y10, v0, u1);
+                y10 = added_product(y10, v0, u1);
             }
             if COLUMNS == 2u {
                 let v1 = load_b(b1, k);
-                y01 = plus(y01, v1, u0);
+                y01 = added_product(y01, v1, u0);
                 if ROWS == 2u {
-                    y11 = plus(y11, v1, u1);
+                    y11 = added_product(y11, v1, u1);
                 }
             }
             if CHUNK > 0u && (tap * e.steps + k + 1u) * 4u % max(CHUNK, 1u) < 4u {
@@ -170,14 +120,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         y10 += t10;
         y11 += t11;
     }
-    store(i, j, member, part, e, y00);
+    store_lines(i, j, member, part, e, y00);
     if COLUMNS == 2u {
-        store(i, j + 1u, member, part, e, y01);
+        store_lines(i, j + 1u, member, part, e, y01);
     }
     if ROWS == 2u {
-        store(i + 1u, j, member, part, e, y10);
+        store_lines(i + 1u, j, member, part, e, y10);
         if COLUMNS == 2u {
-            store(i + 1u, j + 1u, member, part, e, y11);
+            store_lines(i + 1u, j + 1u, member, part, e, y11);
         }
     }
 }

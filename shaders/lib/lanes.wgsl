@@ -1,25 +1,34 @@
-// Invocations that work on one row together: LANES neighbours in a workgroup of 64.
-const LANES: u32 = 1u; // a power of two, at most 64
+// Rows that invocations share: LANES of a workgroup's THREADS, each of which takes every LANES-th group of one. The file
+// that imports this has
+//   work(workgroup, lane): what an invocation does, `lane` being its number in the workgroup
+// The planner adds `lanes_subgroups` or `lanes_shared`, which have the entry point and say how invocations meet:
+//   meet(v, lanes, largest): the sums, or the largest values, of `lanes` neighbours, for each of them and always in the same
+//   order. The whole workgroup calls it at once.
+#import grid
 
-var<workgroup> parts: array<vec2<acc>, 64>;
+const THREADS: u32 = 64u; // a multiple of every subgroup's size
+const LANES: u32 = 1u;    // a power of two, at most THREADS; each has a group of its row
+const HELD: u32 = 0u;     // groups of its row that an invocation holds in registers; 0: it reads them when it needs them
 
-// What `lanes` neighbours hold, as one that each of them gets: the sums, or the largest. Always in the same order, so
-// that the same comes out each time. The whole workgroup calls this at once.
-fn together(v: vec2<acc>, lane: u32, lanes: u32, largest: bool) -> vec2<acc> {
-    if lanes == 1u {
-        return v;
+alias Held = array<vec4<acc>, max(HELD, 1u)>;
+
+fn own_row(workgroup: u32, lane: u32) -> u32 {
+    return workgroup * (THREADS / LANES) + lane / LANES;
+}
+
+// Groups that each invocation takes of a row; its last one may be beyond the row's end.
+fn turns(groups: u32) -> u32 {
+    if HELD > 0u {
+        return HELD;
     }
-    workgroupBarrier(); // the call before this one was read
-    var all = v;
-    parts[lane] = all;
-    for (var half = lanes / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if lane % lanes < half {
-            let other = parts[lane + half];
-            all = select(all + other, max(all, other), largest);
-            parts[lane] = all;
-        }
-    }
-    workgroupBarrier();
-    return parts[lane - lane % lanes];
+    return (groups + LANES - 1u) / LANES;
+}
+
+// Which values of group k belong to a row of this length.
+fn inside(k: u32, length: u32) -> vec4<bool> {
+    return vec4(4u * k) + vec4(0u, 1u, 2u, 3u) < vec4(length);
+}
+
+fn together(v: vec4<acc>, largest: bool) -> vec4<acc> {
+    return meet(v, LANES, largest);
 }

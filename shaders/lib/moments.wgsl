@@ -1,8 +1,6 @@
 // Number, mean and variance of values, four of each side by side, and how those of two sets become those of both
 // (Chan, Golub, LeVeque 1979). Never E[x²] − E[x]², which cancels where the mean is large; and variances in place of
 // sums of squares, which leave the range of 16 bit.
-const LANES: u32 = 1u; // invocations that share a group of results: a power of two, at most 64
-
 const CENTRED: u32 = 1u; // if not, the mean is 0, and the variance the mean of the squares
 
 struct Part {
@@ -29,23 +27,7 @@ fn with_value(all: Part, v: vec4<acc>, counts: vec4<bool>) -> Part {
 }
 
 // The four as one set; all four members are the same.
-fn together(q: Part) -> Part {
+fn as_one(q: Part) -> Part {
     let two = joined(Part(q.n.xyxy, q.mean.xyxy, q.variance.xyxy), Part(q.n.zwzw, q.mean.zwzw, q.variance.zwzw));
     return joined(Part(two.n.xxxx, two.mean.xxxx, two.variance.xxxx), Part(two.n.yyyy, two.mean.yyyy, two.variance.yyyy));
-}
-
-var<workgroup> parts: array<Part, 64>;
-
-// As `combined` of lib/parts.wgsl: the whole result, for the first of the invocations that share it.
-fn gathered(own: Part, lane: u32) -> Part {
-    var all = own;
-    parts[lane] = all;
-    for (var half = LANES / 2u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if lane < half * (64u / LANES) {
-            all = joined(all, parts[lane + half * (64u / LANES)]);
-            parts[lane] = all;
-        }
-    }
-    return all;
 }

@@ -171,7 +171,8 @@ fn input<'g>(g: &'g Graph, name: &str, s: &[usize]) -> Tensor<'g> {
     g.input(name, Shape::new(s).expect("the table's sizes are shapes"))
 }
 
-fn gradient<'g>(y: Tensor<'g>, x: Tensor<'g>) -> Tensor<'g> {
+/// The gradient of `x` by that of `y`, which is an input.
+pub fn gradient<'g>(y: Tensor<'g>, x: Tensor<'g>) -> Tensor<'g> {
     let dy = y.graph.input("dy", y.shape()).cast(y.dtype());
     y.graph.grad_from(y, dy, &[x])[0]
 }

@@ -35,6 +35,8 @@ const STEPS: usize = 6;
 /// The norm that gradients are clipped to, which some steps exceed, and how slowly the average follows.
 const CLIP: f32 = 5.0;
 const AVERAGE: f32 = 0.25;
+/// Runs that make an update.
+const RUNS: u32 = 2;
 
 /// Every optimizer, in each of its forms.
 pub fn rules() -> Vec<Rule> {
@@ -105,7 +107,7 @@ fn network(graph: &Graph) -> (Tensor<'_>, Tensor<'_>) {
 }
 
 fn options() -> Options {
-    Options { clip_norm: Some(CLIP), average: Some(AVERAGE), observe: true, ..Options::default() }
+    Options { clip_norm: Some(CLIP), average: Some(AVERAGE), accumulate: RUNS, observe: true, ..Options::default() }
 }
 
 impl Rule {
@@ -179,7 +181,10 @@ impl Rule {
         weights.set("w", &first.iter().map(|&v| v as f32).collect::<Vec<_>>())?;
         let mut plan = Plan::train_with(gpu, &weights, loss, &*self.optimizer, options())?;
         for gradient in gradients {
-            plan.write(x, &gradient.data.iter().map(|&v| v as f32).collect::<Vec<_>>())?;
+            // Nothing, and then twice the gradient.
+            plan.write(x, &vec![0f32; gradient.data.len()])?;
+            plan.run();
+            plan.write(x, &gradient.data.iter().map(|&v| RUNS as f32 * v as f32).collect::<Vec<_>>())?;
             plan.observe();
         }
         let progress = plan.progress().wait()?;
@@ -209,16 +214,19 @@ impl Rule {
         let (mut norm, mut largest) = (0.0, 0.0);
         for (gradient, t) in gradients.iter().zip(1..) {
             norm = gradient.data.iter().map(|g| g * g).sum::<f64>().sqrt();
-            largest = gradient.data.iter().fold(0f64, |m, v| m.max(v.abs()));
+            largest = f64::from(RUNS) * gradient.data.iter().fold(0f64, |m, v| m.max(v.abs()));
             let shorter = (f64::from(CLIP) / norm).min(1.0);
             let keep = (f64::from(1 + t) / f64::from(10 + t)).min(AVERAGE.into());
             for (i, g) in gradient.data.iter().enumerate() {
                 (self.step)(&mut w[i], g * shorter, &mut m[i], &mut v[i], t);
                 average[i] = keep * average[i] + (1.0 - keep) * w[i];
-                state[i] += f64::from(AVERAGE) * (g - state[i]);
+                // States follow each run.
+                state[i] -= f64::from(AVERAGE) * state[i];
+                state[i] += f64::from(AVERAGE) * (f64::from(RUNS) * g - state[i]);
             }
         }
-        let dropped = gradients.last().map(|g| g.data.iter().map(|v| 2.0 * v).collect()).unwrap_or_default();
+        let dropped =
+            gradients.last().map(|g| g.data.iter().map(|v| 2.0 * f64::from(RUNS) * v).collect()).unwrap_or_default();
         End { weight: w, average, state, dropped, norm, largest }
     }
 }

@@ -31,6 +31,7 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use halfgrad::{
     Error, Gpu, Shape,
@@ -107,6 +108,11 @@ impl DeviceArgs {
     /// The device, with what the environment says and then the flags.
     pub fn open(&self) -> anyhow::Result<Gpu> {
         let mut settings = Settings::from_env()?;
+        if let Some(folder) = &self.tune {
+            let usual = || Some(dirs::cache_dir()?.join("halfgrad"));
+            let folder = folder.clone().or_else(usual);
+            settings.tune = Some(folder.context("this user has no folder for caches: write --tune=FOLDER")?);
+        }
         if let Some(list) = &self.without {
             settings = settings.without(list)?;
         }
@@ -119,10 +125,13 @@ impl DeviceArgs {
     }
 }
 
-/// What a device is used without and how much of its memory, if that is unusual: `, without f16`.
+/// What a device is used without, how much of its memory, and whether variants are measured, if that is unusual: `, without f16`.
 pub fn describe_settings(gpu: &Gpu) -> String {
     let (without, memory) = (gpu.settings().to_string(), gpu.settings().memory);
-    let without = if without.is_empty() { without } else { format!(", without {without}") };
+    let mut without = if without.is_empty() { without } else { format!(", without {without}") };
+    if let Some(folder) = &gpu.settings().tune {
+        without += &format!(", tuned in {}", folder.display());
+    }
     without + &memory.map(|bytes| format!(", memory limit {}B", halfgrad::dispatch::count(bytes))).unwrap_or_default()
 }
 
@@ -153,6 +162,7 @@ impl OptimizerArgs {
         (optimizer.epsilon, optimizer.form) = (self.epsilon, form);
         optimizer.schedule = SCHEDULES.into_iter().find(|s| *s == self.schedule).expect("clap knows the names");
         (optimizer.warm_up, optimizer.clip_norm, optimizer.average) = (self.warm_up, self.clip_norm, self.average);
+        optimizer.accumulate = self.accumulate;
         Ok(optimizer)
     }
 }
@@ -180,6 +190,9 @@ pub fn describe_optimizer(o: &Optimizer) -> String {
         ("gradients clipped at norm", o.clip_norm.unwrap_or(0.0)),
         ("average", o.average.unwrap_or(0.0)),
     ];
+    if o.accumulate > 1 {
+        words += &format!(", an update every {} batches", o.accumulate);
+    }
     for (name, value) in numbers.into_iter().filter(|(_, value)| *value != 0.0) {
         words += &if value < 1e-3 { format!(", {name} {value:e}") } else { format!(", {name} {value}") };
     }

@@ -1,6 +1,6 @@
 //! `halfgrad plan`: what a training step does, without a GPU.
 
-use halfgrad::{Caps, Graph, Shape, dispatch::Program, plan};
+use halfgrad::{Caps, Graph, Shape, dispatch::Program, gpu::Settings, plan};
 use halfgrad::{plan::Options, study::DeviceBytes};
 use serde::Serialize;
 
@@ -44,6 +44,8 @@ struct Totals {
     second_passes: usize,
     parameters: usize,
     flops: u64,
+    /// Of these, what computes once more what was not kept.
+    flops_again: u64,
     bytes_read: u64,
     bytes_written: u64,
     /// What the temporaries take, and the most of them that is needed at once.
@@ -62,7 +64,12 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
     let (model, optimizer) = (args.network.model(sample), args.optimizer.optimizer()?);
     let graph = Graph::new(&args.precision);
     let network = model.build(&graph, args.network.batch, sample, classes)?;
-    let lowered = plan::lower_training(network.loss, &*optimizer.update(0), &Caps::reference(), &Options::default())?;
+    let memory = match &args.memory {
+        Some(bytes) => Settings::default().memory(bytes)?.memory,
+        None => None,
+    };
+    let options = optimizer.options(Options { memory, ..Options::default() });
+    let lowered = plan::lower_training(network.loss, &*optimizer.update(0), &Caps::reference(), &options)?;
     let model = super::describe(&model, sample, classes);
     let optimizer = super::describe_optimizer(&optimizer);
     if args.json {
@@ -86,6 +93,7 @@ fn step<'a>(args: &PlanArgs, model: String, optimizer: String, program: &'a Prog
         second_passes: program.second_passes(),
         parameters: program.parameters,
         flops: program.flops(),
+        flops_again: program.again,
         bytes_read: dispatches.iter().map(|d| d.bytes_read).sum(),
         bytes_written: dispatches.iter().map(|d| d.bytes_written).sum(),
         temporary_bytes: program.temporaries.bytes,

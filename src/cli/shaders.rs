@@ -104,10 +104,11 @@ fn examine(variant: &Variant, judge: bool) -> Result<Needs, Error> {
         Error::Shader { detail, .. } => wrong(format!("{}: {detail}", variant.title())),
         other => other,
     })?;
-    for target in Target::value_variants() {
+    let able = |target: &&Target| **target != Target::Hlsl || !variant.is_cooperative();
+    for target in Target::value_variants().iter().filter(able) {
         let translated = target.translate(variant, &module, &info);
         let judged = translated.and_then(|t| match target {
-            Target::Spirv if judge => translate::spirv_val(&t),
+            Target::Spirv if judge => translate::spirv_val(&t, variant),
             _ => Ok(()),
         });
         judged.map_err(|e| wrong(format!("{}, as {}: {e}", variant.title(), target.name())))?;

@@ -1,6 +1,6 @@
 use super::{Batch, Epoch};
 use std::{
-    sync::mpsc::{Receiver, Sender, channel, sync_channel},
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
 };
 
@@ -12,7 +12,7 @@ const AHEAD: usize = 2;
 pub struct Prefetched {
     batches: Receiver<Batch>,
     /// Where batches go whose memory may be used again.
-    used: Sender<Batch>,
+    used: SyncSender<Batch>,
     left: usize,
 }
 
@@ -20,11 +20,12 @@ impl Prefetched {
     pub(super) fn new(mut epoch: Epoch) -> Self {
         let left = epoch.len();
         let (send, batches) = sync_channel(AHEAD);
-        let (used, spare) = channel();
+        // One more than wait is being made, and all may come back at once.
+        let (used, spare) = sync_channel(AHEAD + 1);
+        (0..=AHEAD).for_each(|_| used.try_send(Batch::default()).expect("there is room for so many"));
         thread::spawn(move || {
-            loop {
-                let mut batch = spare.try_recv().unwrap_or_default();
-                // Nobody takes it any more if the other side was dropped.
+            // Either end is gone when nobody takes batches any more.
+            while let Ok(mut batch) = spare.recv() {
                 if !epoch.fill(&mut batch) || send.send(batch).is_err() {
                     break;
                 }
@@ -35,7 +36,8 @@ impl Prefetched {
 
     /// Puts the next batch in the place of `batch`, whose memory the thread uses again; `false` after the last.
     pub fn fill(&mut self, batch: &mut Batch) -> bool {
-        let Some(next) = self.next() else { return false };
+        let Ok(next) = self.batches.recv() else { return false };
+        self.left -= 1;
         // A thread that has made its last batch needs no memory.
         let _ = self.used.send(std::mem::replace(batch, next));
         true
@@ -46,9 +48,8 @@ impl Iterator for Prefetched {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {
-        let batch = self.batches.recv().ok()?;
-        self.left -= 1;
-        Some(batch)
+        let mut batch = Batch::default();
+        self.fill(&mut batch).then_some(batch)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -78,7 +79,7 @@ mod tests {
             places.insert(found.images.as_ptr());
         }
         assert!(!ahead.fill(&mut found) && ahead.len() == 0 && ahead.next().is_none());
-        assert!(places.len() < 20, "{} places of memory for 144 batches", places.len());
+        assert!(places.len() <= AHEAD + 2, "{} places of memory for 144 batches", places.len());
     }
 
     #[test]

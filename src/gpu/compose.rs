@@ -4,7 +4,7 @@
 //! `const NAME: u32 = …;` takes the variant's value, and what stands between `//: mark` and `//: end` is replaced.
 //! Every file is ordinary WGSL once it has its types, with a working default for each constant and mark.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use naga::{AddressSpace, Module, StorageAccess, valid};
 
@@ -15,14 +15,20 @@ use crate::{
 };
 
 /// The library that `#import` reads.
-static LIBRARY: &[(&str, &str)] = &[
+pub(super) static LIBRARY: &[(&str, &str)] = &[
     ("accumulate", include_str!("../../shaders/lib/accumulate.wgsl")),
     ("across", include_str!("../../shaders/lib/across.wgsl")),
     ("attention", include_str!("../../shaders/lib/attention.wgsl")),
     ("attention_gradient", include_str!("../../shaders/lib/attention_gradient.wgsl")),
+    ("attention_row", include_str!("../../shaders/lib/attention_row.wgsl")),
+    ("attention_sees", include_str!("../../shaders/lib/attention_sees.wgsl")),
     ("beside", include_str!("../../shaders/lib/beside.wgsl")),
     ("chain", include_str!("../../shaders/lib/chain.wgsl")),
+    ("coop", include_str!("../../shaders/lib/coop.wgsl")),
+    ("coop8", include_str!("../../shaders/lib/coop8.wgsl")),
+    ("coop16", include_str!("../../shaders/lib/coop16.wgsl")),
     ("clock", include_str!("../../shaders/lib/clock.wgsl")),
+    ("combine", include_str!("../../shaders/lib/combine.wgsl")),
     ("conv", include_str!("../../shaders/lib/conv.wgsl")),
     ("epilogue", include_str!("../../shaders/lib/epilogue.wgsl")),
     ("exponentials", include_str!("../../shaders/lib/exponentials.wgsl")),
@@ -33,10 +39,17 @@ static LIBRARY: &[(&str, &str)] = &[
     ("half", include_str!("../../shaders/lib/half.wgsl")),
     ("gemm", include_str!("../../shaders/lib/gemm.wgsl")),
     ("gemm_blocks", include_str!("../../shaders/lib/gemm_blocks.wgsl")),
+    ("gemm_coop", include_str!("../../shaders/lib/gemm_coop.wgsl")),
+    ("gemm_turn", include_str!("../../shaders/lib/gemm_turn.wgsl")),
+    ("gemm_lines", include_str!("../../shaders/lib/gemm_lines.wgsl")),
+    ("gemm_shuffle", include_str!("../../shaders/lib/gemm_shuffle.wgsl")),
     ("gemm_tile", include_str!("../../shaders/lib/gemm_tile.wgsl")),
+    ("gathered", include_str!("../../shaders/lib/gathered.wgsl")),
     ("grid", include_str!("../../shaders/lib/grid.wgsl")),
     ("labels", include_str!("../../shaders/lib/labels.wgsl")),
     ("lanes", include_str!("../../shaders/lib/lanes.wgsl")),
+    ("lanes_shared", include_str!("../../shaders/lib/lanes_shared.wgsl")),
+    ("lanes_subgroups", include_str!("../../shaders/lib/lanes_subgroups.wgsl")),
     ("math", include_str!("../../shaders/lib/math.wgsl")),
     ("moments", include_str!("../../shaders/lib/moments.wgsl")),
     ("parts", include_str!("../../shaders/lib/parts.wgsl")),
@@ -65,9 +78,15 @@ impl Wgsl {
     }
 
     fn push(&mut self, file: &str, number: usize, line: &str) {
+        let origin = (file.to_owned(), number);
+        // Directives stand before all else.
+        if line.starts_with("enable ") || line.starts_with("diagnostic(") {
+            self.text.insert_str(0, &format!("{line}\n"));
+            return self.origins.insert(0, origin);
+        }
         self.text += line;
         self.text.push('\n');
-        self.origins.push((file.to_owned(), number));
+        self.origins.push(origin);
     }
 
     fn push_all(&mut self, file: &str, text: &str) {
@@ -117,7 +136,55 @@ pub fn compose(shader: &Shader, caps: &Caps) -> Result<Wgsl> {
     for (mark, text) in &shader.splices {
         splice(&mut out, mark, text).ok_or_else(|| wrong(shader, format!("no lines `//: {mark}` to `//: end`")))?;
     }
+    if !shader.merged.is_empty() {
+        merge(&mut out, &shader.merged).ok_or_else(|| wrong(shader, format!("no bindings {:?}", shader.merged)))?;
+    }
     Ok(out)
+}
+
+/// The number and the name of a storage binding, if the line declares one.
+fn declared(line: &str) -> Option<(usize, &str)> {
+    let (number, rest) = line.strip_prefix("@group(0) @binding(")?.split_once(") var<storage, ")?;
+    let (name, _) = rest.split_once("> ")?.1.split_once(':')?;
+    Some((number.parse().ok()?, name))
+}
+
+/// Leaves out bindings that are the memory of others: their names become those of the others, and numbers close up.
+fn merge(out: &mut Wgsl, merged: &[(usize, usize)]) -> Option<()> {
+    let names: BTreeMap<usize, String> =
+        out.text.lines().filter_map(declared).map(|(n, s)| (n, s.to_owned())).collect();
+    let mut text = String::new();
+    for line in out.text.lines() {
+        let mut line = line.to_owned();
+        if let Some((number, _)) = declared(&line) {
+            let before = merged.iter().filter(|(from, _)| *from < number).count();
+            line = match merged.iter().any(|(from, _)| *from == number) {
+                true => String::new(),
+                false => line.replacen(&format!("@binding({number})"), &format!("@binding({})", number - before), 1),
+            };
+        }
+        for (from, to) in merged {
+            line = indexed_as(&line, names.get(from)?, names.get(to)?);
+        }
+        text += &line;
+        text.push('\n');
+    }
+    out.text = text;
+    Some(())
+}
+
+/// The line with `to[` for each `from[`.
+fn indexed_as(line: &str, from: &str, to: &str) -> String {
+    let indexed = format!("{from}[");
+    let mut parts = line.split(&indexed);
+    let mut found = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let whole = !found.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.');
+        found += if whole { to } else { from };
+        found.push('[');
+        found += part;
+    }
+    found
 }
 
 fn wrong(shader: &Shader, detail: String) -> Error {
@@ -183,6 +250,7 @@ pub fn parse(shader: &Shader, wgsl: &Wgsl, caps: &Caps) -> Result<(Module, valid
     let mut capabilities = valid::Capabilities::default();
     capabilities.set(valid::Capabilities::SHADER_FLOAT16, caps.shader_f16);
     capabilities.set(valid::Capabilities::SUBGROUP, caps.subgroup.1 > 0);
+    capabilities.set(valid::Capabilities::COOPERATIVE_MATRIX, !caps.matrices.is_empty());
     capabilities |= valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     let checked = valid::Validator::new(valid::ValidationFlags::all(), capabilities).validate(&module);
     let info = checked.map_err(|e| {

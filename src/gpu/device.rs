@@ -9,7 +9,7 @@ use std::{
 use super::{lost::Lost, pipeline::Pipeline, probe, settings::Settings};
 use crate::{
     Dtype, Error, Result,
-    caps::{Caps, Kind},
+    caps::{Caps, Kind, Matrices},
 };
 
 /// A device with its queue, what its adapter can do, and the pipelines made so far. Cloning shares all of it.
@@ -25,6 +25,8 @@ pub(super) struct Shared {
     pub caps: Caps,
     pub settings: Settings,
     pub info: wgpu::AdapterInfo,
+    /// The cooperative matrices that the device has, whether they are used or not.
+    pub matrices: Vec<Matrices>,
     /// By the composed text: equal shaders are one pipeline.
     pub pipelines: Mutex<BTreeMap<String, Arc<Pipeline>>>,
     pub lost: Lost,
@@ -51,6 +53,9 @@ impl From<&str> for Choice {
 /// Features that are used where the adapter has them.
 const WANTED: wgpu::Features =
     wgpu::Features::SHADER_F16.union(wgpu::Features::SUBGROUP).union(wgpu::Features::TIMESTAMP_QUERY);
+
+/// What is used where the user has switched it on.
+const COOPERATIVE: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
 
 fn instance() -> wgpu::Instance {
     wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
@@ -157,16 +162,25 @@ impl Gpu {
         let settings = Settings::from_env()?;
         let mut found = adapters().await;
         let adapter = found.swap_remove(choose(&choice, &found)?);
+        let cooperative = if settings.cooperative { COOPERATIVE } else { wgpu::Features::empty() };
+        let features = adapter.features() & (WANTED | cooperative);
+        let experimental_features = match features.contains(COOPERATIVE) {
+            // SAFETY: wgpu asks to be told of the bugs that these features have, and the user has switched them on. Our shaders
+            // load matrices from workgroup memory alone, by whole subgroups.
+            true => unsafe { wgpu::ExperimentalFeatures::enabled() },
+            false => wgpu::ExperimentalFeatures::disabled(),
+        };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("halfgrad"),
-            required_features: adapter.features() & WANTED,
+            required_features: features,
+            experimental_features,
             required_limits: adapter.limits(),
             ..Default::default()
         };
         let opened = adapter.request_device(&descriptor).await;
         let (device, queue) = opened.map_err(|e| Error::Device(format!("{}: {e}", title(&adapter.get_info()))))?;
-        let lost = Lost::of(&device);
-        Self::from_parts(device, queue, adapter.get_info(), settings, lost).await
+        let (lost, matrices) = (Lost::of(&device), matrices(&adapter, &device));
+        Self::from_parts(device, queue, adapter.get_info(), matrices, settings, lost).await
     }
 
     /// Uses a device and queue that an app owns already; only features enabled on the device are used.
@@ -175,13 +189,29 @@ impl Gpu {
     /// [`Error::Unsupported`] naming the limit that is too low.
     pub async fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         let info = device.adapter_info();
-        Self::from_parts(device, queue, info, Settings::from_env()?, Lost::default()).await
+        Self::from_parts(device, queue, info, vec![], Settings::from_env()?, Lost::default()).await
+    }
+
+    /// As [`from_wgpu`](Self::from_wgpu), with settings, and with the device's adapter, which alone says what cooperative matrices
+    /// there are: they are used if the device was opened with wgpu's feature and [`Settings::cooperative`] is set.
+    ///
+    /// # Errors
+    /// As [`from_wgpu`](Self::from_wgpu).
+    pub async fn from_adapter(
+        adapter: &wgpu::Adapter,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        settings: Settings,
+    ) -> Result<Self> {
+        let matrices = matrices(adapter, &device);
+        Self::from_parts(device, queue, adapter.get_info(), matrices, settings, Lost::default()).await
     }
 
     async fn from_parts(
         device: wgpu::Device,
         queue: wgpu::Queue,
         info: wgpu::AdapterInfo,
+        matrices: Vec<Matrices>,
         settings: Settings,
         lost: Lost,
     ) -> Result<Self> {
@@ -202,7 +232,13 @@ impl Gpu {
         }
         (caps.shader_f16, caps.memory) = (caps.shader_f16 && settings.f16, settings.memory);
         caps.kind = settings.kind.unwrap_or(caps.kind);
-        let mut shared = Shared { device, queue, caps, settings, info, pipelines: Mutex::default(), lost };
+        if !settings.subgroups {
+            caps.subgroup = (0, 0);
+        }
+        if settings.cooperative {
+            caps.matrices.clone_from(&matrices);
+        }
+        let mut shared = Shared { device, queue, caps, settings, info, matrices, pipelines: Mutex::default(), lost };
         if !shared.caps.native_halves(Dtype::F32) {
             shared.caps.pack_exact = probe::pack::pack_is_exact(&shared).await?;
         }
@@ -214,8 +250,8 @@ impl Gpu {
     /// # Errors
     /// As [`request`](Self::request).
     pub async fn with(&self, settings: Settings) -> Result<Self> {
-        let Shared { device, queue, info, lost, .. } = &*self.shared;
-        Self::from_parts(device.clone(), queue.clone(), info.clone(), settings, lost.clone()).await
+        let Shared { device, queue, info, matrices, lost, .. } = &*self.shared;
+        Self::from_parts(device.clone(), queue.clone(), info.clone(), matrices.clone(), settings, lost.clone()).await
     }
 
     /// What the device is used with.
@@ -264,7 +300,27 @@ impl Gpu {
     /// [`Error::Device`] if the device was lost.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn wait(&self) -> Result<()> {
-        super::readback::wait(&self.shared)
+        self.wait_for(None)
+    }
+
+    /// Waits until the device has done a submission, or all of them.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        super::readback::wait(&self.shared, submission)
+    }
+
+    /// Asks the device for something that it may refuse, which is then remembered. A device that an app has destroyed calls
+    /// everything invalid, and without a scope wgpu panics at that.
+    pub(crate) fn guarded<T>(&self, doing: &str, ask: impl FnOnce() -> T) -> T {
+        let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = ask();
+        #[cfg(not(target_arch = "wasm32"))]
+        if let Some(e) = pollster::block_on(scope.pop()) {
+            self.shared.lost.lose(format!("{doing}: {e}"));
+        }
+        #[cfg(target_arch = "wasm32")]
+        drop((scope, doing));
+        made
     }
 
     /// Whether both stand for one device, as clones do. wgpu's own comparison takes devices of two instances for equal.
@@ -281,6 +337,23 @@ impl Gpu {
     }
 }
 
+/// The cooperative matrices that a device may use: square ones of floats.
+fn matrices(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Vec<Matrices> {
+    let dtype = |scalar| match scalar {
+        wgpu::CooperativeScalarType::F16 => Some(Dtype::F16),
+        wgpu::CooperativeScalarType::F32 => Some(Dtype::F32),
+        _ => None,
+    };
+    let square = |m: &wgpu::CooperativeMatrixProperties| {
+        let same = m.m_size == m.n_size && m.n_size == m.k_size;
+        same.then_some(Matrices { size: m.m_size, operands: dtype(m.ab_type)?, sums: dtype(m.cr_type)? })
+    };
+    match device.features().contains(COOPERATIVE) {
+        true => adapter.cooperative_matrix_properties().iter().filter_map(square).collect(),
+        false => vec![],
+    }
+}
+
 /// What an adapter or a device is, as plain data.
 pub fn caps(info: &wgpu::AdapterInfo, features: &wgpu::Features, limits: &wgpu::Limits) -> Caps {
     Caps {
@@ -289,10 +362,12 @@ pub fn caps(info: &wgpu::AdapterInfo, features: &wgpu::Features, limits: &wgpu::
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
         pack_exact: true,
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
-        subgroup: match features.contains(wgpu::Features::SUBGROUP) {
+        // Browsers ask for `enable subgroups;`, which naga refuses.
+        subgroup: match features.contains(wgpu::Features::SUBGROUP) && info.backend != wgpu::Backend::BrowserWebGpu {
             true => (info.subgroup_min_size, info.subgroup_max_size),
             false => (0, 0),
         },
+        matrices: vec![],
         storage_buffers: limits.max_storage_buffers_per_shader_stage,
         binding_bytes: limits.max_storage_buffer_binding_size & !15,
         buffer_bytes: limits.max_buffer_size & !15,
@@ -302,5 +377,6 @@ pub fn caps(info: &wgpu::AdapterInfo, features: &wgpu::Features, limits: &wgpu::
         storage_alignment: limits.min_storage_buffer_offset_alignment.into(),
         uniform_alignment: limits.min_uniform_buffer_offset_alignment.into(),
         memory: None,
+        fastest: Arc::default(),
     }
 }

@@ -10,6 +10,9 @@ mod run;
 mod settings;
 mod slices;
 mod stamps;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod tune;
+mod upload;
 
 pub use device::{Choice, Gpu, adapters, caps, choose, title};
 pub use pipeline::Pipeline;
@@ -18,3 +21,4 @@ pub use run::{Executable, buffer, loaded, stored};
 pub use settings::Settings;
 pub use slices::too_long;
 pub use stamps::Stamps;
+pub use upload::Uploads;

@@ -41,31 +41,26 @@ impl<T> Reading<T> {
         ranges: &[(&wgpu::Buffer, u64, u64)],
         finish: impl FnOnce(&[u8]) -> Result<T> + Send + 'static,
     ) -> Self {
-        // A device that an app has destroyed calls everything invalid, and without a scope wgpu panics at that.
-        let scope = gpu.device().push_error_scope(wgpu::ErrorFilter::Validation);
-        let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
-            label: Some("readback"),
-            size: ranges.iter().map(|r| r.2).sum(),
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        let mut at = 0;
-        for (buffer, offset, bytes) in ranges {
-            encoder.copy_buffer_to_buffer(buffer, *offset, &staging, at, Some(*bytes));
-            at += bytes;
-        }
         let (send, mapped) = oneshot::channel();
-        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |r| {
-            let _ = send.send(r);
+        let staging = gpu.guarded("reading back", || {
+            let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+                label: Some("readback"),
+                size: ranges.iter().map(|r| r.2).sum(),
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            let mut encoder = gpu.device().create_command_encoder(&Default::default());
+            let mut at = 0;
+            for (buffer, offset, bytes) in ranges {
+                encoder.copy_buffer_to_buffer(buffer, *offset, &staging, at, Some(*bytes));
+                at += bytes;
+            }
+            encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |r| {
+                let _ = send.send(r);
+            });
+            gpu.queue().submit([encoder.finish()]);
+            staging
         });
-        gpu.queue().submit([encoder.finish()]);
-        #[cfg(not(target_arch = "wasm32"))]
-        if let Some(e) = pollster::block_on(scope.pop()) {
-            gpu.shared.lost.lose(format!("reading back: {e}"));
-        }
-        #[cfg(target_arch = "wasm32")]
-        drop(scope);
         Reading { gpu: gpu.clone(), staging, mapped, finish: Some(Box::new(finish)), waited: None }
     }
 
@@ -117,11 +112,12 @@ impl<T> Future for Reading<T> {
     }
 }
 
-/// Waits until the device has done everything submitted so far.
+/// Waits until the device has done a submission, or everything submitted so far.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn wait(shared: &Shared) -> Result<()> {
+pub fn wait(shared: &Shared, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
     // wgpu panics if the driver loses the device while we wait for it; by then it has called back with the reason.
-    let poll = || shared.device.poll(wgpu::PollType::wait_indefinitely());
+    let poll =
+        || shared.device.poll(wgpu::PollType::Wait { submission_index: submission_index.clone(), timeout: None });
     let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(poll));
     shared.lost.check()?;
     match polled {

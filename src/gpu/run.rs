@@ -180,10 +180,18 @@ fn uniforms(program: &Program, alignment: u64) -> (Vec<u32>, Vec<[u32; 2]>) {
 
 /// The bytes of `values` as a tensor of this shape and type lies in memory: rows padded with zeros.
 pub fn stored(values: &[f32], shape: crate::Shape, dtype: Dtype) -> Vec<u8> {
-    let last = shape.storage().last();
+    let mut bytes = vec![];
+    store(values, shape, dtype, &mut bytes);
+    bytes
+}
+
+/// [`stored`] in the place of what `bytes` holds.
+pub(super) fn store(values: &[f32], shape: crate::Shape, dtype: Dtype, bytes: &mut Vec<u8>) {
+    bytes.clear();
+    bytes.resize(shape.stored() * dtype.bytes(), 0);
+    let last = if lies_alike(shape) { values.len().max(1) } else { shape.storage().last() };
     let padded = last.next_multiple_of(crate::shape::GROUP);
-    let mut bytes = vec![0; shape.stored() * dtype.bytes()];
-    let rows = values.chunks_exact(last).zip(bytes.chunks_exact_mut(padded * dtype.bytes()));
+    let rows = values.chunks_exact(last).zip(bytes.chunks_mut(padded * dtype.bytes()));
     for (row, to) in rows {
         match dtype {
             Dtype::F16 => {
@@ -193,7 +201,11 @@ pub fn stored(values: &[f32], shape: crate::Shape, dtype: Dtype) -> Vec<u8> {
             _ => to[..4 * last].copy_from_slice(bytemuck::cast_slice(row)),
         }
     }
-    bytes
+}
+
+/// Whether rows lie in memory without padding, as the host has them.
+pub(super) fn lies_alike(shape: crate::Shape) -> bool {
+    shape.stored() == shape.len()
 }
 
 /// The reverse of [`stored`]: the values of a tensor without its padding.

@@ -1,14 +1,14 @@
 //! How a device is used: what can be switched off to find what is at fault, and bounds to stay within.
 
-use std::{env, fmt, time::Duration};
+use std::{env, fmt, path::PathBuf, time::Duration};
 
 use crate::{Error, Result, caps::Kind};
 
 /// What a device is used with. [`Gpu::with`](super::Gpu::with) gives the same device under other settings.
 ///
 /// Every device starts from the environment, so that the user of an app can change it without a new build:
-/// `HALFGRAD_WITHOUT=f16,fusion,trust`, `HALFGRAD_MEMORY=512M`, `HALFGRAD_SLICE=100` (milliseconds; 0 for none),
-/// `HALFGRAD_AS=discrete` (or `integrated`, `software`).
+/// `HALFGRAD_WITHOUT=f16,fusion,subgroups,trust`, `HALFGRAD_MEMORY=512M`, `HALFGRAD_SLICE=100` (milliseconds; 0 for none),
+/// `HALFGRAD_AS=discrete` (or `integrated`, `software`), `HALFGRAD_TUNE=FOLDER`, `HALFGRAD_COOPERATIVE=1`.
 ///
 /// ```
 /// use halfgrad::gpu::Settings;
@@ -23,6 +23,8 @@ pub struct Settings {
     pub f16: bool,
     /// Whether elementwise ops are fused with each other and into kernels.
     pub fusion: bool,
+    /// Whether invocations of a subgroup hand each other values where the adapter lets them; else all go through memory.
+    pub subgroups: bool,
     /// Whether shaders are trusted to end their loops; else each loop is compiled with a guard. Bounds are always checked.
     pub trust: bool,
     /// Bytes that a plan may take on the device, its weights included. wgpu does not tell how much memory there is, so that
@@ -31,24 +33,43 @@ pub struct Settings {
     /// What one submission may take by the planner's pessimistic estimate: longer steps are submitted in parts, since drivers
     /// reset a GPU that does not answer. A quarter of a second on integrated GPUs if nothing is set, and no limit on others.
     pub slice: Option<Duration>,
+    /// The folder that keeps which variants of matrix products and convolutions are fastest on each adapter; if there is none,
+    /// the planner's estimate decides. A plan whose products it does not know yet measures them first, for less than five seconds,
+    /// and the same file gives the same variants and so the same bits. A file that is broken or was measured elsewhere is replaced,
+    /// with a [`Plan::warnings`](crate::Plan::warnings).
+    pub tune: Option<PathBuf>,
     /// The kind that the adapter is taken for, which the variants of kernels are chosen by, instead of what it says it is.
     pub kind: Option<Kind>,
+    /// Whether products may run on cooperative matrices where the adapter has them. wgpu calls them experimental, so they are off
+    /// unless the device was opened with this.
+    pub cooperative: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { f16: true, fusion: true, trust: true, memory: None, slice: None, kind: None }
+        Settings {
+            f16: true,
+            fusion: true,
+            subgroups: true,
+            trust: true,
+            memory: None,
+            slice: None,
+            tune: None,
+            kind: None,
+            cooperative: false,
+        }
     }
 }
 
 impl Settings {
     /// What can be switched off.
-    pub const SWITCHES: [&str; 3] = ["f16", "fusion", "trust"];
+    pub const SWITCHES: [&str; 4] = ["f16", "fusion", "subgroups", "trust"];
 
     fn switch(&mut self, name: &str) -> Option<&mut bool> {
         match name {
             "f16" => Some(&mut self.f16),
             "fusion" => Some(&mut self.fusion),
+            "subgroups" => Some(&mut self.subgroups),
             "trust" => Some(&mut self.trust),
             _ => None,
         }
@@ -61,7 +82,8 @@ impl Settings {
     pub fn from_env() -> Result<Self> {
         let get = |name: &'static str| env::var(name).ok().filter(|text| !text.is_empty()).map(|text| (name, text));
         let named = |name: &str, e: Error| Error::name(name, e.to_string());
-        let mut settings = Self::default();
+        let tune = get("HALFGRAD_TUNE").map(|(_, folder)| folder.into());
+        let mut settings = Settings { tune, ..Self::default() };
         if let Some((name, list)) = get("HALFGRAD_WITHOUT") {
             settings = settings.without(&list).map_err(|e| named(name, e))?;
         }
@@ -75,17 +97,28 @@ impl Settings {
         if let Some((name, kind)) = get("HALFGRAD_AS") {
             settings.kind = Some(kind.parse().map_err(|e: String| Error::name(name, e))?);
         }
+        if let Some((name, choice)) = get("HALFGRAD_COOPERATIVE") {
+            settings.cooperative = match choice.as_str() {
+                "0" => false,
+                "1" => true,
+                _ => return Err(Error::name(name, format!("{choice:?} is not 0 or 1"))),
+            };
+        }
         Ok(settings)
     }
 
-    /// Switches off what a list names: `f16,fusion`.
+    /// Switches off what a list names: `f16,fusion`. What is `tune`d is off unless there is a folder for it.
     ///
     /// # Errors
     /// [`Error::Name`] with the word that is no switch.
     pub fn without(mut self, list: &str) -> Result<Self> {
         for name in list.split(',').map(str::trim) {
-            let unknown = || Error::name(name, format!("no such switch; there are {}", Self::SWITCHES.join(", ")));
-            *self.switch(name).ok_or_else(unknown)? = false;
+            let unknown =
+                || Error::name(name, format!("no such switch; there are {}, tune", Self::SWITCHES.join(", ")));
+            match name {
+                "tune" => self.tune = None,
+                _ => *self.switch(name).ok_or_else(unknown)? = false,
+            }
         }
         Ok(self)
     }

@@ -1,7 +1,8 @@
 //! Algebra that changes no bit: what is computed twice is computed once, what leaves an operand as it is vanishes, and
 //! what nobody reads then is left out.
 //!
-//! What somebody wants to read keeps a node of its own, but serves others that are equal to it.
+//! What somebody wants to read keeps a node of its own, but serves others that are equal to it. Gradients of weights serve
+//! none: they lie in one buffer, which no dispatch can read and write.
 
 use std::{
     any::{Any, TypeId},
@@ -13,11 +14,11 @@ use crate::{
     op::{Made, Op, Simpler, Type},
 };
 
-/// What makes two nodes equal: op, precision, operands.
+/// What makes two nodes equal: op, precision, what it is to compute once more, operands.
 type Key = (TypeId, String, Vec<Value>);
 
-/// Simplifies `nodes`, of which the `wanted` ones stay.
-pub fn simplify(nodes: &mut BTreeMap<usize, Node>, wanted: &BTreeSet<usize>) {
+/// Simplifies `nodes`, of which the `wanted` ones stay; among them are `gradients`.
+pub fn simplify(nodes: &mut BTreeMap<usize, Node>, wanted: &BTreeSet<usize>, gradients: &BTreeSet<usize>) {
     let mut taken: BTreeMap<Value, Value> = BTreeMap::new();
     let mut known: BTreeMap<Key, usize> = BTreeMap::new();
     for n in nodes.keys().copied().collect::<Vec<_>>() {
@@ -27,7 +28,7 @@ pub fn simplify(nodes: &mut BTreeMap<usize, Node>, wanted: &BTreeSet<usize>) {
         let results = (0..node.outputs.len()).map(|output| Value { node: n, output });
         if let Some(value) = same.filter(|_| !wanted.contains(&n)) {
             taken.insert(Value { node: n, output: 0 }, value);
-        } else if let Some(key) = key(&node) {
+        } else if let Some(key) = key(&node).filter(|_| !gradients.contains(&n)) {
             let first = *known.entry(key).or_insert(n);
             if first != n && !wanted.contains(&n) {
                 taken.extend(results.map(|v| (v, Value { node: first, ..v })));
@@ -70,5 +71,5 @@ fn made(nodes: &BTreeMap<usize, Node>, value: Value) -> Made<'_> {
 fn key(node: &Node) -> Option<Key> {
     let Origin::Op(op) = &node.origin else { return None };
     let kind = (&**op as &dyn Any).type_id();
-    op.repeats().then(|| (kind, format!("{op:?} {:?}", node.precision), node.inputs.clone()))
+    op.repeats().then(|| (kind, format!("{op:?} {:?} {:?}", node.precision, node.again), node.inputs.clone()))
 }

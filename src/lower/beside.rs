@@ -33,7 +33,7 @@ pub fn pairs(reached: &Reached, groups: &Groups) -> BTreeMap<usize, Pair> {
             && reached.nodes[&sum].precision == node.precision
             && types[k].shape.last() == reached.nodes[&sum].outputs[0].shape.last()
             // Both run where the first of them would.
-            && node.inputs.iter().all(|v| reached.seen(*v).node < sum)
+            && node.inputs.iter().all(|v| groups.made(reached.seen(*v).node) < sum)
         {
             found.insert(product, Pair { product, sum });
             found.insert(sum, Pair { product, sum });

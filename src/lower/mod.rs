@@ -14,9 +14,11 @@ use crate::{
 
 mod algebra;
 mod beside;
+mod chain;
 mod fuse;
 mod nodes;
 mod observe;
+mod pools;
 mod reach;
 mod simulate;
 mod slots;
@@ -59,6 +61,10 @@ pub struct Training<'a> {
     pub clip_norm: bool,
     /// How slowly an average follows the weights, if there is one.
     pub average: Option<f32>,
+    /// How many runs make one update.
+    pub runs: u32,
+    /// The nodes whose results are to lie in memory, and those of what computes them again, so that both are rounded alike.
+    pub stored: Option<&'a BTreeSet<usize>>,
 }
 
 /// A program, and where to find what the host reads and writes.
@@ -78,6 +84,8 @@ pub struct Lowered {
     pub records: Vec<Record>,
     /// The tensors that observed steps look at.
     pub observer: Observer,
+    /// The nodes whose results lie in memory; those of others are in registers only.
+    pub stored: BTreeSet<usize>,
 }
 
 /// Where it is recorded what became of the changes of one weight.
@@ -142,6 +150,7 @@ pub fn lower(request: &Request) -> Result<Lowered> {
     let mut lowering = Lowering { request, reached: &reached, wide, places, made };
     lowering.nodes();
     let Lowering { places, mut made, .. } = lowering;
+    made.stored = places.operands.keys().map(|v| v.node).collect();
 
     if let Some(training) = &request.training {
         for (w, g) in &training.gradients {
@@ -166,16 +175,16 @@ fn finish(request: &Request, reached: &Reached, mut places: Places, mut made: Lo
         .map(|(v, x)| (*v, *x))
         .collect();
     places.pinned.extend(ports.values().map(|x| x.buffer));
-    let index = slots::assign(&mut made.program, &places.pinned);
-    let moved = |x: Operand| Operand { buffer: index[x.buffer], ..x };
+    let index = slots::assign(&mut made.program, &places.pinned, request.caps.buffer_bytes);
+    let moved = |x: Operand| Operand { buffer: index[x.buffer].0, offset: x.offset + index[x.buffer].1, ..x };
     made.ports = ports.into_iter().map(|(v, x)| (v, moved(x))).collect();
     made.inputs = made.ports.iter().filter(|(v, _)| is_input(v)).map(|(_, x)| x.buffer).collect();
     let control = &mut made.control;
     for slot in [&mut control.clock, &mut control.scale, &mut control.flags, &mut control.losses] {
-        *slot = index[*slot];
+        *slot = index[*slot].0;
     }
     made.records.iter_mut().for_each(|r| r.sums = moved(r.sums));
-    made.observer.counts = made.observer.counts.map(|c| index[c]);
+    made.observer.counts = made.observer.counts.map(|c| index[c].0);
     check_limits(&made.program, request.caps)?;
     made.program.parameters = request.graph.weights().iter().map(|w| w.shape().len()).sum();
     Ok(made)

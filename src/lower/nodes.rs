@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Lowered, Part, Places, Request, beside, clock, fuse, reach::Reached, value};
+use super::{Lowered, Part, Places, Request, beside, chain, clock, fuse, reach::Reached, value};
 use crate::{
     Precision,
     dispatch::Operand,
@@ -64,18 +64,19 @@ impl Lowering<'_> {
         let (reached, precision) = (self.reached, self.reached.nodes[&first].precision);
         let Origin::Op(op) = &reached.nodes[&first].origin else { return };
         let (places, program) = (&mut self.places, &mut self.made.program);
-        let values: Vec<Value> = [Some(n), beside].into_iter().flatten().flat_map(|n| results(reached, n)).collect();
+        let kept = group.into_iter().flat_map(|g| &g.kept).copied();
+        let values: Vec<Value> = [n].into_iter().chain(kept).chain(beside).flat_map(|n| results(reached, n)).collect();
         let mut operand = |v: &Value| {
             let ty = reached.nodes[&v.node].outputs[v.output];
             *places.operands.entry(*v).or_insert_with(|| program.scratch(ty.shape, ty.dtype))
         };
         let results: Vec<Operand> = values.iter().map(&mut operand).collect();
-        let (outputs, besides) = results.split_at(reached.nodes[&n].outputs.len());
+        let (outputs, others) = results.split_at(reached.nodes[&n].outputs.len());
         let inputs: Vec<Operand> = match group {
             Some(g) if g.head.is_none() => vec![],
             _ => reached.nodes[&first].inputs.iter().map(|v| places.of(reached, *v)).collect(),
         };
-        let chain = group.map(|g| fuse::chain(reached, g, |v| places.of(reached, v)));
+        let chain = group.map(|g| chain::write(reached, g, |v| places.of(reached, v)));
         let mut outputs = outputs.to_vec();
         if group.is_some_and(|g| g.head.is_some()) {
             // What is fused may be of another shape that lies alike.
@@ -87,20 +88,22 @@ impl Lowering<'_> {
             precision,
             inputs: &inputs,
             outputs: &outputs,
-            beside: besides.first().copied(),
+            beside: beside.and_then(|_| others.first().copied()),
             clock: clock(self.made.control),
             chain: chain.as_ref(),
             label: &label,
         };
         op.lower(&io, program);
         let training = self.request.training.as_ref();
-        let part = if training.is_none_or(|t| n <= t.loss.node) { Part::Activation } else { Part::Backward };
+        let again = reached.nodes[&n].again;
+        let part =
+            if training.is_none_or(|t| again.unwrap_or(n) <= t.loss.node) { Part::Activation } else { Part::Backward };
         let is_gradient = |v: Value| training.is_some_and(|t| t.gradients.iter().any(|(_, g)| *g == v));
         for (&v, &x) in values.iter().zip(&results) {
             let part = if is_gradient(v) { Part::Gradient } else { part };
             self.simulate(v, x, part, &label);
-            // Gradients of weights are looked at when all of them are there.
-            if part != Part::Gradient {
+            // Gradients of weights are looked at when all of them are there; what is computed again was looked at.
+            if part != Part::Gradient && again.is_none() {
                 self.made.look(x, part, &label, precision);
             }
         }

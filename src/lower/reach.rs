@@ -20,6 +20,8 @@ pub(crate) struct Reached {
     pub assignments: Vec<Assignment>,
     inference: bool,
     pub fusion: bool,
+    /// What is not fused to what reads it.
+    pub stored: BTreeSet<usize>,
 }
 
 /// Who reads a node's result, and in which shape.
@@ -74,15 +76,19 @@ impl Reached {
         wanted.extend(nodes.iter().filter(|(_, node)| node.watched).map(|(&n, _)| n));
         // Equal nodes are rounded by chance each by itself where formats are simulated.
         if request.algebra && request.graph.simulation() == Simulation::default() {
-            algebra::simplify(&mut nodes, &wanted);
+            let gradients = request.training.iter().flat_map(|t| &t.gradients).map(|g| g.1.node).collect();
+            algebra::simplify(&mut nodes, &wanted, &gradients);
         }
+        let stored = request.training.as_ref().and_then(|t| t.stored);
+        let is_stored = |n: usize, node: &Node| stored.is_some_and(|s| s.contains(&node.again.unwrap_or(n)));
+        let stored = nodes.iter().filter(|(n, node)| is_stored(**n, node)).map(|(&n, _)| n).collect();
         let mut consumers: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
         for (&n, node) in &nodes {
             for v in &node.inputs {
                 consumers.entry(v.node).or_default().push((n, v.output));
             }
         }
-        Reached { nodes, consumers, wanted, assignments, inference, fusion: request.fusion }
+        Reached { nodes, consumers, wanted, assignments, inference, fusion: request.fusion, stored }
     }
 
     pub fn kind(&self, n: usize) -> Kind {

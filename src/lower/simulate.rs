@@ -68,7 +68,8 @@ impl Lowering<'_> {
         let kept = x.dtype == Dtype::U32 || (part != Part::Gradient && self.wide.contains(&value));
         let Some(quantization) = chosen.filter(|_| !kept) else { return };
         let (precision, control) = (self.request.graph.precision(), self.made.control);
-        let stream = STREAM + RESULTS * value.node + value.output;
+        let node = self.reached.nodes[&value.node].again.unwrap_or(value.node);
+        let stream = STREAM + RESULTS * node + value.output;
         self.made.program.push(round(x, quantization, precision, control, stream, label));
     }
 }

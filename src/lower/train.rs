@@ -38,6 +38,8 @@ struct OfWeights {
 /// The buffers that lie like a chunk of the gradients.
 struct OfGradients {
     gradients: usize,
+    /// Their sums over the runs of an update, where there are several.
+    sums: Option<usize>,
     groups: usize,
     precision: Precision,
     moments: Vec<usize>,
@@ -96,11 +98,12 @@ pub fn arenas(
         let mut own =
             |name: &str, role, dtype| program.buffer(format!("{name}{c}"), role, Source::Plan, chunk.bytes(dtype));
         let gradients = own("g", Role::Gradients, chunk.dtype);
+        let sums = (training.runs > 1).then(|| own("sums", Role::Gradients, Dtype::F32));
         let mut of_state = |name: &&str| own(name, Role::Optimizer, precision.state());
         let moments = ["m", "v", "u"][..training.optimizer.moments()].iter().map(&mut of_state).collect();
         let compensated = precision.rounding_of_state() == Some(Rounding::Compensated);
         let missing = compensated.then(|| of_state(&"missing"));
-        OfGradients { gradients, groups: chunk.groups, precision, moments, missing }
+        OfGradients { gradients, sums, groups: chunk.groups, precision, moments, missing }
     });
     let gradients: Vec<OfGradients> = gradients.collect();
     let norms = training.clip_norm.then(|| {
@@ -154,7 +157,7 @@ pub fn lower(
     program: &mut Program,
 ) -> Vec<Record> {
     let mut records = vec![];
-    look_at_gradients(request.graph.precision(), arenas, control, program);
+    look_at_gradients(request.graph.precision(), training.runs, arenas, control, program);
     settle(request, training, arenas, places, control, program);
     for (n, run) in arenas.runs.iter().enumerate() {
         let (of_weights, of_gradients) = (&arenas.weights[run.weights.0], &arenas.gradients[run.gradients.0]);
@@ -222,12 +225,16 @@ fn words(buffer: usize, n: usize, dtype: Dtype) -> Operand {
     Operand { buffer, offset: 0, shape: Shape::from([n]), dtype }
 }
 
-/// Finds overflow where the loss scale depends on it, and the norm where gradients are clipped by it.
-fn look_at_gradients(precision: Precision, arenas: &Arenas, control: Control, program: &mut Program) {
+/// Finds overflow where the loss scale depends on it, sums gradients over the runs of an update, and finds the norm where they
+/// are clipped by it.
+fn look_at_gradients(precision: Precision, runs: u32, arenas: &Arenas, control: Control, program: &mut Program) {
     for (c, chunk) in arenas.gradients.iter().enumerate() {
         let all = flat(chunk.gradients, 0..chunk.groups, chunk.precision.storage);
         if let LossScale::Dynamic { .. } = precision.loss_scale {
             overflow(precision, all, words(control.flags, FLAG_WORDS, Dtype::U32), program);
+        }
+        if let Some(sums) = chunk.sums {
+            sum_runs(precision, runs, all, flat(sums, 0..chunk.groups, Dtype::F32), control, program);
         }
         if let Some(norms) = arenas.norms {
             let source = include_str!("../../shaders/square_sum.wgsl");
@@ -258,6 +265,7 @@ fn settle(
     let rates = training.optimizer.schedule().rates().iter().map(|r| held(*r, precision));
     let rates = program.table("learning rates", rates);
     let shader = Shader::new("step", include_str!("../../shaders/step.wgsl"), precision.wide(), precision);
+    let shader = if training.runs > 1 { shader.constant("RUNS", training.runs) } else { shader };
     let d = Dispatch::new("step", shader)
         .update(clock(control))
         .update(words(control.flags, FLAG_WORDS, Dtype::U32))
@@ -294,6 +302,29 @@ fn follow(
             .param("groups", groups)
             .param_f32("decay", decay)
             .flops(3 * weights.shape.len())
+            .workgroups(groups.div_ceil(64)),
+    );
+}
+
+/// Adds gradients to those of the runs before, and puts the mean in their place in the last.
+fn sum_runs(
+    precision: Precision,
+    runs: u32,
+    gradients: Operand,
+    sums: Operand,
+    control: Control,
+    program: &mut Program,
+) {
+    let source = include_str!("../../shaders/sum_runs.wgsl");
+    let shader = Shader::new("sum_runs", source, gradients.dtype, precision).acc(Dtype::F32).constant("RUNS", runs);
+    let groups = gradients.shape.groups();
+    program.push(
+        Dispatch::new("sum_runs", shader)
+            .read(clock(control))
+            .update(gradients)
+            .update(sums)
+            .param("groups", groups)
+            .flops(gradients.shape.len())
             .workgroups(groups.div_ceil(64)),
     );
 }

@@ -50,11 +50,11 @@ fn attention_with<'g>(
     };
     let split = |part| {
         let of = dense(&format!("{name}.{part}"), x, heads * key_dim, init[0]);
-        of.reshape([n, t, heads, key_dim]).permute([0, 2, 1, 3])
+        of.reshape([n, t, heads, key_dim])
     };
     let [q, k, v] = ["query", "key", "value"].map(split);
-    let y = q.attention(k, v, Attention { causal, scale: None });
-    let joined = y.permute([0, 2, 1, 3]).reshape([n, t, heads * key_dim]);
+    let y = q.attention(k, v, Attention { causal, joined: true, ..Attention::default() });
+    let joined = y.reshape([n, t, heads * key_dim]);
     dense(&format!("{name}.out"), joined, d, init[1])
 }
 

@@ -1,11 +1,12 @@
 //! Attention without the matrix of shares: the forward pass keeps two numbers a query, the backward pass makes the shares
-//! again from them.
+//! again from them. Where that pays, they are in memory while one of both runs: [`super::attention_composed`].
 
+use super::attention_composed as composed;
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, Fill};
 use crate::{
     Dtype, Precision, Shape,
-    dispatch::{Dispatch, Operand, Program, Shader},
+    dispatch::{Access, Dispatch, Operand, Program, Shader},
     op::{Backward, Io, Op, Type},
     shape::GROUP,
     tensor::Tensor,
@@ -18,6 +19,8 @@ pub struct Attention {
     pub causal: bool,
     /// The factor on the products of queries and keys; `1 / √d` if there is none.
     pub scale: Option<f32>,
+    /// Whether the heads of a place lie side by side, `[batch, t, heads, d]`, as a product leaves them: nothing is moved then.
+    pub joined: bool,
 }
 
 /// The gradient of [`Attention`] with respect to queries, keys and values. It has no gradient itself.
@@ -32,9 +35,11 @@ const TILE: usize = 16;
 
 impl<'g> Tensor<'g> {
     /// Scaled dot-product attention of queries to keys and values, `softmax(q · kᵀ / √d) · v` in each head:
-    /// `[batch, heads, t, d] · [batch, heads, s, d] · [batch, heads, s, d] → [batch, heads, t, d]`.
+    /// `[batch, heads, t, d] · [batch, heads, s, d] · [batch, heads, s, d] → [batch, heads, t, d]`, or the axes as
+    /// [`Attention::joined`] says.
     ///
-    /// Nothing of the size `t · s` is stored, forward or backward (arXiv 2205.14135). It has no second gradient.
+    /// Nothing of the size `t · s` is kept between forward and backward pass, nor, but on processors where it is small, within
+    /// them (arXiv 2205.14135). It has no second gradient.
     ///
     /// ```
     /// # use halfgrad::{Graph, Precision, ops::Attention};
@@ -71,18 +76,22 @@ impl<'g> Tensor<'g> {
 
 /// The sizes of one attention.
 #[derive(Debug, Clone, Copy)]
-struct Sizes {
+pub(super) struct Sizes {
     /// Batch · heads.
-    members: usize,
-    heads: usize,
-    t: usize,
-    s: usize,
-    d: usize,
+    pub members: usize,
+    pub heads: usize,
+    pub t: usize,
+    pub s: usize,
+    pub d: usize,
+    pub joined: bool,
 }
 
 impl Sizes {
-    fn of(q: Shape, k: Shape) -> Self {
-        Sizes { members: q[0] * q[1], heads: q[1], t: q[2], s: k[2], d: q[3] }
+    /// Where a row of `length` begins.
+    #[cfg(feature = "reference")]
+    fn place(&self, member: usize, row: usize, length: usize) -> usize {
+        let (sample, head) = (member / self.heads, member % self.heads);
+        self.d * if self.joined { (sample * length + row) * self.heads + head } else { member * length + row }
     }
 
     /// Values of the mask between two samples, and between two heads.
@@ -95,26 +104,33 @@ impl Sizes {
 }
 
 impl Attention {
+    /// The axes of places and of heads.
+    fn axes(&self) -> [usize; 2] {
+        if self.joined { [1, 2] } else { [2, 1] }
+    }
+
+    pub(super) fn sizes(&self, q: Shape, k: Shape) -> Sizes {
+        let [places, heads] = self.axes();
+        let (members, heads) = (q[0] * q[heads], q[heads]);
+        Sizes { members, heads, t: q[places], s: k[places], d: q[3], joined: self.joined }
+    }
+
     fn scale(&self, d: usize) -> f32 {
         self.scale.unwrap_or(1.0 / (d as f32).sqrt())
     }
 
-    /// A dispatch over tiles of `rows` rows of each member; what it binds is bound, but not the mask, which comes last.
-    fn dispatch(
+    /// A dispatch of a file that imports `attention_sees`; what it binds is bound, but not the mask, which comes last.
+    pub(super) fn dispatch(
         &self,
         io: &Io,
-        name: &'static str,
-        source: &'static str,
+        (name, source): (&'static str, &'static str),
         mask: Option<Operand>,
-        rows: usize,
         bind: impl FnOnce(Dispatch) -> Dispatch,
     ) -> Dispatch {
-        let s = Sizes::of(io.inputs[0].shape, io.inputs[1].shape);
-        let shader = Shader::new(name, source, io.inputs[0].dtype, io.precision)
-            .constant("CAUSAL", self.causal.into())
-            .constant("WIDE", s.d.div_ceil(GROUP * 16) as u32);
+        let s = self.sizes(io.inputs[0].shape, io.inputs[1].shape);
+        let shader = io.shader_of_operands(name, source).constant("CAUSAL", self.causal.into());
         let [batch, head] = mask.map_or([0; 2], |m| Sizes::mask_strides(m.shape));
-        let mut dispatch = bind(Dispatch::new(io.label, shader))
+        let dispatch = bind(Dispatch::new(io.label, shader))
             .param("members", s.members)
             .param("heads", s.heads)
             .param("t", s.t)
@@ -123,35 +139,42 @@ impl Attention {
             .param_f32("scale", self.scale(s.d))
             .param("mask_batch", batch)
             .param("mask_head", head)
-            .param("mask_last", mask.map_or(1, |m| m.shape.storage().last()))
-            .workgroups(s.members * rows.div_ceil(TILE));
-        if let Some(mask) = mask {
-            let mut shader = (*dispatch.shader).clone();
-            let at = dispatch.bindings.len();
-            shader.declarations += &format!("@group(0) @binding({at}) var<storage, read> mask: array<u32>;\n");
-            let place = "member / p.heads * p.mask_batch + member % p.heads * p.mask_head + row * p.s + column";
-            shader
-                .splices
-                .push(("mask", format!("if mask[label_place({place}, p.mask_last)] == 0u {{ return false; }}")));
-            dispatch = dispatch.read(mask);
-            dispatch.shader = std::sync::Arc::new(shader);
-        }
+            .param("mask_last", mask.map_or(1, |m| m.shape.storage().last()));
+        let Some(mask) = mask else { return dispatch };
+        let place = "member / p.heads * p.mask_batch + member % p.heads * p.mask_head + row * p.s + column";
         dispatch
+            .extra(mask, Access::Read, "mask: array<u32>")
+            .splice("mask", format!("    if mask[label_place({place}, p.mask_last)] == 0u {{ return false; }}\n"))
+    }
+
+    /// The same over tiles of `rows` rows of each member.
+    fn tiles(
+        &self,
+        io: &Io,
+        file: (&'static str, &'static str),
+        mask: Option<Operand>,
+        rows: usize,
+        bind: impl FnOnce(Dispatch) -> Dispatch,
+    ) -> Dispatch {
+        let s = self.sizes(io.inputs[0].shape, io.inputs[1].shape);
+        let wide = s.d.div_ceil(GROUP * 16) as u32;
+        let dispatch = self.dispatch(io, file, mask, bind).constant("JOINED", self.joined.into());
+        dispatch.constant("WIDE", wide).workgroups(s.members * rows.div_ceil(TILE))
     }
 
     /// Of each query of each member its number, the keys' scores (none where hidden), the largest, and Σ exp.
     #[cfg(feature = "reference")]
     fn scores(&self, x: &[Array], mask: Option<&Array>) -> Vec<(Vec<Option<f64>>, f64, f64)> {
-        let s = Sizes::of(x[0].shape, x[1].shape);
-        let row = |x: &Array, i: usize| x.data[i * s.d..(i + 1) * s.d].to_vec();
+        let s = self.sizes(x[0].shape, x[1].shape);
+        let row = |x: &Array, at: usize| x.data[at..at + s.d].to_vec();
         let mut found = vec![];
         for i in 0..s.members * s.t {
             let (member, t) = (i / s.t, i % s.t);
-            let q = row(&x[0], i);
+            let q = row(&x[0], s.place(member, t, s.t));
             let score = |k: usize| {
                 let hidden = self.causal && k + s.t > t + s.s
                     || mask.is_some_and(|m| m.at(&[member / s.heads, member % s.heads, t, k]) == 0.0);
-                let dot: f64 = q.iter().zip(row(&x[1], member * s.s + k)).map(|(a, b)| a * b).sum();
+                let dot: f64 = q.iter().zip(row(&x[1], s.place(member, k, s.s))).map(|(a, b)| a * b).sum();
                 (!hidden).then_some(dot * f64::from(self.scale(s.d)))
             };
             let scores: Vec<_> = (0..s.s).map(score).collect();
@@ -175,12 +198,14 @@ impl Op for Attention {
             return Err("the operands need one real type; cast some of them".into());
         }
         if x[..3].iter().any(|x| x.shape.rank() != 4) {
-            return Err("queries, keys and values have four axes: batch, heads, places, values".into());
+            return Err(
+                "queries, keys and values have four axes: batch, heads, places, values, or places before heads".into(),
+            );
         }
-        if k != x[2] || [0, 1, 3].into_iter().any(|axis| q.shape[axis] != k.shape[axis]) {
+        if k != x[2] || [0, self.axes()[1], 3].into_iter().any(|axis| q.shape[axis] != k.shape[axis]) {
             return Err("keys and values are alike, and queries differ from them in the number of places only".into());
         }
-        let s = Sizes::of(q.shape, k.shape);
+        let s = self.sizes(q.shape, k.shape);
         if let Some(mask) = x.get(3) {
             let dims = mask.shape.to_vec();
             let full = [q.shape[0], s.heads, s.t, s.s];
@@ -205,20 +230,23 @@ impl Op for Attention {
     }
 
     fn lower(&self, io: &Io, program: &mut Program) {
-        let s = Sizes::of(io.inputs[0].shape, io.inputs[1].shape);
+        let s = self.sizes(io.inputs[0].shape, io.inputs[1].shape);
         let mask = io.inputs.get(3).copied();
         let bind = |d: Dispatch| {
             let d = io.inputs[..3].iter().fold(d, |d, &x| d.read(x));
             d.write(io.outputs[0]).write(io.outputs[1])
         };
-        let source = include_str!("../../shaders/attention.wgsl");
-        let dispatch = self.dispatch(io, "attention", source, mask, s.t, bind);
+        if composed::pays(io.caps, s) {
+            return composed::forward(*self, io, mask, program);
+        }
+        let file = ("attention", include_str!("../../shaders/attention.wgsl"));
+        let dispatch = self.tiles(io, file, mask, s.t, bind);
         program.push(dispatch.flops(4 * s.members * s.t * s.s * s.d));
     }
 
     #[cfg(feature = "reference")]
     fn reference(&self, x: &[Array]) -> Vec<Array> {
-        let s = Sizes::of(x[0].shape, x[1].shape);
+        let s = self.sizes(x[0].shape, x[1].shape);
         let blocks = s.t.div_ceil(GROUP);
         let mut y = vec![0.0; x[0].data.len()];
         let mut rows = vec![0.0; s.members * blocks * 2 * GROUP];
@@ -227,7 +255,7 @@ impl Op for Attention {
             for (k, score) in scores.iter().enumerate().filter_map(|(k, v)| v.map(|v| (k, v))) {
                 let share = (score - top).exp() / sum;
                 for n in 0..s.d {
-                    y[i * s.d + n] += share * x[2].data[(member * s.s + k) * s.d + n];
+                    y[s.place(member, t, s.t) + n] += share * x[2].data[s.place(member, k, s.s) + n];
                 }
             }
             let at = (member * blocks + t / GROUP) * 2 * GROUP + t % GROUP;
@@ -254,48 +282,56 @@ impl Op for AttentionBackward {
         let [q, k, v, y, rows, dy] = io.inputs[..6] else { unreachable!() };
         let [dq, dk, dv] = io.outputs[..] else { unreachable!() };
         let mask = io.inputs.get(6).copied();
-        let s = Sizes::of(q.shape, k.shape);
+        let s = self.0.sizes(q.shape, k.shape);
         let blocks = s.t.div_ceil(GROUP);
         let all = program.scratch(Shape::from([s.members, blocks, 3 * GROUP]), rows.dtype);
         let source = include_str!("../../shaders/attention_rows.wgsl");
         program.push(
-            Dispatch::new(io.label, Shader::new("attention_rows", source, q.dtype, io.precision))
-                .read(y)
-                .read(dy)
-                .read(rows)
-                .write(all)
-                .param("members", s.members)
-                .param("t", s.t)
-                .param("d", s.d.div_ceil(GROUP))
-                .flops(2 * y.shape.len())
-                .workgroups((s.members * blocks).div_ceil(64)),
+            Dispatch::new(
+                io.label,
+                Shader::new("attention_rows", source, q.dtype, io.precision).constant("JOINED", s.joined.into()),
+            )
+            .read(y)
+            .read(dy)
+            .read(rows)
+            .write(all)
+            .param("members", s.members)
+            .param("heads", s.heads)
+            .param("t", s.t)
+            .param("d", s.d.div_ceil(GROUP))
+            .flops(2 * y.shape.len())
+            .workgroups((s.members * blocks).div_ceil(64)),
         );
+        if composed::pays(io.caps, s) {
+            return composed::backward(self.0, io, all, mask, program);
+        }
         let read = |d: Dispatch| [q, k, v, all, dy].into_iter().fold(d, Dispatch::read);
         let product = 2 * s.members * s.t * s.s * s.d;
-        let source = include_str!("../../shaders/attention_queries.wgsl");
-        let of_queries = self.0.dispatch(io, "attention_queries", source, mask, s.t, |d| read(d).write(dq));
+        let file = ("attention_queries", include_str!("../../shaders/attention_queries.wgsl"));
+        let of_queries = self.0.tiles(io, file, mask, s.t, |d| read(d).write(dq));
         program.push(of_queries.flops(3 * product));
-        let source = include_str!("../../shaders/attention_keys.wgsl");
-        let of_keys = self.0.dispatch(io, "attention_keys", source, mask, s.s, |d| read(d).write(dk).write(dv));
+        let file = ("attention_keys", include_str!("../../shaders/attention_keys.wgsl"));
+        let of_keys = self.0.tiles(io, file, mask, s.s, |d| read(d).write(dk).write(dv));
         program.push(of_keys.flops(4 * product));
     }
 
     #[cfg(feature = "reference")]
     fn reference(&self, x: &[Array]) -> Vec<Array> {
-        let s = Sizes::of(x[0].shape, x[1].shape);
+        let s = self.0.sizes(x[0].shape, x[1].shape);
         let scale = f64::from(self.0.scale(s.d));
         let [mut dq, mut dk, mut dv] = [0, 1, 2].map(|i| x[i].clone().map(|_| 0.0));
         for (i, (scores, top, sum)) in self.0.scores(x, x.get(6)).into_iter().enumerate() {
-            let (y, dy) = (&x[3].data[i * s.d..][..s.d], &x[5].data[i * s.d..][..s.d]);
+            let of = s.place(i / s.t, i % s.t, s.t);
+            let (y, dy) = (&x[3].data[of..][..s.d], &x[5].data[of..][..s.d]);
             let mean: f64 = y.iter().zip(dy).map(|(a, b)| a * b).sum();
             for (k, score) in scores.iter().enumerate().filter_map(|(k, v)| v.map(|v| (k, v))) {
-                let at = (i / s.t * s.s + k) * s.d;
+                let at = s.place(i / s.t, k, s.s);
                 let share = (score - top).exp() / sum;
                 let of_share: f64 = dy.iter().zip(&x[2].data[at..]).map(|(a, b)| a * b).sum();
                 let slope = share * (of_share - mean) * scale;
                 for (n, dy) in dy.iter().enumerate() {
-                    dq.data[i * s.d + n] += slope * x[1].data[at + n];
-                    dk.data[at + n] += slope * x[0].data[i * s.d + n];
+                    dq.data[of + n] += slope * x[1].data[at + n];
+                    dk.data[at + n] += slope * x[0].data[of + n];
                     dv.data[at + n] += share * dy;
                 }
             }
@@ -307,7 +343,7 @@ impl Op for AttentionBackward {
 /// Odd sizes, one and many tiles, causal with unlike lengths, masks of each form.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<Case> {
-    let (plain, causal) = (Attention::default(), Attention { causal: true, scale: None });
+    let (plain, causal) = (Attention::default(), Attention { causal: true, ..Attention::default() });
     let shapes = [
         ([1, 1, 1, 3], 1, plain),
         ([2, 3, 5, 5], 7, plain),
@@ -315,12 +351,15 @@ pub fn cases() -> Vec<Case> {
         ([2, 1, 3, 4], 65, plain),
         ([1, 1, 67, 3], 70, causal),
         ([1, 1, 5, 8], 3, causal),
-        ([1, 2, 6, 65], 6, Attention { causal: true, scale: Some(0.3) }),
+        ([1, 2, 6, 65], 6, Attention { scale: Some(0.3), ..causal }),
         ([1, 1, 3, 130], 4, plain),
         ([2, 4, 25, 64], 25, plain),
+        ([2, 3, 17, 5], 21, Attention { joined: true, ..causal }),
+        ([3, 2, 18, 64], 18, Attention { joined: true, ..plain }),
     ];
     let case = |([b, h, t, d], s, how): ([usize; 4], usize, Attention)| {
-        Case::new(how, [&[b, h, t, d], &[b, h, s, d], &[b, h, s, d]]).terms(s + d)
+        let [q, k] = [t, s].map(|length| if how.joined { [b, length, h, d] } else { [b, h, length, d] });
+        Case::new(how, [&q, &k, &k]).terms(s + d)
     };
     let masked = |of: ([usize; 4], usize, Attention), mask: &[usize]| {
         let mut case = case(of);
@@ -331,6 +370,7 @@ pub fn cases() -> Vec<Case> {
     cases.push(masked(([2, 2, 5, 6], 9, plain), &[5, 9]));
     cases.push(masked(([2, 2, 5, 6], 9, plain), &[2, 1, 5, 9]));
     cases.push(masked(([2, 2, 5, 6], 5, causal), &[2, 5, 5]));
+    cases.push(masked(([2, 2, 5, 6], 5, Attention { joined: true, ..plain }), &[2, 5, 5]));
     cases.push(masked(([2, 2, 5, 6], 1, plain), &[2, 2, 5, 1]));
     let large = case(([1, 1, 9, 16], 20, plain));
     cases.push(large.fill(0, Fill::Between(-16.0, 16.0)).fill(1, Fill::Between(-16.0, 16.0)).not_smooth());

@@ -5,6 +5,8 @@
 //! input and gradient to the weights are three linear ops, and each is the gradient of the other two: all orders of
 //! gradients follow.
 
+use std::cmp::Ordering;
+
 use super::{
     gemm::{self, Product},
     reduce::lanes,
@@ -12,7 +14,7 @@ use super::{
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, indices};
 use crate::{
-    Precision, Shape,
+    Dtype, Precision, Shape,
     dispatch::{Dispatch, Program, Shader},
     op::{Backward, Io, Kind, Op, Type},
     shape::GROUP,
@@ -248,18 +250,20 @@ impl<'g> Tensor<'g> {
     }
 }
 
-/// One of the three maps by the ops that there are: a plain product, one kernel, or a kernel for each group.
+/// One of the three maps by the ops that there are: a plain product, or a kernel for channels that it can take.
 #[track_caller]
 fn convolve<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tensor<'g> {
     let (inner, out) = (s.image[3] / s.groups, s.result[3] / s.groups);
     if s.is_product() {
         return product(wanted, s, a, b);
     }
-    if s.groups > 1 && !s.is_depthwise() && (inner % GROUP != 0 || out % GROUP != 0) {
-        return by_group(wanted, s, a, b);
+    // Groups start at groups of four in memory.
+    let whole = [inner, out].map(|channels| channels.next_multiple_of(GROUP));
+    if s.groups > 1 && !s.is_depthwise() && whole != [inner, out] {
+        return widened(wanted, s, whole, a, b);
     }
     if s.groups == 1 && out == 1 {
-        return widened(wanted, s, a, b);
+        return widened(wanted, s, [inner, 2], a, b);
     }
     // A lone last axis is not stored, so kernels take and make images with a second channel of zeros.
     let lone = s.groups == 1 && inner == 1;
@@ -282,33 +286,46 @@ fn product<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tensor
     }
 }
 
-/// A convolution for each group, side by side.
+/// The convolution with `inner` and `out` channels for each group, those added zero.
 #[track_caller]
-fn by_group<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tensor<'g> {
-    let (inner, out) = (s.image[3] / s.groups, s.result[3] / s.groups);
-    let (image, result) = ([s.image[0], s.image[1], s.image[2], inner], [s.result[0], s.result[1], s.result[2], out]);
-    let one = Sizes { image, result, groups: 1, ..s };
-    let part = |t: Tensor<'g>, width: usize, g: usize| t.slice(3, g * width..(g + 1) * width);
-    let parts: Vec<Tensor> = (0..s.groups)
-        .map(|g| match wanted {
-            Wanted::Result => convolve(wanted, one, part(a, inner, g), part(b, out, g)),
-            Wanted::Image => convolve(wanted, one, part(a, out, g), part(b, out, g)),
-            Wanted::Weights => convolve(wanted, one, part(a, inner, g), part(b, out, g)),
-        })
-        .collect();
-    parts[0].concat(3, &parts[1..])
+fn widened<'g>(wanted: Wanted, s: Sizes, [inner, out]: [usize; 2], a: Tensor<'g>, b: Tensor<'g>) -> Tensor<'g> {
+    let mut wide = s;
+    wide.image[3] = s.groups * inner;
+    wide.result[3] = s.groups * out;
+    let (own_inner, own_out) = (s.image[3] / s.groups, s.result[3] / s.groups);
+    let each = |t: Tensor<'g>, channels| each_resized(t, s.groups, channels);
+    let weights = |t: Tensor<'g>, inner, out| each(resized(t, 2, inner), out);
+    match wanted {
+        Wanted::Result => each(convolve(wanted, wide, each(a, inner), weights(b, inner, out)), own_out),
+        Wanted::Image => each(convolve(wanted, wide, each(a, out), weights(b, inner, out)), own_inner),
+        Wanted::Weights => weights(convolve(wanted, wide, each(a, inner), each(b, out)), own_inner, own_out),
+    }
 }
 
-/// A convolution to one channel as one to two, the second zero.
+/// The tensor with so many channels for each of the groups on its last axis.
 #[track_caller]
-fn widened<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tensor<'g> {
-    let [n, h, w, _] = s.result;
-    let wide = Sizes { result: [n, h, w, 2], ..s };
-    let two = |t: Tensor<'g>| t.pad(3, 0, 1);
-    match wanted {
-        Wanted::Result => convolve(wanted, wide, a, two(b)).slice(3, 0..1),
-        Wanted::Image => convolve(wanted, wide, two(a), two(b)),
-        Wanted::Weights => convolve(wanted, wide, a, two(b)).slice(3, 0..1),
+fn each_resized<'g>(t: Tensor<'g>, groups: usize, channels: usize) -> Tensor<'g> {
+    let (shape, last) = (t.shape(), t.shape().last());
+    if groups == 1 || last == groups * channels {
+        return resized(t, shape.rank() - 1, channels);
+    }
+    let by_group = t.reshape([shape.len() / last, groups, last / groups]);
+    let mut dims = shape.to_vec();
+    dims[shape.rank() - 1] = groups * channels;
+    match Shape::new(&dims) {
+        Some(to) => resized(by_group, 2, channels).reshape(to),
+        None => t.refuse("conv2d", &[], "its groups, filled up to four channels each, are too large".into()),
+    }
+}
+
+/// An axis with zeros behind it, or without its end.
+#[track_caller]
+fn resized(t: Tensor<'_>, axis: usize, to: usize) -> Tensor<'_> {
+    let of = t.shape().to_vec()[axis];
+    match of.cmp(&to) {
+        Ordering::Less => t.pad(axis, 0, to - of),
+        Ordering::Equal => t,
+        Ordering::Greater => t.slice(axis, 0..to),
     }
 }
 
@@ -381,7 +398,7 @@ impl Op for Conv {
         if self.wanted == Wanted::Image {
             shader = shader.constant("STRIDED", u32::from(s.stride != [1; 2]));
         }
-        let p = self.product();
+        let p = self.product(io.inputs[0].dtype);
         let dispatch = self.dispatch(io, shader, [p.members, p.down, p.wide, p.taps, p.steps]);
         gemm::lower(io, program, dispatch, &p, io.outputs[0]);
     }
@@ -417,7 +434,7 @@ impl Op for Conv {
 
 impl Conv {
     /// The product of matrices that it is.
-    fn product(&self) -> Product {
+    fn product(&self, elem: Dtype) -> Product {
         let s = self.sizes;
         let [inner, out, columns] = [s.image[3] / s.groups, s.result[3] / s.groups, s.result[2]];
         let blocks = |n: usize| n.div_ceil(GROUP);
@@ -434,14 +451,14 @@ impl Conv {
             Wanted::Image => (false, true),
             Wanted::Weights => (inside && even, even),
         };
-        Product { members: s.groups, down, wide, taps, steps, whole_a, whole_b }
+        Product { members: s.groups, down, wide, taps, steps, whole_a, whole_b, lone: false, elem }
     }
 
     /// Each channel by itself: no product of matrices, but one of values, for each weight.
     fn lower_depthwise(&self, io: &Io, program: &mut Program) {
         let s = self.sizes;
         let wide = s.image[3].div_ceil(GROUP);
-        let shader = |name, source| io.shader(name, source).accumulating(io.precision);
+        let shader = |name, source| io.shader(name, source).padded(s.image[3]).accumulating(io.precision);
         if self.wanted == Wanted::Weights {
             let source = include_str!("../../shaders/conv2d_depthwise_weights.wgsl");
             let lines = s.result[0] * s.result[1];

@@ -1,6 +1,6 @@
 //! Cross-entropy of logits and labels.
 
-use super::reduce::lanes;
+use super::rows::{self, Rows};
 #[cfg(feature = "reference")]
 use super::softmax::log_sum_exp;
 #[cfg(feature = "reference")]
@@ -107,43 +107,39 @@ impl Op for CrossEntropy {
         let [logits, labels, loss, rows, count] = [io.inputs, io.outputs].concat()[..] else { unreachable!() };
         let classes = logits.shape.last();
         let n = rows.shape[0];
-        let lanes = lanes(classes.div_ceil(GROUP));
-        // Rows that a workgroup takes at once, and the workgroups.
-        let each = 64 / lanes as usize;
+        let shared = rows::choose(io.caps, n, classes.div_ceil(GROUP), 1);
         let workgroups = match logits.shape.groups() {
             groups if groups <= ALONE => 1,
-            _ => n.div_ceil(each).min(WORKGROUPS),
+            _ => n.div_ceil(shared.each()).min(WORKGROUPS),
         };
-        let shader = |lanes, from_logits: bool, workgroups: usize| {
-            CrossEntropy::shader("cross_entropy", include_str!("../../shaders/cross_entropy.wgsl"), io)
-                .constant("LANES", lanes)
+        let dispatch = |rows: Rows, from_logits: bool, n: usize, workgroups: usize| {
+            let shader = CrossEntropy::shader("cross_entropy", include_str!("../../shaders/cross_entropy.wgsl"), io)
                 .constant("LOGITS", from_logits.into())
-                .constant("ALONE", (workgroups == 1).into())
-        };
-        let params = |d: Dispatch, n: usize, stride: usize| {
-            d.param("rows", n)
+                .constant("ALONE", (workgroups == 1).into());
+            rows.apply(Dispatch::new(io.label, shader))
+                .param("rows", n)
                 .param("classes", classes)
                 .param("last", labels.shape.storage().last())
                 .param("ignore", self.ignore as usize)
                 .param_f32("smoothing", self.label_smoothing)
-                .param("stride", stride)
+                .param("stride", rows.each() * workgroups)
+                .workgroups(workgroups)
         };
         let sums = match workgroups {
             1 => loss,
             _ => program.scratch(Shape::from([workgroups, GROUP]), loss.dtype),
         };
-        let by_rows = Dispatch::new(io.label, shader(lanes, true, workgroups))
+        let by_rows = dispatch(shared, true, n, workgroups)
             .read(logits)
             .read(labels)
             .write(rows)
             .write(sums)
             .write(count)
-            .flops(4 * logits.shape.len())
-            .workgroups(workgroups);
-        program.push(params(by_rows, n, each * workgroups));
+            .flops(4 * logits.shape.len());
+        program.push(by_rows);
         if workgroups > 1 {
             // Logits and labels must be bound, but are not looked at.
-            let of_sums = Dispatch::new(io.label, shader(1, false, 1))
+            let of_sums = dispatch(rows::choose(io.caps, workgroups, 1, 1), false, workgroups, 1)
                 .second_pass()
                 .read(logits.seen_as(Shape::default()))
                 .read(labels.seen_as(Shape::default()))
@@ -151,7 +147,7 @@ impl Op for CrossEntropy {
                 .write(loss)
                 .write(count)
                 .flops(workgroups);
-            program.push(params(of_sums, workgroups, 64));
+            program.push(of_sums);
         }
     }
 
@@ -231,7 +227,7 @@ pub fn cases() -> Vec<Case> {
         let (&classes, lead) = shape.split_last().expect("an axis of classes");
         Case::new(how, [shape, lead]).fill(1, Fill::Labels(classes as u32)).terms(classes)
     };
-    let shapes: [&[usize]; 10] = [
+    let shapes: [&[usize]; 11] = [
         &[10],
         &[1, 3],
         &[5, 2],
@@ -242,6 +238,7 @@ pub fn cases() -> Vec<Case> {
         &[5, 257],
         &[1, 1000],
         &[65, 1000], // several workgroups
+        &[2, 8203],  // more than registers hold
     ];
     let smooth = |label_smoothing| CrossEntropy { label_smoothing, ..CrossEntropy::default() };
     let plain = shapes.iter().flat_map(|s| [case(s, smooth(0.0)), case(s, smooth(0.1))]);

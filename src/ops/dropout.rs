@@ -68,20 +68,25 @@ impl Op for Dropout {
         inference.then_some(0)
     }
 
+    fn is_cheap(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         vec![Some(at.dy().graph.apply(*self, &[at.dy()]))]
     }
 
     fn lower(&self, io: &Io, program: &mut Program) {
         let y = io.outputs[0];
-        let groups = y.shape.groups();
+        let (groups, last) = (y.shape.groups(), y.shape.storage().last());
+        let shader = io.shader(NAME, include_str!("../../shaders/dropout.wgsl")).padded(last);
         program.push(
-            Dispatch::new(io.label, io.shader(NAME, include_str!("../../shaders/dropout.wgsl")))
+            Dispatch::new(io.label, shader)
                 .read(io.clock)
                 .read(io.inputs[0])
                 .write(y)
                 .param("groups", groups)
-                .param("last", y.shape.storage().last())
+                .param("last", last)
                 .param("stream", self.stream as usize)
                 .param("drop", (f64::from(self.p) * 2f64.powi(32)) as u32 as usize)
                 .param_f32("scale", 1.0 / (1.0 - self.p))

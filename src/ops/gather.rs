@@ -72,6 +72,10 @@ impl Op for Gather {
         Kind::Head
     }
 
+    fn is_cheap(&self) -> bool {
+        true
+    }
+
     fn repeats(&self) -> bool {
         true
     }

@@ -1,17 +1,20 @@
 //! Which body a matrix product runs on, and in how many parts its sum is taken: a pure function of adapter and sizes.
 //!
-//! The bodies are `lib/gemm_tile.wgsl`, for GPUs, and `lib/gemm_blocks.wgsl`, for processors and for products of few rows.
+//! The bodies are `lib/gemm_tile.wgsl`, for GPUs, `lib/gemm_coop.wgsl`, for those whose cooperative matrices are switched on,
+//! `lib/gemm_shuffle.wgsl`, for processors with subgroups, and `lib/gemm_blocks.wgsl`, for others and for products of few rows.
 //! What was tried is in `docs/performance.md`; what AMD's compiler makes of them in `xtask/isa.txt`.
+
+use std::fmt;
 
 use super::{beside, reduce::sum_of_parts};
 use crate::{
     Caps, Dtype, Shape, caps,
-    dispatch::{Dispatch, Operand, Program},
+    dispatch::{Choice, Dispatch, Operand, Program, Shader},
     op::Io,
 };
 
 /// A matrix product in blocks of 4×4: what `Extent` is in `lib/gemm.wgsl`.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Product {
     /// Products side by side: a batch, or groups of channels.
     pub members: usize,
@@ -27,6 +30,10 @@ pub(super) struct Product {
     pub whole_a: bool,
     /// The same of `b`.
     pub whole_b: bool,
+    /// Whether `a` is one line, which the sum runs along.
+    pub lone: bool,
+    /// The type of both in memory.
+    pub elem: Dtype,
 }
 
 /// How a product is computed.
@@ -46,6 +53,10 @@ pub(super) enum Body {
     Blocks(usize, usize),
     /// `lib/gemm_tile.wgsl`
     Tile(Tile),
+    /// `lib/gemm_coop.wgsl`
+    Coop(Coop),
+    /// `lib/gemm_shuffle.wgsl`, for subgroups of at least and at most so many invocations.
+    Shuffle(usize, usize),
 }
 
 /// A tile of the result.
@@ -65,6 +76,45 @@ const fn tile(width: usize, height: usize, rows: usize, columns: usize, worth: u
     Tile { width, height, rows, columns, worth }
 }
 
+/// A tile of 64×64 on cooperative matrices.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Coop {
+    /// Rows of a fragment.
+    pub size: usize,
+    /// Invocations: four subgroups of the largest size.
+    pub threads: usize,
+    /// Blocks that a turn sums over.
+    pub deep: usize,
+}
+
+/// Block rows and columns of its tile.
+const SIDE: usize = 16;
+
+impl Coop {
+    /// On fragments of the largest kind that takes such operands and sums them in f32.
+    fn of(caps: &Caps, elem: Dtype, acc: Dtype) -> Option<Self> {
+        let fits = |m: &&caps::Matrices| m.operands == elem && m.sums == acc && acc == Dtype::F32;
+        let size = caps.matrices.iter().filter(fits).map(|m| m.size as usize).max()?;
+        let threads = 4 * caps.subgroup.1 as usize;
+        // Each invocation loads at most two groups of each operand, and 32 KiB hold all.
+        let coop = Coop { size, threads, deep: if threads >= 256 && elem == Dtype::F16 { 8 } else { 4 } };
+        let able = matches!(caps.subgroup.1, 32 | 64) && threads <= caps.invocations as usize;
+        (able && coop.bytes(elem) <= caps.workgroup_bytes as usize).then_some(coop)
+    }
+
+    /// Workgroup memory: lines of both operands, with eight values between them, in the direction that takes more, and the sums.
+    fn bytes(&self, elem: Dtype) -> usize {
+        let (side, deep) = (4 * SIDE, 4 * self.deep);
+        2 * elem.bytes() * (side * (deep + 8)).max(deep * (side + 8)) + 4 * side * side
+    }
+
+    /// What hardware for fragments of 16×16 does in the time of a hundred of the adapter's other arithmetic; fragments of 8×8 are
+    /// Apple's, which has none of its own for them and only moves less.
+    fn worth(&self) -> usize {
+        if self.size == 16 { 200 } else { 100 }
+    }
+}
+
 /// Rows × columns of values: 128×128, 64×64, 128×32, 32×128, 32×32, 64×16, 16×64.
 const TILES: [Tile; 7] = [
     tile(16, 16, 2, 2, 90),
@@ -75,6 +125,9 @@ const TILES: [Tile; 7] = [
     tile(4, 16, 1, 1, 50),
     tile(16, 4, 1, 1, 50),
 ];
+
+/// Block rows of a subgroup that shuffles.
+const SHUFFLED: usize = 4;
 
 /// What blocks without shared memory reach on a GPU, in a hundred: each product of two blocks loads both.
 const BLOCKS_WORTH: usize = 20;
@@ -122,6 +175,11 @@ impl Body {
                 let [down, wide] = t.blocks();
                 p.members * p.down.div_ceil(down) * p.wide.div_ceil(wide) * t.threads()
             }
+            Body::Coop(c) => p.members * p.down.div_ceil(SIDE) * p.wide.div_ceil(SIDE) * c.threads,
+            Body::Shuffle(least, most) => {
+                let wide = [least, most].map(|size| p.wide.next_multiple_of(*size)).into_iter().max().unwrap_or(0);
+                p.members * p.down.div_ceil(SHUFFLED) * wide
+            }
         }
     }
 
@@ -130,61 +188,96 @@ impl Body {
         match self {
             Body::Blocks(rows, columns) => rows * columns,
             Body::Tile(t) => t.rows * t.columns,
+            Body::Coop(c) => SIDE * SIDE / c.threads,
+            Body::Shuffle(..) => SHUFFLED,
         }
     }
 
     /// The share of the adapter's arithmetic that it reaches, in a hundred.
-    fn worth(&self, kind: caps::Kind) -> usize {
-        match (self, kind) {
-            (Body::Tile(t), _) => t.worth,
-            // A processor loads a block in the time of a product of two.
-            (Body::Blocks(r, c), caps::Kind::Software) => 100 * r * c / (r * c + r + c),
-            _ => BLOCKS_WORTH,
+    fn worth(&self, kind: caps::Kind, p: &Product) -> usize {
+        // A processor loads a block in the time of a product of two.
+        let processor = |products: usize, loads: usize| 100 * products / (products + loads);
+        match self {
+            Body::Tile(t) => t.worth,
+            Body::Coop(c) => c.worth(),
+            Body::Blocks(r, c) if kind == caps::Kind::Software => processor(r * c, r + c),
+            Body::Blocks(..) => BLOCKS_WORTH,
+            // A subgroup loads a block of each row at once, of as many steps as there are.
+            Body::Shuffle(least, _) => {
+                let steps = p.steps.min(*least);
+                processor(SHUFFLED * steps, steps + SHUFFLED)
+            }
         }
     }
 
     /// Blocks of the sum that are taken at once.
     fn deep(&self, acc: Dtype) -> usize {
-        if let Body::Tile(t) = self { t.deep(acc) } else { 1 }
+        match self {
+            Body::Blocks(..) | Body::Shuffle(..) => 1,
+            Body::Tile(t) => t.deep(acc),
+            Body::Coop(c) => c.deep,
+        }
+    }
+
+    /// Invocations in a workgroup.
+    fn threads(&self) -> usize {
+        match self {
+            Body::Blocks(..) => 64,
+            Body::Tile(t) => t.threads(),
+            Body::Coop(c) => c.threads,
+            Body::Shuffle(_, most) => 64.max(*most),
+        }
     }
 
     /// The variant of a shader.
     fn apply(&self, dispatch: Dispatch, p: &Product, acc: Dtype) -> Dispatch {
         let far = dispatch.constant("FAR", u32::from(p.taps >= 1 << 20));
         match self {
-            Body::Blocks(rows, columns) => {
-                far.import("gemm_blocks").constant("ROWS", *rows as u32).constant("COLUMNS", *columns as u32)
-            }
+            Body::Blocks(rows, columns) => far
+                .import("gemm_blocks")
+                .constant("ROWS", *rows as u32)
+                .constant("COLUMNS", *columns as u32)
+                .constant("LONE", p.lone.into()),
             Body::Tile(t) => {
-                let deep = t.deep(acc);
-                let whole = p.steps.is_multiple_of(deep);
-                let constants = [
-                    ("WIDTH", t.width as u32),
-                    ("HEIGHT", t.height as u32),
-                    ("ROWS", t.rows as u32),
-                    ("COLUMNS", t.columns as u32),
-                    ("DEEP", deep as u32),
+                let tile = [
+                    ("WIDTH", t.width),
+                    ("HEIGHT", t.height),
+                    ("ROWS", t.rows),
+                    ("COLUMNS", t.columns),
                     // Sums in f16 are packed and unpacked once a loop.
-                    ("FLAT", (acc == Dtype::F16 && deep == 4).into()),
-                    ("EVEN", (whole || p.taps == 1).into()),
-                    ("WHOLE_A", (whole && p.whole_a).into()),
-                    ("WHOLE_B", (whole && p.whole_b).into()),
+                    ("FLAT", (acc == Dtype::F16 && t.deep(acc) == 4).into()),
                 ];
-                constants
-                    .into_iter()
-                    .fold(far.import("gemm_tile").unzeroed(), |d, (name, value)| d.constant(name, value))
+                self.turns(far.import("gemm_tile"), p, acc, &tile)
             }
+            Body::Coop(c) => {
+                let fragments = if c.size == 16 { "coop16" } else { "coop8" };
+                let body = far.import("gemm_coop").import(fragments).declare(&format!("alias operand = {};\n", p.elem));
+                self.turns(body, p, acc, &[("THREADS", c.threads)])
+            }
+            Body::Shuffle(..) => far.import("gemm_shuffle").constant("LANES", self.threads() as u32),
         }
     }
 
+    /// The constants of `lib/gemm_turn.wgsl` and of a body on it.
+    fn turns(&self, body: Dispatch, p: &Product, acc: Dtype, own: &[(&'static str, usize)]) -> Dispatch {
+        let deep = self.deep(acc);
+        let whole = p.steps.is_multiple_of(deep);
+        let constants = [
+            ("DEEP", deep),
+            ("EVEN", (whole || p.taps == 1).into()),
+            ("WHOLE_A", (whole && p.whole_a).into()),
+            ("WHOLE_B", (whole && p.whole_b).into()),
+        ];
+        own.iter().chain(&constants).fold(body.unzeroed(), |d, (name, value)| d.constant(name, *value as u32))
+    }
+
     fn workgroups(&self, p: &Product, parts: usize) -> usize {
-        let threads = if let Body::Tile(t) = self { t.threads() } else { 64 };
-        (self.invocations(p) * parts).div_ceil(threads)
+        (self.invocations(p) * parts).div_ceil(self.threads())
     }
 }
 
 /// Invocations that keep an adapter of this kind busy: of a GPU, several for each of its lanes.
-fn busy(kind: caps::Kind) -> usize {
+pub(super) fn busy(kind: caps::Kind) -> usize {
     match kind {
         caps::Kind::Discrete => 16384,
         caps::Kind::Integrated | caps::Kind::Virtual => 4096,
@@ -199,29 +292,30 @@ const MOST_BYTES: usize = 32 << 20;
 /// What a second dispatch costs, as blocks multiplied by an invocation on a GPU that is busy.
 const DISPATCH: usize = 64;
 
-/// The body and the parts for a product of operands of so many bytes on an adapter whose registers are `acc`.
-pub(super) fn choose(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> Variant {
-    candidates(caps, p, bytes, acc)[0].0
-}
-
-/// What the adapter can run the product on, each with its [`cost`], the cheapest first; never nothing.
+/// What the adapter can run a product of operands of so many bytes on, where registers are `acc`: each body and number of parts with
+/// its [`cost`], the cheapest first; never nothing.
 pub(super) fn candidates(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> Vec<(Variant, usize)> {
-    let variants = bodies(caps, acc).into_iter().flat_map(|body| {
+    let variants = bodies(caps, p.elem, acc).into_iter().flat_map(|body| {
         let parts = [1, fill(caps, p, bytes, body)];
         parts.map(|parts| split(p, body, parts, acc)).into_iter().take(if parts[1] > 1 { 2 } else { 1 })
     });
-    let mut found: Vec<_> = variants.map(|v| (v, cost(caps, p, &v))).collect();
+    // Blocks fill a processor that shuffles would leave idle.
+    let busy = |v: &Variant| !matches!(v.body, Body::Shuffle(..)) || v.body.invocations(p) * v.parts >= busy(caps.kind);
+    let mut found: Vec<_> = variants.filter(busy).map(|v| (v, cost(caps, p, &v))).collect();
     found.sort_by_key(|(_, cost)| *cost);
     found
 }
 
 /// The bodies that an adapter has the workgroups and registers for; a processor only those that share nothing.
-fn bodies(caps: &Caps, acc: Dtype) -> Vec<Body> {
+fn bodies(caps: &Caps, elem: Dtype, acc: Dtype) -> Vec<Body> {
     if caps.kind == caps::Kind::Software {
-        return vec![Body::Blocks(2, 2), Body::Blocks(1, 1)];
+        let (least, most) = caps.subgroup;
+        // In subgroups of four a step of a serves too few, and processors compute f16 registers one by one.
+        let shuffle = (least >= 8 && acc == Dtype::F32).then_some(Body::Shuffle(least as usize, most as usize));
+        return shuffle.into_iter().chain([Body::Blocks(2, 2), Body::Blocks(1, 1)]).collect();
     }
     let tiles = TILES.iter().filter(|t| t.fits(caps, acc)).map(|t| Body::Tile(*t));
-    tiles.chain([Body::Blocks(1, 1)]).collect()
+    tiles.chain(Coop::of(caps, elem, acc).map(Body::Coop)).chain([Body::Blocks(1, 1)]).collect()
 }
 
 /// A whole sum in blocks: two of rows and of columns each, where that still leaves enough invocations.
@@ -249,7 +343,9 @@ fn fill(caps: &Caps, p: &Product, bytes: usize, body: Body) -> usize {
 fn cost(caps: &Caps, p: &Product, v: &Variant) -> usize {
     let busy = busy(caps.kind);
     let invocations = (v.body.invocations(p) * v.parts).max(busy);
-    let products = invocations * v.body.blocks() * v.part * 100 / v.body.worth(caps.kind);
+    // Of a lone line a quarter is multiplied, and five groups are loaded instead of eight.
+    let lone = if p.lone && matches!(v.body, Body::Blocks(..)) { 2 } else { 1 };
+    let products = invocations * v.body.blocks() * v.part * 100 / v.body.worth(caps.kind, p) / lone;
     let parts = p.members * p.down * p.wide * v.parts * 4 + DISPATCH * busy;
     products + if v.parts > 1 { parts } else { 0 }
 }
@@ -271,23 +367,67 @@ fn keep(g: u32, part: u32, size: u32, v: vec4<acc>, there: vec4<bool>) {
 /// Appends a product whose `dispatch` has its operands and uniforms but for `part`, the last.
 pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Product, y: Operand) {
     let (acc, bytes) = (dispatch.shader.acc, dispatch.bytes_read() as usize);
+    let start = program.dispatches.len();
     // Sums that are rounded after each addition are the register body's affair.
-    let v = if io.precision.rounds_sums() { in_blocks(p) } else { choose(io.caps, p, bytes, acc) };
+    let (v, choice) = match io.precision.rounds_sums() {
+        true => (in_blocks(p), None),
+        false => {
+            let (v, choice) = measured(io.caps, candidates(io.caps, p, bytes, acc), product(&dispatch, p));
+            (v, Some(choice))
+        }
+    };
     let dispatch = v.body.apply(dispatch, p, acc).param("part", v.part);
     let workgroups = v.body.workgroups(p, v.parts);
     if v.parts == 1 {
         let narrow = y.dtype != dispatch.shader.elem;
         let dispatch = if narrow { dispatch.wide(y.dtype).splice("result", CAST) } else { dispatch };
-        return beside::push(io, program, dispatch.write(y).fuse("epilogue", io.chain), workgroups);
+        beside::push(io, program, dispatch.write(y).fuse("epilogue", io.chain), workgroups);
+        program.dispatches[start].choice = choice;
+        return;
     }
     let parts = program.scratch(Shape::from([v.parts, y.shape.stored()]), acc);
     beside::push(io, program, dispatch.wide(acc).splice("result", PARTS).write(parts), workgroups);
     program.push(sum_of_parts(io, parts, y).fuse("epilogue", io.chain));
+    program.dispatches[start].choice = choice;
+}
+
+/// What is computed, by the name that measurements go by.
+fn product(dispatch: &Dispatch, p: &Product) -> String {
+    let Product { members, down, wide, taps, steps, whole_a, whole_b, lone, elem: _ } = p;
+    let Shader { name, elem, acc, .. } = &*dispatch.shader;
+    let whole = [whole_a, whole_b].map(|&whole| if whole { "whole" } else { "part" }).join(",");
+    let lone = if *lone { " line" } else { "" };
+    format!("{name} {elem}/{acc} {members}×{down}×{wide}×{taps}×{steps} {whole}{lone}")
+}
+
+/// The candidate that was measured to be the fastest, or the cheapest.
+fn measured(caps: &Caps, candidates: Vec<(Variant, usize)>, product: String) -> (Variant, Choice) {
+    let names: Vec<String> = candidates.iter().map(|(v, _)| v.to_string()).collect();
+    let fastest = caps.fastest.get(&product).and_then(|name| names.iter().position(|n| n == name));
+    let taken = fastest.unwrap_or(0);
+    (candidates[taken].0, Choice { product, variant: names[taken].clone(), candidates: names })
+}
+
+/// A variant's name in files of measurements: `64×16 in 4 parts`.
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match &self.body {
+            Body::Blocks(rows, columns) => write!(f, "blocks {}×{}", 4 * rows, 4 * columns)?,
+            Body::Tile(t) => write!(f, "tile {}×{}", 4 * t.blocks()[0], 4 * t.blocks()[1])?,
+            Body::Coop(c) => write!(f, "matrices {0}×{0}", c.size)?,
+            Body::Shuffle(..) => f.write_str("shuffles")?,
+        }
+        if self.parts > 1 { write!(f, " in {} parts", self.parts) } else { Ok(()) }
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    fn choose(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> Variant {
+        candidates(caps, p, bytes, acc)[0].0
+    }
 
     /// What an adapter says of itself: name, kind, subgroups, invocations, KiB of workgroup memory.
     type Row = (&'static str, caps::Kind, (u32, u32), u32, u32);
@@ -307,7 +447,8 @@ mod tests {
         ("SwiftShader", caps::Kind::Software, (4, 4), 256, 16),
     ];
 
-    fn adapters() -> impl Iterator<Item = Caps> {
+    /// What all choices of variants are tested for.
+    pub(in super::super) fn adapters() -> impl Iterator<Item = Caps> {
         ADAPTERS.into_iter().map(|(name, kind, subgroup, invocations, shared)| Caps {
             adapter: name.into(),
             kind,
@@ -320,7 +461,7 @@ mod tests {
 
     fn matmul(m: usize, k: usize, n: usize) -> Product {
         let [down, steps, wide] = [m, k, n].map(|size| size.div_ceil(4));
-        Product { members: 1, down, wide, taps: 1, steps, whole_a: true, whole_b: true }
+        Product { members: 1, down, wide, taps: 1, steps, whole_a: true, whole_b: true, lone: m == 1, elem: Dtype::F32 }
     }
 
     /// Bytes of both operands in f32.
@@ -354,6 +495,40 @@ mod tests {
     }
 
     #[test]
+    fn cooperative_matrices_are_taken_where_the_adapter_has_them_for_such_operands() {
+        let kinds = |list: &[(u32, Dtype, Dtype)]| -> Vec<caps::Matrices> {
+            list.iter().map(|&(size, operands, sums)| caps::Matrices { size, operands, sums }).collect()
+        };
+        let [f16, f32] = [Dtype::F16, Dtype::F32];
+        let nvidia = kinds(&[(16, f16, f32), (16, f16, f16)]);
+        let apple = kinds(&[(8, f32, f32), (8, f16, f16), (8, f16, f32)]);
+        let strange = kinds(&[(16, f16, f16)]);
+        let (large, line) = ([512; 3], [1, 4096, 4096]);
+        for (name, matrices, subgroup, elem, acc, [m, k, n], expected) in [
+            ("NVIDIA", &nvidia, (32, 32), f16, f32, large, Some((16, 128))),
+            ("NVIDIA, f32", &nvidia, (32, 32), f32, f32, large, None),
+            ("NVIDIA, strict", &nvidia, (32, 32), f16, f16, large, None),
+            ("NVIDIA, one row", &nvidia, (32, 32), f16, f32, line, None),
+            ("AMD", &nvidia, (32, 64), f16, f32, large, Some((16, 256))),
+            ("Apple", &apple, (4, 64), f16, f32, large, Some((8, 256))),
+            ("Apple, f32", &apple, (4, 64), f32, f32, large, Some((8, 256))),
+            ("sums in f16 only", &strange, (32, 32), f16, f32, large, None),
+            ("subgroups of 128", &nvidia, (128, 128), f16, f32, large, None),
+            ("no subgroups", &nvidia, (0, 0), f16, f32, large, None),
+        ] {
+            let kind = caps::Kind::Integrated;
+            let caps =
+                Caps { matrices: matrices.clone(), kind, subgroup, workgroup_bytes: 32 << 10, ..Caps::reference() };
+            let p = Product { elem, ..matmul(m, k, n) };
+            let found = match choose(&caps, &p, operands(&p), acc).body {
+                Body::Coop(c) => Some((c.size, c.threads)),
+                _ => None,
+            };
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+
+    #[test]
     fn variants_stay_within_limits_and_cover_the_sum() {
         let sizes = [1, 2, 5, 17, 64, 129, 1000, 5000];
         for caps in adapters() {
@@ -374,18 +549,25 @@ mod tests {
         }
     }
 
+    /// `benches/cliffs.rs` measures the same on a device.
     #[test]
-    fn no_size_costs_more_than_four_times_the_next_round_one() {
-        for caps in adapters().filter(|caps| caps.kind != caps::Kind::Software) {
-            for (m, k, n) in
-                [(512, 512, 1), (1, 512, 512), (513, 512, 511), (3, 4096, 8192), (65, 65, 65), (100_000, 3, 10)]
-            {
-                let per_product = |m: usize, k: usize, n: usize| {
+    fn no_size_costs_more_than_four_times_its_rounded_up_neighbour() {
+        let rounded = |size: usize| match size {
+            1 => 4,
+            2..64 => size.next_power_of_two(),
+            _ => size.next_multiple_of(64),
+        };
+        let odd = [1, 3, 5, 17, 63, 65, 127, 129, 511, 513];
+        let singles = odd.iter().flat_map(|&n| [[n, 256, 256], [256, n, 256], [256, 256, n], [n, 4096, 2048]]);
+        // Smaller cubes leave an adapter idle, and take the same time whatever they are.
+        let cubes = odd[6..].iter().map(|&n| [n; 3]);
+        for caps in adapters() {
+            for [m, k, n] in singles.clone().chain(cubes.clone()).chain([[100_000, 3, 10], [3, 4096, 8190]]) {
+                let per_product = |[m, k, n]: [usize; 3]| {
                     let p = matmul(m, k, n);
-                    cost(&caps, &p, &choose(&caps, &p, operands(&p), Dtype::F32)) as f64 / (m * k * n) as f64
+                    candidates(&caps, &p, operands(&p), Dtype::F32)[0].1 as f64 / (m * k * n) as f64
                 };
-                let round = |size: usize| size.next_multiple_of(4);
-                let ratio = per_product(m, k, n) / per_product(round(m), round(k), round(n));
+                let ratio = per_product([m, k, n]) / per_product([m, k, n].map(rounded));
                 assert!(ratio <= 4.0, "{} {m} {k} {n}: {ratio}", caps.adapter);
             }
         }

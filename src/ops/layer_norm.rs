@@ -3,7 +3,7 @@
 
 use super::{
     norm::{warn_of, write_sums},
-    reduce::lanes,
+    rows::choose,
 };
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case};
@@ -78,17 +78,13 @@ fn rows(x: Shape) -> usize {
     x.len() / x.last()
 }
 
-/// A dispatch over rows, LANES invocations each, which reads these operands.
-fn over_rows(io: &Io, shader: Shader, reads: &[Operand], centred: bool) -> Dispatch {
+/// A dispatch over rows, which reads these operands, and holds so many arrays.
+fn over_rows(io: &Io, shader: Shader, reads: &[Operand], centred: bool, arrays: usize) -> Dispatch {
     let x = io.inputs[0].shape;
-    let lanes = lanes(x.last().div_ceil(GROUP));
-    let shader = shader.constant("LANES", lanes).constant("CENTRED", centred.into());
+    let shader = shader.constant("CENTRED", centred.into());
     let dispatch = reads.iter().fold(Dispatch::new(io.label, shader), |d, &x| d.read(x));
-    dispatch
-        .param("rows", rows(x))
-        .param("last", x.last())
-        .flops(8 * x.len())
-        .workgroups((rows(x) * lanes as usize).div_ceil(64))
+    let dispatch = dispatch.param("rows", rows(x)).param("last", x.last()).flops(8 * x.len());
+    choose(io.caps, rows(x), x.last().div_ceil(GROUP), arrays).over(rows(x), dispatch)
 }
 
 impl Op for LayerNorm {
@@ -101,6 +97,10 @@ impl Op for LayerNorm {
         Ok(vec![x[0].number()?, stats])
     }
 
+    fn is_cheap(&self) -> bool {
+        true
+    }
+
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         let (x, dy, stats, graph) = (at.x[0], at.dy(), at.y[1], at.x[0].graph);
         let gain = &at.x[1..at.x.len().min(2)];
@@ -111,7 +111,7 @@ impl Op for LayerNorm {
 
     fn lower(&self, io: &Io, program: &mut Program) {
         let shader = io.shader("layer_norm", include_str!("../../shaders/layer_norm.wgsl"));
-        let mut d = over_rows(io, shader, &io.inputs[..1], self.centred)
+        let mut d = over_rows(io, shader, &io.inputs[..1], self.centred, 1)
             .write(io.outputs[0])
             .write(io.outputs[1])
             .param_f32("epsilon", self.epsilon);
@@ -163,7 +163,7 @@ impl Op for LayerNormBackward {
 
     fn lower(&self, io: &Io, program: &mut Program) {
         let shader = io.shader("layer_norm_backward", include_str!("../../shaders/layer_norm_backward.wgsl"));
-        let d = over_rows(io, shader, &io.inputs[..3], self.centred).write(io.outputs[0]);
+        let d = over_rows(io, shader, &io.inputs[..3], self.centred, 2).write(io.outputs[0]);
         let d = match io.inputs.get(3) {
             Some(&gain) => {
                 d.extra(gain, Access::Read, "gain: array<elem4>").splice("gain", "    return d * unpack4(gain[k]);\n")
@@ -232,10 +232,11 @@ impl Op for LayerNormSums {
     }
 }
 
-/// One lane to many, padding, with gain and bias, with one of them and with none.
+/// One lane to many, rows that registers hold and one that they do not, padding, with gain and bias, with one and with none.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<Case> {
-    let shapes: [&[usize]; 8] = [&[3], &[1, 5], &[5, 17], &[2, 3, 65], &[5, 257], &[3, 1000], &[257, 17], &[1000, 3]];
+    let shapes: [&[usize]; 9] =
+        [&[3], &[1, 5], &[5, 17], &[2, 3, 65], &[5, 257], &[3, 1000], &[257, 17], &[1000, 3], &[2, 8203]];
     let of = |dims: &'static [usize]| {
         let d = &dims[dims.len() - 1..];
         let n: usize = dims.iter().product();

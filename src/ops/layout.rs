@@ -283,6 +283,10 @@ impl Op for Layout {
         }
     }
 
+    fn is_cheap(&self) -> bool {
+        true
+    }
+
     fn repeats(&self) -> bool {
         true
     }

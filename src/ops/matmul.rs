@@ -50,7 +50,7 @@ impl<'g> Tensor<'g> {
     pub fn matmul_with(self, b: Tensor<'g>, ta: bool, tb: bool) -> Tensor<'g> {
         let op = Matmul { ta, tb };
         match op.sizes(self.shape(), b.shape()) {
-            Ok((s, y)) if s.batch > 1 && [s.m, s.k, s.n].iter().filter(|&&d| d == 1).count() > 1 => self.thin(b, s, y),
+            Ok((s, y)) if s.k == 1 || s.batch > 1 && s.m == 1 && s.n == 1 => self.thin(b, s, y),
             // The rows of a batch are rows of one product only where they follow each other in memory.
             Ok((_, y))
                 if !ta
@@ -64,7 +64,7 @@ impl<'g> Tensor<'g> {
         }
     }
 
-    /// A batch of products of which two sizes are 1: elementwise, since such operands are stored without those axes.
+    /// Products without a sum, or a batch of products of lines, which are stored as such: elementwise.
     #[track_caller]
     fn thin(self, b: Tensor<'g>, s: Sizes, y: Shape) -> Tensor<'g> {
         let product = match s.k {
@@ -181,6 +181,8 @@ impl Op for Matmul {
             // What the sum runs along is padded with zeros.
             whole_a: !ta || s.k % GROUP == 0,
             whole_b: tb || s.k % GROUP == 0,
+            lone: s.m == 1,
+            elem: a.dtype,
         };
         let dispatch = Dispatch::new(io.label, shader)
             .read(a)

@@ -1,6 +1,7 @@
 //! The operators: one Rust file and one WGSL file of the same stem each; an elementwise op is a row in `map`.
 
 mod attention;
+mod attention_composed;
 mod beside;
 mod conv2d;
 mod cross_entropy;
@@ -20,6 +21,7 @@ mod pool2d;
 mod reduce;
 mod resample2d;
 mod rounded;
+mod rows;
 mod softmax;
 
 pub use attention::Attention;

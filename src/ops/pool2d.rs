@@ -194,7 +194,7 @@ impl Op for MaxPool {
             Wanted::Image => ("max_pool2d_image", include_str!("../../shaders/max_pool2d_image.wgsl")),
             _ => ("max_pool2d", include_str!("../../shaders/max_pool2d.wgsl")),
         };
-        let mut shader = self.spans.constant(io.shader(file, source));
+        let mut shader = self.spans.constant(io.shader(file, source).padded(y.shape.last()));
         if self.wanted == Wanted::Picked {
             shader.declarations +=
                 "@group(0) @binding(2) var<storage, read> picked: array<elem4>; // image [n, h, w, c]\n";
@@ -210,6 +210,8 @@ impl Op for MaxPool {
         let dispatch = match self.wanted {
             Wanted::Largest => dispatch.write(y),
             Wanted::Picked => dispatch.write(y).read(io.inputs[1]),
+            // A window of its own is looked through before anything is written there.
+            Wanted::Image if disjoint => dispatch.read(io.inputs[1]).write(y).yields(0, 2),
             Wanted::Image => dispatch.read(io.inputs[1]).write(y),
         };
         let by_window = self.wanted != Wanted::Image || disjoint;

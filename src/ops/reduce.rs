@@ -1,9 +1,10 @@
 //! Sums, means and largest values over axes.
 
+use super::{gemm::busy, rows::choose};
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, indices};
 use crate::{
-    Dtype, Precision, Shape,
+    Caps, Dtype, Precision, Shape,
     dispatch::{Dispatch, Operand, Program},
     op::{Backward, Io, Kind, Op, Type},
     shape::GROUP,
@@ -139,8 +140,10 @@ impl<'g> Tensor<'g> {
     }
 }
 
-/// How many values one workgroup reduces, at most, if another could help.
-const ONE_WORKGROUP: usize = 1 << 15;
+/// How many values of a row are reduced by another dispatch, at least, if that is to pay.
+const PART: usize = 1 << 13;
+/// Parts of a row, at most.
+const MOST_PARTS: usize = 1024;
 /// How many terms of a column one workgroup reduces, at least, where several share it.
 const COLUMN: usize = 512;
 /// Workgroups, at most, where several share a column.
@@ -266,7 +269,7 @@ impl Op for Reduce {
 
     fn lower(&self, io: &Io, program: &mut Program) {
         let (x, y) = (io.inputs[0], io.outputs[0]);
-        let Some((seen, axes, parts)) = self.split(x.shape) else {
+        let Some((seen, axes, parts)) = self.split(io.caps, x.shape) else {
             return program.push(self.dispatch(io, x, y).fuse("epilogue", io.chain));
         };
         // Parts of a mean may be too large for the mean's type.
@@ -276,8 +279,8 @@ impl Op for Reduce {
         let fold = if self.fold == Fold::Max { Fold::Max } else { Fold::Sum(1.0) };
         program.push(Reduce { fold, axes, ..*self }.dispatch(io, x.seen_as(seen), parts));
         let rest = Reduce { axes: (axes.0 - 1, axes.0), ..*self };
-        // Over rows a single result is left, over columns as many as there were.
-        let whole = if parts.shape.rank() == 1 { y } else { y.seen_as(Shape::from([parts.shape[0], parts.shape[2]])) };
+        // Of columns there are as many as there were, each with its parts before it.
+        let whole = if parts.shape.rank() < 3 { y } else { y.seen_as(Shape::from([parts.shape[0], parts.shape[2]])) };
         program.push(rest.dispatch(io, parts, whole).second_pass().fuse("epilogue", io.chain));
     }
 
@@ -300,49 +303,70 @@ impl Op for Reduce {
 impl Reduce {
     /// How a fold of `x` is done by more workgroups than it has results, if that helps: another shape of `x`, the axes that
     /// vanish first, and the shape of what is left then, whose axis before those vanishes at last.
-    fn split(&self, x: Shape) -> Option<(Shape, (usize, usize), Shape)> {
-        let (run, stored) = (Run::new(x, self.axes), x.storage());
-        let columns = self.kept(x).groups();
-        // A single result is the work of one workgroup, so a long fold first makes one of each row.
+    fn split(&self, caps: &Caps, x: Shape) -> Option<(Shape, (usize, usize), Shape)> {
+        let run = Run::new(x, self.axes);
         if run.rows {
-            let long = columns == 1 && self.kept(x).len() == 1 && x.len() > ONE_WORKGROUP;
-            return (long && stored.rank() > 1 && stored[0] > 1).then(|| (x, (1, x.rank()), Shape::from([stored[0]])));
+            return self.split_rows(caps, x.storage());
         }
+        let columns = self.kept(x).groups();
         let wanted = (run.terms / COLUMN).min(WORKGROUPS / columns);
-        let splits = (2..=wanted).rev().find(|n| run.terms % n == 0)?;
+        let splits = (2..=wanted).rev().find(|n| run.terms.is_multiple_of(*n))?;
         let (outer, inner) = (columns / run.inner, run.inner * GROUP);
         let seen = Shape::from([outer, splits, run.terms / splits, inner]);
         Some((seen, (2, 3), Shape::from([outer, splits, inner])))
     }
 
+    /// The same of rows, where they are few and long: each is cut into parts of its first axis, or of its only one, whose
+    /// results lie side by side.
+    fn split_rows(&self, caps: &Caps, x: Shape) -> Option<(Shape, (usize, usize), Shape)> {
+        let first = self.axes.0.min(x.rank());
+        let dims = x.to_vec();
+        let (rows, row): (usize, usize) = (dims[..first].iter().product(), dims[first..].iter().product());
+        let wanted = (busy(caps.kind) / rows).min(row / PART);
+        if wanted < 2 {
+            return None;
+        }
+        let cut = |n: usize, whole: usize| {
+            (2..=n.min(MOST_PARTS).min(wanted)).rev().find(|parts| n.is_multiple_of(parts * whole))
+        };
+        let parts = match &dims[first..] {
+            [n] => cut(*n, GROUP)?,
+            [n, ..] => cut(*n, 1)?,
+            [] => return None,
+        };
+        let seen: Vec<usize> = [&[rows, parts, dims[first] / parts], &dims[first + 1..]].concat();
+        let seen = Shape::new(&seen)?;
+        Some((seen, (2, seen.rank()), Shape::from([rows, parts])))
+    }
+
     /// The dispatch that folds `x` into `y`.
     fn dispatch(&self, io: &Io, x: Operand, y: Operand) -> Dispatch {
-        let Run { rows, terms, inner, last } = Run::new(x.shape, self.axes);
-        let groups = y.shape.groups();
-        let lanes = lanes(terms);
-        let mut shader = io
-            .shader("reduce", include_str!("../../shaders/reduce.wgsl"))
-            .wide(x.dtype)
-            .constant("LANES", lanes)
-            .constant("OVER_ROWS", rows.into())
-            .constant("MAX", u32::from(self.fold == Fold::Max));
+        let run = Run::new(x.shape, self.axes);
+        let (name, source) = match run.rows {
+            true => ("reduce_rows", include_str!("../../shaders/reduce_rows.wgsl")),
+            false => ("reduce", include_str!("../../shaders/reduce.wgsl")),
+        };
+        let mut shader = io.shader(name, source).wide(x.dtype).constant("MAX", u32::from(self.fold == Fold::Max));
         shader.elem = y.dtype;
         shader.acc = if x.dtype == Dtype::F32 { Dtype::F32 } else { io.precision.acc() };
         if self.kept != Kept::Wide {
             shader = shader.accumulating(io.precision);
         }
-        let factor = if let Fold::Sum(f) = self.fold { f } else { 1.0 };
-        Dispatch::new(io.label, shader)
+        let groups = y.shape.groups();
+        let dispatch = Dispatch::new(io.label, shader)
             .read(x)
             .write(y)
             .param("groups", groups)
-            .param("terms", terms)
-            .param("inner", inner)
-            .param("last_in", last)
+            .param("terms", run.terms)
+            .param(if run.rows { "last_in" } else { "inner" }, if run.rows { run.last } else { run.inner })
             .param("last_out", y.shape.storage().last())
-            .param_f32("factor", factor)
-            .flops(x.shape.len())
-            .workgroups((groups * lanes as usize).div_ceil(64))
+            .param_f32("factor", if let Fold::Sum(f) = self.fold { f } else { 1.0 })
+            .flops(x.shape.len());
+        if run.rows {
+            return choose(io.caps, groups, run.terms, 0).over(groups, dispatch);
+        }
+        let lanes = lanes(run.terms);
+        dispatch.constant("LANES", lanes).workgroups((groups * lanes as usize).div_ceil(64))
     }
 
     /// Another fold over the same axes.
@@ -354,7 +378,7 @@ impl Reduce {
 /// First, middle and last axes, long and short, with lone last axes and padding.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<Case> {
-    let shapes: [(&[usize], (usize, usize)); 14] = [
+    let shapes: [(&[usize], (usize, usize)); 16] = [
         (&[5, 17], (0, 1)),
         (&[5, 17], (1, 2)),
         (&[5, 17], (0, 2)),
@@ -368,6 +392,8 @@ pub fn cases() -> Vec<Case> {
         (&[257], (0, 1)),
         (&[6, 1, 2], (1, 2)),
         (&[33, 1001], (0, 2)),
+        (&[2, 32768], (1, 2)),
+        (&[3, 8, 45, 47], (1, 4)),
         (&[3, 5, 500, 5], (1, 3)),
     ];
     let folds = [Fold::Sum(1.0), Fold::Sum(0.125), Fold::Max];

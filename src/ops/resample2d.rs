@@ -209,7 +209,8 @@ impl Op for Resample {
 
     fn lower(&self, io: &Io, program: &mut Program) {
         let (x, y) = (io.inputs[0], io.outputs[0]);
-        let shader = io.shader("resample2d", include_str!("../../shaders/resample2d.wgsl"));
+        let shader =
+            io.shader("resample2d", include_str!("../../shaders/resample2d.wgsl")).padded(io.outputs[0].shape.last());
         let shader = self.spans.constant(shader).constant("TRANSPOSED", self.transposed.into());
         let results = if self.transposed { x } else { y };
         let dispatch = self.spans.params(Dispatch::new(io.label, shader).read(x).write(y), y.shape);

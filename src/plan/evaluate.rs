@@ -26,13 +26,14 @@ impl Plan {
         data: &Dataset,
     ) -> Result<Vec<f32>> {
         let (input, output) = (input.into(), output.into());
-        let (x, name) = self.find(input)?;
+        let x = self.find(input)?;
         let sample = data.shape().len();
         let batch = x.shape.dims().next().unwrap_or(1);
         if batch * sample != x.shape.len() {
-            return Err(Error::Length { name, shape: x.shape, expected: x.shape.len(), found: batch * sample });
+            let (expected, found) = (x.shape.len(), batch * sample);
+            return Err(Error::Length { name: self.name(input), shape: x.shape, expected, found });
         }
-        let width = self.find(output)?.0.shape.len() / batch;
+        let width = self.find(output)?.shape.len() / batch;
         let mut all = Vec::with_capacity(data.len() * width);
         let mut values = Vec::with_capacity(x.shape.len());
         for start in (0..data.len()).step_by(batch) {

@@ -8,6 +8,7 @@ use crate::{Port, gpu::Reading};
 #[cfg(not(target_arch = "wasm32"))]
 impl Core {
     fn diagnose(&self) -> Result<Option<String>> {
+        self.flush();
         let bad = |values: &[f32]| values.iter().any(|v| !v.is_finite());
         for ((name, _), values) in self.weights.names().iter().zip(self.weights.read_all().wait()?) {
             if bad(&values) {
@@ -57,6 +58,7 @@ impl Plan {
 impl Plan {
     /// What a step runs, so that parts of it can be timed.
     pub(crate) fn executable(&self) -> &crate::gpu::Executable {
+        self.core.flush();
         &self.core.executable
     }
 
@@ -75,7 +77,8 @@ impl Plan {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn padding_is_zero<'p>(&self, port: impl Into<Port<'p>>) -> Result<bool> {
-        let (x, _) = self.find(port.into())?;
+        let x = self.find(port.into())?;
+        self.core.flush();
         let range = (self.core.buffer(x.buffer), x.offset, x.bytes());
         let last = x.shape.storage().last() * x.dtype.bytes();
         let row = x.shape.storage().last().next_multiple_of(crate::shape::GROUP) * x.dtype.bytes();

@@ -1,18 +1,25 @@
 //! `Plan`: a program on a device, ready to be run again and again.
 
+mod again;
 mod changes;
 mod evaluate;
 mod inspect;
 mod observe;
 mod training;
+#[cfg(not(target_arch = "wasm32"))]
+mod tune;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use crate::{
     Dtype, Error, Gpu, LossScale, Port, Precision, Result, Shape, Tensor, Weights,
     dispatch::{Operand, Program, Source},
     error::Warning,
-    gpu::{self, Executable, Reading},
+    gpu::{self, Executable, Reading, Uploads},
     graph::{Graph, Value},
     lower::{self, CLOCK_WORDS, LOSSES, Lowered, Request},
     optim::{Group, Update, held},
@@ -23,6 +30,14 @@ pub use changes::Changes;
 pub use evaluate::Evaluation;
 pub use observe::Observation;
 pub use training::lower_training;
+#[cfg(not(target_arch = "wasm32"))]
+use tune::tuned;
+
+/// In a browser there are neither files nor waits.
+#[cfg(target_arch = "wasm32")]
+async fn tuned(gpu: &Gpu, lower: impl Fn(&crate::Caps) -> Result<Lowered>) -> Result<Lowered> {
+    lower(gpu.caps())
+}
 
 /// How a plan is made and run.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +57,14 @@ pub struct Options {
     /// The decay `d` of an exponential moving average of the weights, which [`Plan::averaged`] returns: `a ← d·a + (1 − d)·w`
     /// after each update, with `(1 + t) / (10 + t)` for `d` where that is less, so that the first steps are soon forgotten.
     pub average: Option<f32>,
+    /// How many runs make one update, by the mean of their gradients: what one run on all of their batches together gives where
+    /// the loss is a mean. Gradients are summed in f32. An update is skipped if one of its runs overflowed or had a loss that is not
+    /// finite; schedules count updates. A batch norm looks at the batch of one run, and states follow each run.
+    pub accumulate: u32,
+    /// The bytes that the plan may take on the device with its weights. Where it would take more, activations are computed again in
+    /// the backward pass, with the same random numbers and so to the same values, as few as will do; the program says how many
+    /// operations that adds ([`Program::again`]).
+    pub memory: Option<u64>,
     /// Whether steps can be observed; see [`Plan::observe`].
     pub observe: bool,
     /// Whether elementwise nodes are fused.
@@ -59,6 +82,8 @@ impl Default for Options {
             groups: vec![],
             clip_norm: None,
             average: None,
+            accumulate: 1,
+            memory: None,
             observe: false,
             fusion: true,
             algebra: true,
@@ -77,11 +102,11 @@ impl Options {
 /// What a training plan has done so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
-    /// Steps run, skipped ones too.
+    /// Steps run, skipped ones too; with [`Options::accumulate`] several make one update.
     pub steps: u32,
     /// Steps that changed the weights.
     pub updates: u32,
-    /// Steps whose gradients overflowed, and which changed nothing.
+    /// Steps whose gradients overflowed, and which changed nothing; of [`Options::accumulate`] those that should have.
     pub skipped: u32,
     /// The first step whose loss was not finite, if training halted there.
     pub halted: Option<u32>,
@@ -115,7 +140,8 @@ struct Clock {
     scheduled: u32,
     clip: f32,
     norm: f32,
-    spare: [u32; 2],
+    follows: u32,
+    spare: u32,
 }
 const _: () = assert!(size_of::<Clock>() == 4 * CLOCK_WORDS);
 
@@ -139,6 +165,7 @@ struct Core {
     averaged: Option<Weights>,
     lowered: Lowered,
     executable: Executable,
+    uploads: Mutex<Uploads>,
 }
 
 impl Core {
@@ -153,8 +180,22 @@ impl Core {
         Reading::new(&self.gpu, &[range], move |b| Ok(gpu::loaded(b, x.shape, x.dtype)))
     }
 
-    fn write(&self, x: Operand, bytes: &[u8]) {
-        self.gpu.queue().write_buffer(self.buffer(x.buffer), x.offset, bytes);
+    /// Records that inputs take the values written for them.
+    fn upload(&self, encoder: &mut wgpu::CommandEncoder) -> bool {
+        self.uploads.lock().expect("no panic while it is held").record(encoder, |input| self.buffer(input))
+    }
+
+    /// Has inputs take the values written for them before the next step does.
+    fn flush(&self) {
+        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+        if self.upload(&mut encoder) {
+            self.submit(encoder);
+        }
+    }
+
+    fn submit(&self, encoder: wgpu::CommandEncoder) {
+        let submission = self.gpu.guarded("running a step", || self.gpu.queue().submit([encoder.finish()]));
+        self.uploads.lock().expect("no panic while it is held").submitted(submission);
     }
 }
 
@@ -223,7 +264,7 @@ impl Plan {
         options: Options,
     ) -> Result<Self> {
         let options = options.within(gpu);
-        let lowered = lower_training(loss, optimizer, gpu.caps(), &options)?;
+        let lowered = tuned(gpu, |caps| lower_training(loss, optimizer, caps, &options)).await?;
         let follower = match options.average {
             Some(_) => Some(weights.follower().await?),
             None => None,
@@ -245,17 +286,20 @@ impl Plan {
         if outputs.iter().any(|t| t.graph.id() != graph.id()) {
             return Err(Error::Port("the outputs belong to different graphs".into()));
         }
-        let wanted = outputs.iter().map(|t| t.value).collect();
+        let wanted: Vec<Value> = outputs.iter().map(|t| t.value).collect();
         let options = options.within(gpu);
-        let lowered = lower::lower(&Request {
-            graph,
-            caps: gpu.caps(),
-            wanted,
-            training: None,
-            observe: options.observe,
-            fusion: options.fusion,
-            algebra: options.algebra,
-        })?;
+        let lowered = tuned(gpu, |caps| {
+            lower::lower(&Request {
+                graph,
+                caps,
+                wanted: wanted.clone(),
+                training: None,
+                observe: options.observe,
+                fusion: options.fusion,
+                algebra: options.algebra,
+            })
+        });
+        let lowered = lowered.await?;
         Self::new(gpu, weights, None, graph, lowered).await
     }
 
@@ -274,11 +318,12 @@ impl Plan {
             _ => weights.buffer(source),
         };
         let executable = Executable::new(gpu, &lowered.program, |source| shared(source).clone()).await?;
+        let uploads = Mutex::new(Uploads::new(&lowered.program, lowered.inputs.iter().copied()));
         let precision = graph.precision();
         let scale = gpu::stored(&[precision.loss_scale.initial(graph.batch())], Shape::default(), precision.wide());
         gpu.queue().write_buffer(executable.buffer(lowered.control.scale), 0, &scale);
         Ok(Plan {
-            core: Arc::new(Core { gpu: gpu.clone(), weights: weights.clone(), averaged, lowered, executable }),
+            core: Arc::new(Core { gpu: gpu.clone(), weights: weights.clone(), averaged, lowered, executable, uploads }),
             graph: graph.id(),
             names: graph.names(),
             precision,
@@ -317,34 +362,36 @@ impl Plan {
         self.core.gpu.queue().write_buffer(buffer, offset as u64, value);
     }
 
-    /// Fills an input or labels: values in row-major order, without padding. The values are queued and may be dropped at
-    /// once; steps that are under way neither see them nor hold this up.
+    /// Fills an input or labels for the next step: values in row-major order, without padding. They are copied and may be dropped
+    /// at once; steps that are under way neither see them nor hold this up, unless more than 64 MiB wait for them.
     ///
     /// # Errors
     /// [`Error::Port`] if it is no input of this plan or of the other kind; [`Error::Length`]; [`Error::Device`].
     pub fn write<'p, T: Element>(&mut self, port: impl Into<Port<'p>>, values: &[T]) -> Result<()> {
-        let (x, name) = self.find(port.into())?;
+        let port = port.into();
+        let x = self.find(port)?;
         if !self.core.lowered.inputs.contains(&x.buffer) {
-            return Err(Error::Port(format!("{name} is no input; Weights::set writes a weight")));
+            return Err(Error::Port(format!("{} is no input; Weights::set writes a weight", self.name(port))));
         }
         if (x.dtype == Dtype::U32) != T::LABEL {
             let wants = if T::LABEL { "f32" } else { "u32" };
-            return Err(Error::Port(format!("{name} takes {wants} values")));
+            return Err(Error::Port(format!("{} takes {wants} values", self.name(port))));
         }
         if values.len() != x.shape.len() {
-            return Err(Error::Length { name, shape: x.shape, expected: x.shape.len(), found: values.len() });
+            let (expected, found) = (x.shape.len(), values.len());
+            return Err(Error::Length { name: self.name(port), shape: x.shape, expected, found });
         }
         self.gpu().check()?;
         // Labels are words, and so are f32: the bits are laid out alike.
-        let bytes = gpu::stored(bytemuck::cast_slice(values), x.shape, if T::LABEL { Dtype::F32 } else { x.dtype });
-        self.core.write(x, &bytes);
-        Ok(())
+        let dtype = if T::LABEL { Dtype::F32 } else { x.dtype };
+        let mut uploads = self.core.uploads.lock().expect("no panic while it is held");
+        uploads.write(self.gpu(), x.buffer, bytemuck::cast_slice(values), x.shape, dtype)
     }
 
     /// [`write`](Self::write) of numbers, which become labels where the port takes those: samples that are tokens.
     pub(crate) fn write_numbers<'p>(&mut self, port: impl Into<Port<'p>>, values: &[f32]) -> Result<()> {
         let port = port.into();
-        match self.find(port)?.0.dtype {
+        match self.find(port)?.dtype {
             Dtype::U32 => self.write(port, &values.iter().map(|&v| v as u32).collect::<Vec<_>>()),
             _ => self.write(port, values),
         }
@@ -359,14 +406,16 @@ impl Plan {
     fn submit(&mut self, observe: bool) {
         for part in self.core.executable.parts() {
             let mut encoder = self.gpu().device().create_command_encoder(&Default::default());
+            self.core.upload(&mut encoder);
             self.core.executable.encode(&mut encoder, part.clone(), observe);
-            self.gpu().queue().submit([encoder.finish()]);
+            self.core.submit(encoder);
         }
         self.steps += 1;
     }
 
     /// Records one whole step into an encoder that the app submits.
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder) {
+        self.core.upload(encoder);
         self.core.executable.encode(encoder, 0..self.program().dispatches.len(), false);
         self.steps += 1;
     }
@@ -381,7 +430,9 @@ impl Plan {
     /// # Errors
     /// [`Error::Port`] if this plan does not keep it.
     pub fn read<'p>(&self, port: impl Into<Port<'p>>) -> Result<Reading<Vec<f32>>> {
-        Ok(self.core.read(self.find(port.into())?.0))
+        let x = self.find(port.into())?;
+        self.core.flush();
+        Ok(self.core.read(x))
     }
 
     /// The buffer of an output, an input or a watched tensor, to be bound without a copy. Rows are padded to a
@@ -390,7 +441,9 @@ impl Plan {
     /// # Errors
     /// [`Error::Port`] if this plan does not keep it.
     pub fn buffer<'p>(&self, port: impl Into<Port<'p>>) -> Result<&wgpu::Buffer> {
-        Ok(self.core.buffer(self.find(port.into())?.0.buffer))
+        let x = self.find(port.into())?;
+        self.core.flush();
+        Ok(self.core.buffer(x.buffer))
     }
 
     /// The losses of the steps since the last call, at most the last 1024.
@@ -471,8 +524,8 @@ impl Plan {
         &self.core.gpu
     }
 
-    /// Where a tensor lies, and what to call it in messages.
-    fn find(&self, port: Port) -> Result<(Operand, String)> {
+    /// Where a tensor lies.
+    fn find(&self, port: Port) -> Result<Operand> {
         let value = match port {
             Port::Value { graph, .. } if graph != self.graph => {
                 return Err(Error::Port("the tensor belongs to another graph than the plan".into()));
@@ -482,14 +535,23 @@ impl Plan {
                 *self.names.get(name).ok_or_else(|| Error::name(name, "no tensor of the plan's graph has this name"))?
             }
         };
-        let named = self.names.iter().find(|(_, v)| **v == value);
-        let name = named.map_or_else(|| format!("tensor {}", value.node), |(n, _)| format!("{n:?}"));
-        let found = self.core.lowered.ports.get(&value).copied();
         let lost = || {
             Error::Port(format!(
-                "{name} is not in this plan: it reads no such input, or must be told to keep it by watch()"
+                "{} is not in this plan: it reads no such input, or must be told to keep it by watch()",
+                self.name(port)
             ))
         };
-        Ok((found.ok_or_else(lost)?, name.clone()))
+        self.core.lowered.ports.get(&value).copied().ok_or_else(lost)
+    }
+
+    /// What to call a tensor in messages.
+    fn name(&self, port: Port) -> String {
+        match port {
+            Port::Name(name) => format!("{name:?}"),
+            Port::Value { value, .. } => {
+                let named = self.names.iter().find(|(_, v)| **v == value);
+                named.map_or_else(|| format!("tensor {}", value.node), |(name, _)| format!("{name:?}"))
+            }
+        }
     }
 }

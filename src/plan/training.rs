@@ -1,8 +1,8 @@
 //! From a loss to the program of a training step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Options;
+use super::{Options, again::Forward};
 use crate::{
     Caps, Error, Result, Tensor,
     graph::{Origin, Value},
@@ -22,9 +22,38 @@ pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options
         let detail = format!("it is {}, and training needs one number: mean_all() or sum_all()", loss.shape());
         return Err(Error::name("loss", detail));
     }
-    let trained: Vec<Tensor> = graph.weights().into_iter().filter(|w| !graph.is_frozen(*w)).collect();
+    if options.accumulate == 0 {
+        return Err(Error::name("accumulate", "no run makes no update; 1 updates after each"));
+    }
     let wide = loss.reshape([]).cast(graph.precision().wide());
-    let gradients = graph.grad_from(wide, graph.loss_scale(), &trained);
+    let budget = [options.memory, caps.memory].into_iter().flatten().min().filter(|_| options.memory.is_some());
+    let Some(budget) = budget else { return keeping(loss, wide, optimizer, caps, options, None) };
+    // What cannot be allocated can be made smaller.
+    let unlimited = Caps { memory: None, buffer_bytes: u64::MAX, ..caps.clone() };
+    let whole = keeping(loss, wide, optimizer, &unlimited, options, None)?;
+    if whole.program.total_bytes() <= budget {
+        return keeping(loss, wide, optimizer, caps, options, None);
+    }
+    let caps = Caps { memory: None, ..caps.clone() };
+    let kept = |kept: &BTreeSet<usize>| keeping(loss, wide, optimizer, &caps, options, Some((kept, &whole.stored)));
+    let mut made = Forward::of(graph, wide.value, &whole.stored).fit(budget, kept)?;
+    made.program.again = made.program.flops().saturating_sub(whole.program.flops());
+    Ok(made)
+}
+
+/// The program of a training step whose backward pass has all activations; or, `again`, only those of some ops, while what is in
+/// memory where it has all is there as well.
+fn keeping(
+    loss: Tensor,
+    wide: Tensor,
+    optimizer: &dyn Update,
+    caps: &Caps,
+    options: &Options,
+    again: Option<(&BTreeSet<usize>, &BTreeSet<usize>)>,
+) -> Result<Lowered> {
+    let graph = loss.graph;
+    let trained: Vec<Tensor> = graph.weights().into_iter().filter(|w| !graph.is_frozen(*w)).collect();
+    let gradients = graph.grad_keeping(wide, graph.loss_scale(), &trained, again.map(|(kept, _)| kept));
     let mut readers: BTreeMap<Value, usize> = BTreeMap::new();
     for v in (0..graph.len()).flat_map(|n| graph.node(n).inputs) {
         *readers.entry(v).or_default() += 1;
@@ -39,6 +68,8 @@ pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options
         groups: &options.groups,
         clip_norm: options.clip_norm.is_some(),
         average: options.average,
+        runs: options.accumulate,
+        stored: again.map(|(_, stored)| stored),
     };
     let wanted = vec![loss.value];
     lower::lower(&Request {

@@ -37,6 +37,8 @@ pub struct Optimizer {
     pub clip_norm: Option<f32>,
     /// How slowly an average follows the weights; the average is what is tested then.
     pub average: Option<f32>,
+    /// How many steps make one update: see [`Options::accumulate`].
+    pub accumulate: u32,
 }
 
 impl Optimizer {
@@ -54,6 +56,7 @@ impl Optimizer {
             warm_up: 0,
             clip_norm: None,
             average: None,
+            accumulate: 1,
         })
     }
 
@@ -64,7 +67,7 @@ impl Optimizer {
 
     /// What a plan of so many steps takes.
     pub fn update(&self, steps: usize) -> Box<dyn Update> {
-        let (rates, decay) = (self.rates(steps), self.weight_decay);
+        let (rates, decay) = (self.rates(steps / self.accumulate.max(1) as usize), self.weight_decay);
         let adam = |adam: Adam| {
             let adam = adam.weight_decay(decay).form(self.form);
             Box::new(self.epsilon.map_or(adam.clone(), |e| adam.epsilon(e)))
@@ -94,6 +97,6 @@ impl Optimizer {
 
     /// `options` with what the optimizer adds.
     pub fn options(&self, options: Options) -> Options {
-        Options { clip_norm: self.clip_norm, average: self.average, ..options }
+        Options { clip_norm: self.clip_norm, average: self.average, accumulate: self.accumulate, ..options }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use naga::{Module, valid::ModuleInfo};
 
 use crate::{
-    Adam, Caps, Error, Graph, Init, Precision, Result, Sgd, Shape, Tensor,
+    Adam, Caps, Dtype, Error, Graph, Init, Precision, Result, Sgd, Shape, Tensor,
     bench::limits,
     caps, check,
     dispatch::{Dispatch, Program, Shader},
@@ -71,6 +71,10 @@ pub fn adapters() -> Vec<Adapter> {
     };
     let software =
         Caps { adapter: "a driver in software".into(), kind: caps::Kind::Software, subgroup: (8, 8), ..least.clone() };
+    let matrices = |size, operands| caps::Matrices { size, operands, sums: Dtype::F32 };
+    let of_16 = Caps { matrices: vec![matrices(16, Dtype::F16)], subgroup: (32, 32), ..large.clone() };
+    let of_8 = [Dtype::F32, Dtype::F16].map(|operands| matrices(8, operands)).to_vec();
+    let of_8 = Caps { matrices: of_8, subgroup: (4, 64), workgroup_bytes: 32 << 10, ..large.clone() };
     let adapter = |name, caps| Adapter { name, caps };
     vec![
         adapter("no f16", packed.clone()),
@@ -80,6 +84,8 @@ pub fn adapters() -> Vec<Adapter> {
         adapter("software, no f16", Caps { shader_f16: false, ..software }),
         adapter("large limits", large.clone()),
         adapter("large limits, no f16", Caps { shader_f16: false, ..large }),
+        adapter("cooperative matrices of 16×16", of_16),
+        adapter("cooperative matrices of 8×8", of_8),
     ]
 }
 
@@ -99,6 +105,11 @@ impl Variant {
         let constants = self.dispatch.shader.constants.iter().map(|(name, value)| format!("{name}={value} "));
         let constants: String = constants.collect();
         format!("{} [{}] {constants}in {:?}", self.precision, self.adapter.name, self.dispatch.label)
+    }
+
+    /// Whether it multiplies cooperative matrices, which HLSL has none of.
+    pub fn is_cooperative(&self) -> bool {
+        self.wgsl.files().contains("coop")
     }
 
     /// Parses and validates it, and compares it with its dispatch and with what its adapter offers.
@@ -143,7 +154,8 @@ pub fn all() -> Result<Vec<Variant>> {
 /// [`Error::Shader`] if one does not compose.
 pub fn heavy() -> Result<Vec<Variant>> {
     let mut found = Found::default();
-    for adapter in adapters().into_iter().filter(|a| a.caps.kind == caps::Kind::Discrete) {
+    let large = |a: &Adapter| a.caps.kind == caps::Kind::Discrete && a.caps.matrices.is_empty();
+    for adapter in adapters().into_iter().filter(large) {
         for (_, precision) in Precision::PRESETS {
             if adapter.caps.supports(precision).is_err() {
                 continue;

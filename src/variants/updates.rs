@@ -23,8 +23,8 @@ pub fn programs(caps: &Caps, preset: Precision, mut each: impl FnMut(Precision, 
     ];
     for precision in precisions(preset) {
         for optimizer in optimizers {
-            // The last switch alone, and with all others.
-            for switches in (0..1 << 5).chain([1 << 5, (1 << 6) - 1]) {
+            // The last two switches alone, and with all others.
+            for switches in (0..1 << 5).chain([1 << 5, 1 << 6, (1 << 7) - 1]) {
                 match program(caps, precision, optimizer, |i| switches >> i & 1 == 1) {
                     Err(Error::Unsupported { .. }) => {}
                     made => each(precision, made?)?,
@@ -48,7 +48,7 @@ fn precisions(preset: Precision) -> Vec<Precision> {
     found
 }
 
-/// A step of one matrix, with six switches.
+/// A step of one matrix, with seven switches.
 fn program(caps: &Caps, precision: Precision, optimizer: &dyn Update, on: impl Fn(usize) -> bool) -> Result<Program> {
     let graph = Graph::new(precision);
     if on(5) {
@@ -67,6 +67,8 @@ fn program(caps: &Caps, precision: Precision, optimizer: &dyn Update, on: impl F
         groups: if on(1) { &groups } else { &[] },
         clip_norm: on(2),
         average: on(3).then_some(0.999),
+        runs: if on(6) { 2 } else { 1 },
+        stored: None,
     };
     let wanted = vec![loss.value];
     let request =

@@ -14,7 +14,8 @@ use halfgrad::{
 
 /// Fails, naming the dispatch, where a program breaks a rule of WebGPU or of the planner.
 pub fn keeps_the_rules(program: &Program, caps: &Caps) -> Result<(), String> {
-    let mut written: BTreeMap<usize, u64> = BTreeMap::new();
+    // What was written where: buffer and offset, bytes.
+    let mut written: BTreeMap<(usize, u64), u64> = BTreeMap::new();
     for (i, d) in program.dispatches.iter().enumerate() {
         let wrong = |what: String| Err(format!("dispatch {i} {:?}: {what}\n{program}", d.label));
         if d.bindings.len() > caps.storage_buffers as usize {
@@ -42,15 +43,21 @@ pub fn keeps_the_rules(program: &Program, caps: &Caps) -> Result<(), String> {
             slot && buffer.role == Role::Activations && buffer.source == Source::Plan
         };
         for (x, _) in d.bindings.iter().filter(|(x, a)| *a != Access::Write && temporary(x.buffer)) {
-            match written.get(&x.buffer) {
+            match written.get(&(x.buffer, x.offset)) {
                 None => return wrong(format!("{} is read before it is written", program.buffers[x.buffer].name)),
-                Some(&bytes) if bytes != x.bytes() => {
+                Some(&bytes) if bytes < x.bytes() => {
                     return wrong(format!("{bytes} bytes were written and {} are read", x.bytes()));
                 }
                 _ => {}
             }
         }
-        written.extend(d.bindings.iter().filter(|(_, a)| *a == Access::Write).map(|(x, _)| (x.buffer, x.bytes())));
+        for (x, _) in d.bindings.iter().filter(|(_, a)| *a == Access::Write) {
+            let apart = |(b, at): (usize, u64), bytes: u64| {
+                b != x.buffer || at + bytes <= x.offset || x.offset + x.bytes() <= at
+            };
+            written.retain(|place, bytes| apart(*place, *bytes));
+            written.insert((x.buffer, x.offset), x.bytes());
+        }
         let grid: u64 = d.grid.iter().map(|&g| u64::from(g)).product();
         if grid == 0 || d.grid.iter().any(|&g| g > caps.workgroups) {
             return wrong(format!("grid {:?}", d.grid));

@@ -321,7 +321,7 @@ impl<'g, 'a> Builder<'g, 'a> {
         // ONNX counts queries from the first key on, or from the first that is new.
         let from_the_end = s - t == if old > 0 { s - old } else { 0 };
         let causal = node.on("is_causal");
-        let how = Attention { causal: causal && from_the_end, scale };
+        let how = Attention { causal: causal && from_the_end, scale, ..Attention::default() };
         let mask = self.mask(node, [t, s], causal && !from_the_end);
         let y = match mask {
             Some(mask) => q.attention_masked(k, v, mask, how),

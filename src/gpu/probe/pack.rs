@@ -69,7 +69,7 @@ pub(in crate::gpu) async fn pack_is_exact(shared: &Shared) -> Result<bool> {
     });
     shared.queue.submit([encoder.finish()]);
     #[cfg(not(target_arch = "wasm32"))]
-    readback::wait(shared)?;
+    readback::wait(shared, None)?;
     let failed = |e: String| Error::Device(format!("probing pack2x16float: {e}"));
     mapped.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
     let view = staging.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;

@@ -1,5 +1,5 @@
 //! What the main matrix products and convolutions must reach, whatever the kept table says: their tiles of 128×128 and
-//! 64×64, which large ones run on.
+//! 64×64, which large ones run on; and what kernels of rows must.
 
 use super::table::{COLUMNS, Table};
 
@@ -9,14 +9,22 @@ const WAVES: [(&str, u64, u64); 2] = [("NAVI21", 4, 4), ("RENOIR", 2, 4)];
 const SHARE: u64 = 85;
 /// Instructions on two halves at once, where registers are f16: half the multiply-adds of a turn of the loop.
 const PACKED: u64 = 256;
+/// Kernels whose invocations share rows, and hold them in registers.
+const ROWS: [&str; 4] = ["softmax", "layer_norm", "reduce_rows", "cross_entropy"];
+/// Their waves on a SIMD: enough of them to wait for memory.
+const WAVES_OF_ROWS: [(&str, u64); 2] = [("NAVI21", 16), ("RENOIR", 4)];
 
 /// What is missed, line by line.
 pub fn missed(table: &Table) -> Vec<String> {
-    let main = |kernel: &str| kernel.starts_with("matmul-") || kernel.starts_with("conv2d");
-    let rows = table.rows.iter().filter(|((kernel, _), _)| main(kernel));
-    rows.flat_map(|((kernel, chip), numbers)| {
+    let product = |kernel: &str| kernel.starts_with("matmul-") || kernel.starts_with("conv2d");
+    let all = table.rows.iter();
+    all.flat_map(|((kernel, chip), numbers)| {
         let large = kernel.contains("-128x128-");
-        let demands = if large || kernel.contains("-64x64-") { demands(kernel, chip, large) } else { vec![] };
+        let demands = match product(kernel) && (large || kernel.contains("-64x64-")) {
+            true => demands(kernel, chip, large),
+            false if ROWS.iter().any(|name| kernel.starts_with(name)) => demands_of_rows(chip),
+            false => vec![],
+        };
         let get = |name: &str| COLUMNS.iter().position(|c| *c == name).and_then(|i| numbers[i]).unwrap_or(0);
         let falls_short = demands.into_iter().filter_map(move |(name, least, most)| {
             let found = get(name);
@@ -39,6 +47,12 @@ fn demands(kernel: &str, chip: &str, large: bool) -> Vec<(&'static str, u64, u64
         });
     }
     demands
+}
+
+/// The same of kernels of rows.
+fn demands_of_rows(chip: &str) -> Vec<(&'static str, u64, u64)> {
+    let waves = WAVES_OF_ROWS.iter().find(|(name, _)| *name == chip);
+    [("spills", 0, 0)].into_iter().chain(waves.map(|(_, waves)| ("waves", *waves, u64::MAX))).collect()
 }
 
 #[cfg(test)]
@@ -69,5 +83,7 @@ mod tests {
         assert!(missed_by("matmul-64x64-along-across-f16-strict", "NAVI21", ["0", "18", "256", "70"]).is_empty());
         assert_eq!(missed_by("matmul-64x64-along-across-f16-strict", "NAVI21", ["0", "18", "16", "99"]).len(), 1);
         assert!(missed_by("matmul-32x32-along-across-f32", "RENOIR", ["0", "1", "0", "50"]).is_empty());
+        assert!(missed_by("softmax_backward-f32", "RENOIR", ["0", "5", "0", "0"]).is_empty());
+        assert_eq!(missed_by("layer_norm-f16", "NAVI21", ["1", "10", "0", "0"]).len(), 2);
     }
 }

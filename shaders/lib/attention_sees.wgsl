@@ -1,0 +1,56 @@
+// What a query sees, and the sizes of attention.
+#import labels
+#import math
+
+const CAUSAL: u32 = 0u; // whether a query sees only the keys up to its own place, counted from the end
+const FLOOR: f32 = -60000.0; // below every score, and within f16
+
+struct Params {
+    members: u32,    // batch · heads
+    heads: u32,
+    t: u32,          // queries
+    s: u32,          // keys
+    d: u32,          // groups of a row
+    scale: f32,      // on the products of queries and keys
+    mask_batch: u32, // values of the mask between two samples, and between two heads
+    mask_head: u32,
+    mask_last: u32,  // length of the mask's last axis in memory
+}
+@group(1) @binding(0) var<uniform> p: Params;
+
+fn groups(n: u32) -> u32 {
+    return (n + 3u) / 4u;
+}
+
+fn visible(member: u32, row: u32, column: u32) -> bool {
+    if row >= p.t || column >= p.s {
+        return false;
+    }
+    if CAUSAL == 1u && column + p.t > row + p.s {
+        return false;
+    }
+    //: mask
+    //: end
+    return true;
+}
+
+// Which keys of group k a query sees.
+fn sees(member: u32, row: u32, k: u32) -> vec4<bool> {
+    var seen: vec4<bool>;
+    for (var c = 0u; c < 4u; c++) {
+        seen[c] = visible(member, row, 4u * k + c);
+    }
+    return seen;
+}
+
+fn exp_acc(v: vec4<acc>) -> vec4<acc> {
+    return vec4<acc>(exp4(vec4<f32>(v)));
+}
+
+// Groups of keys that the queries below `end` see.
+fn keys_before(end: u32) -> u32 {
+    if CAUSAL == 1u {
+        return groups(min(p.s, max(end + p.s, p.t) - p.t));
+    }
+    return groups(p.s);
+}

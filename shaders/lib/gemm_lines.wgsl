@@ -1,0 +1,74 @@
+// What the bodies without workgroup memory share: blocks of four lines, and their products in registers.
+#import accumulate
+#import gemm
+
+// The four lines of a block.
+struct Lines {
+    start: vec4<u32>,
+    step: u32,
+    first: vec4<u32>,
+    end: vec4<u32>,
+    whole: vec2<u32>, // the steps in which all four are there
+}
+
+fn lines(l0: Line, l1: Line, l2: Line, l3: Line) -> Lines {
+    let first = vec4(l0.first, l1.first, l2.first, l3.first);
+    let end = vec4(l0.end, l1.end, l2.end, l3.end);
+    let whole = vec2(max(max(first.x, first.y), max(first.z, first.w)), min(min(end.x, end.y), min(end.z, end.w)));
+    return Lines(vec4(l0.start, l1.start, l2.start, l3.start), l0.step, first, end, whole);
+}
+
+struct Spots {
+    s0: Spot,
+    s1: Spot,
+    s2: Spot,
+    s3: Spot,
+}
+
+fn spots_a(i: u32, member: u32) -> Spots {
+    return Spots(spot_a(i, 0u, member), spot_a(i, 1u, member), spot_a(i, 2u, member), spot_a(i, 3u, member));
+}
+
+fn spots_b(j: u32, member: u32) -> Spots {
+    return Spots(spot_b(j, 0u, member), spot_b(j, 1u, member), spot_b(j, 2u, member), spot_b(j, 3u, member));
+}
+
+fn lines_a(s: Spots, tap: u32) -> Lines {
+    return lines(line_a(s.s0, tap), line_a(s.s1, tap), line_a(s.s2, tap), line_a(s.s3, tap));
+}
+
+fn lines_b(s: Spots, tap: u32) -> Lines {
+    return lines(line_b(s.s0, tap), line_b(s.s1, tap), line_b(s.s2, tap), line_b(s.s3, tap));
+}
+
+fn load_b(l: Lines, k: u32) -> block {
+    let at = l.start + vec4(k * l.step);
+    let v = mask(block(unpack4(b[at.x]), unpack4(b[at.y]), unpack4(b[at.z]), unpack4(b[at.w])), l, k);
+    if ALONG_B == 1u {
+        return transpose(v);
+    }
+    return v;
+}
+
+fn mask(v: block, l: Lines, k: u32) -> block {
+    if k >= l.whole.x && k < l.whole.y {
+        return v;
+    }
+    let zero = vec4<acc>();
+    let there = (vec4(k) >= l.first) & (vec4(k) < l.end);
+    return block(
+        select(zero, v[0], there.x), select(zero, v[1], there.y), select(zero, v[2], there.z), select(zero, v[3], there.w),
+    );
+}
+
+// y + b * a, a multiply-add a term: compilers make mul, fma and add of the matrix product and the sum.
+fn plus(y: block, b: block, a: block) -> block {
+    return block(plus_row(y[0], b, a[0]), plus_row(y[1], b, a[1]), plus_row(y[2], b, a[2]), plus_row(y[3], b, a[3]));
+}
+
+fn plus_row(y: vec4<acc>, b: block, a: vec4<acc>) -> vec4<acc> {
+    if SUM_IN_F16 == 1u {
+        return running(a.w * b[3] + running(a.z * b[2] + running(a.y * b[1] + running(a.x * b[0] + y))));
+    }
+    return a.w * b[3] + (a.z * b[2] + (a.y * b[1] + (a.x * b[0] + y)));
+}

@@ -1,0 +1,100 @@
+// Matrix products for processors that have subgroups: one computes ROWS block rows, an invocation a block column of them. Each
+// invocation loads another step of a, which the others get by shuffles: a load costs many times as much there.
+//
+// The size of subgroups, and which invocations are whose, is read from the builtins: any will do.
+#import gemm_lines
+
+const ROWS: u32 = 4u;   // written out below
+const LANES: u32 = 64u; // invocations of a workgroup: at least as many as a subgroup has
+
+// A block as it lies in memory, so that packed halves are shuffled as such.
+struct Raw {
+    l0: elem4,
+    l1: elem4,
+    l2: elem4,
+    l3: elem4,
+}
+
+fn raw_a(l: Lines, k: u32) -> Raw {
+    let at = l.start + vec4(k * l.step);
+    let none = elem4();
+    let there = (vec4(k) >= l.first) & (vec4(k) < l.end);
+    return Raw(
+        select(none, a[at.x], there.x), select(none, a[at.y], there.y), select(none, a[at.z], there.z), select(none, a[at.w], there.w),
+    );
+}
+
+// The block that invocation `giver` of the subgroup has loaded.
+fn shuffled(v: Raw, giver: u32) -> block {
+    let u = block(
+        unpack4(subgroupShuffle(v.l0, giver)),
+        unpack4(subgroupShuffle(v.l1, giver)),
+        unpack4(subgroupShuffle(v.l2, giver)),
+        unpack4(subgroupShuffle(v.l3, giver)),
+    );
+    if ALONG_A == 1u {
+        return u;
+    }
+    return transpose(u);
+}
+
+@compute @workgroup_size(LANES)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+    @builtin(subgroup_id) team: u32,
+    @builtin(num_subgroups) teams: u32,
+    @builtin(subgroup_size) size: u32,
+    @builtin(subgroup_invocation_id) own: u32,
+) {
+    //: beside
+    //: end
+    let e = extent();
+    let unit = linear_id(workgroup) * teams + team;
+    let across = (e.wide + size - 1u) / size;
+    let down = (e.down + ROWS - 1u) / ROWS;
+    let part = unit / (down * across * e.members);
+    let member = unit / (down * across) % e.members;
+    let i = unit / across % down * ROWS;
+    let j = unit % across * size + own;
+    let start = part * e.part;
+    if start >= e.taps * e.steps {
+        return;
+    }
+    let stop = min(start + e.part, e.taps * e.steps);
+    let rows0 = spots_a(i, member);
+    let rows1 = spots_a(i + 1u, member);
+    let rows2 = spots_a(i + 2u, member);
+    let rows3 = spots_a(i + 3u, member);
+    let columns = spots_b(j, member);
+    var y0 = block();
+    var y1 = block();
+    var y2 = block();
+    var y3 = block();
+    for (var tap = start / e.steps; tap * e.steps < stop; tap++) {
+        let a0 = lines_a(rows0, tap);
+        let a1 = lines_a(rows1, tap);
+        let a2 = lines_a(rows2, tap);
+        let a3 = lines_a(rows3, tap);
+        let b0 = lines_b(columns, tap);
+        let end = min(stop - tap * e.steps, e.steps);
+        for (var k = max(start, tap * e.steps) - tap * e.steps; k < end; k += size) {
+            let u0 = raw_a(a0, k + own);
+            let u1 = raw_a(a1, k + own);
+            let u2 = raw_a(a2, k + own);
+            let u3 = raw_a(a3, k + own);
+            let steps = min(size, end - k);
+            for (var s = 0u; s < steps; s++) {
+                let v = load_b(b0, k + s);
+                y0 = plus(y0, v, shuffled(u0, s));
+                y1 = plus(y1, v, shuffled(u1, s));
+                y2 = plus(y2, v, shuffled(u2, s));
+                y3 = plus(y3, v, shuffled(u3, s));
+            }
+        }
+    }
+    store(i, j, member, part, e, y0);
+    store(i + 1u, j, member, part, e, y1);
+    store(i + 2u, j, member, part, e, y2);
+    store(i + 3u, j, member, part, e, y3);
+}

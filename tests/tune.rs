@@ -1,0 +1,128 @@
+//! Variants that are measured: kept in a file, taken from it, and never from one that is not for this adapter.
+
+use std::{fs, path::Path, path::PathBuf, time::Instant};
+
+use halfgrad::{Gpu, Graph, Plan, Precision, Sgd, Weights, dispatch::Choice, gpu::Settings, nn};
+use serde_json::{Value, json};
+
+fn on(gpu: &Gpu, folder: &Path) -> Gpu {
+    pollster::block_on(gpu.with(Settings { tune: Some(folder.into()), ..gpu.settings().clone() })).unwrap()
+}
+
+/// A small network: the plan that trains it, and its losses.
+fn train(gpu: &Gpu) -> (Plan, Vec<f32>) {
+    let graph = Graph::new(Precision::F16);
+    let (x, label) = (graph.input("x", [16, 24]), graph.labels("label", [16]));
+    let loss = nn::mlp(x, &[40], 12).cross_entropy(label);
+    let weights = Weights::init(gpu, &graph, 3).unwrap();
+    let mut plan = Plan::train(gpu, &weights, loss, Sgd::new(0.1)).unwrap();
+    plan.write(x, &(0..16 * 24).map(|i| (i % 13) as f32 / 13.0).collect::<Vec<_>>()).unwrap();
+    plan.write(label, &(0..16).map(|i| i % 12).collect::<Vec<u32>>()).unwrap();
+    (0..5).for_each(|_| plan.run());
+    let losses = plan.losses().wait().unwrap();
+    (plan, losses)
+}
+
+fn choices(plan: &Plan) -> Vec<&Choice> {
+    plan.program().dispatches.iter().filter_map(|d| d.choice.as_ref()).collect()
+}
+
+fn only_file(folder: &Path) -> PathBuf {
+    let files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files[0].clone()
+}
+
+fn read(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// For each product a variant that the planner would not take.
+fn turned(mut whole: Value, plan: &Plan) -> Value {
+    for choice in choices(plan) {
+        whole["products"][&choice.product]["variant"] = json!(choice.candidates[1]);
+    }
+    whole
+}
+
+#[test]
+fn winners_are_measured_once_and_then_taken_from_the_file() {
+    let gpu = Gpu::new().unwrap();
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("made");
+    let (usual, losses) = train(&gpu);
+    assert!(choices(&usual).iter().all(|c| c.variant == c.candidates[0] && c.candidates.len() > 1));
+
+    let started = Instant::now();
+    let (measured, _) = train(&on(&gpu, &folder));
+    assert!(started.elapsed().as_secs_f64() < 10.0, "{:?}", started.elapsed());
+    let whole = read(&only_file(&folder));
+    assert!(!choices(&measured).is_empty() && measured.warnings().is_empty());
+    for choice in choices(&measured) {
+        let winner = &whole["products"][&choice.product];
+        assert_eq!(winner["variant"], choice.variant);
+        let times = winner["ms"].as_object().unwrap();
+        assert!(times.iter().all(|(name, ms)| choice.candidates.contains(name) && ms.as_f64().unwrap() > 0.0));
+        assert!(times.contains_key(&choice.variant) && times.len() > 1);
+    }
+
+    // Whatever the file says is taken, and it is not written again.
+    let text = turned(whole, &usual).to_string();
+    fs::write(only_file(&folder), &text).unwrap();
+    let taken = [train(&on(&gpu, &folder)), train(&on(&gpu, &folder))];
+    assert_eq!(fs::read_to_string(only_file(&folder)).unwrap(), text);
+    for (plan, again) in &taken {
+        assert!(choices(plan).iter().all(|c| c.variant == c.candidates[1]) && plan.warnings().is_empty());
+        assert_eq!(*again, taken[0].1);
+        assert!(again.iter().zip(&losses).all(|(a, b)| (a - b).abs() < 1e-2), "{again:?} {losses:?}");
+    }
+
+    let without = on(&gpu, &folder).settings().clone().without("tune").unwrap();
+    let (plan, again) = train(&pollster::block_on(gpu.with(without)).unwrap());
+    assert!(again == losses && choices(&plan).iter().all(|c| c.variant == c.candidates[0]));
+}
+
+#[test]
+fn files_that_are_broken_or_of_something_else_are_not_used() {
+    let gpu = Gpu::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (plan, _) = train(&on(&gpu, folder.path()));
+    let path = only_file(folder.path());
+    let good = turned(read(&path), &plan);
+    let change = |at: &str, to: Value| {
+        let mut whole = good.clone();
+        *whole.pointer_mut(at).unwrap() = to;
+        whole.to_string()
+    };
+    let product = choices(&plan)[0].product.replace('/', "~1");
+    let cases = [
+        (change("/of/driver", json!(["other", "1.0"])), "was measured elsewhere, on "),
+        (change("/of/adapter", json!("another")), "was measured elsewhere, on \"another\""),
+        (change("/version/shaders", json!("0")), ""),
+        (change("/version/halfgrad", json!("0.0.1")), ""),
+        (change(&format!("/products/{product}/shader"), json!("0")), ""),
+        (change(&format!("/products/{product}/variant"), json!("tile 3×3")), ""),
+        (change(&format!("/products/{product}/ms"), json!(7)), "has a product without"),
+        (change("/products", json!([])), "has no \"products\""),
+        (good.to_string()[..100].to_owned(), "is no JSON"),
+    ];
+    for (text, warning) in cases {
+        fs::write(&path, &text).unwrap();
+        let (plan, _) = train(&on(&gpu, folder.path()));
+        let found: Vec<_> = plan.warnings().iter().map(|w| w.what.as_str()).collect();
+        assert_eq!(found.len(), usize::from(!warning.is_empty()), "{warning}: {found:?}");
+        assert!(found.iter().all(|w| w.contains(warning)), "{warning}: {found:?}");
+        // What was wrong was measured, and is right now.
+        let now = read(&path);
+        assert!(now["of"] == good["of"] && now["version"] == good["version"], "{now}");
+        assert_eq!(
+            now["products"][&choices(&plan)[0].product]["shader"],
+            good["products"][&choices(&plan)[0].product]["shader"]
+        );
+        assert!(choices(&plan).iter().all(|c| now["products"][&c.product]["variant"] == c.variant), "{now}");
+    }
+
+    // A folder that cannot be made is a warning too: training goes on.
+    let (plan, _) = train(&on(&gpu, &path.join("below")));
+    assert!(plan.warnings()[0].what.contains("measurements are not kept"), "{:?}", plan.warnings());
+}
