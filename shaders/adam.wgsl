@@ -37,26 +37,32 @@ fn as_stored(v: vec4<acc>) -> vec4<acc> {
     return v;
 }
 
+// 1 − β₁ᵗ and 1 − β₂ᵗ.
+var<private> unbias: vec2<acc>;
+
+fn prepare() {
+    let t = f32(clock.updates);
+    unbias = vec2<acc>(vec2(one_minus_exp(t * p.ln_beta1), one_minus_exp(t * p.ln_beta2)));
+}
+
 fn direction(i: u32, w: vec4<acc>, gradient_of_loss: vec4<acc>, decay: acc, random: vec4<u32>) -> vec4<acc> {
     let decoupled = p.decoupled != 0u;
     let g = gradient_of_loss + select(decay * w, vec4<acc>(), decoupled);
     let m = acc(p.keep1) * unpack4_wide(first[i]) + acc(p.take1) * g;
     first[i] = kept(m, random.yzwx);
 
-    let t = f32(clock.updates);
-    let unbias = acc(one_minus_exp(t * p.ln_beta2));
     let before = unpack4_wide(second[i]);
     var divisor: vec4<acc>;
     if FORM == 0u {
         let root = hypot4(acc(p.keep2) * before, acc(p.take2) * g);
         second[i] = kept(root, random.zwxy);
-        divisor = root / sqrt(unbias) + acc(p.epsilon);
+        divisor = root / sqrt(unbias.y) + acc(p.epsilon);
     } else {
         let v = as_stored(acc(p.keep2) * before + acc(p.take2) * g * g);
         second[i] = pack4_wide(v);
-        divisor = select(sqrt(v / unbias) + acc(p.epsilon), sqrt(max(v / unbias, vec4(acc(p.epsilon)))), FORM == 2u);
+        divisor = select(sqrt(v / unbias.y) + acc(p.epsilon), sqrt(max(v / unbias.y, vec4(acc(p.epsilon)))), FORM == 2u);
     }
     // Where ε is 0, 0 / 0 would be NaN, also in the padding, which must stay zero.
-    let step = select(m / acc(one_minus_exp(t * p.ln_beta1)) / divisor, vec4<acc>(), m == vec4<acc>());
+    let step = select(m / unbias.x / divisor, vec4<acc>(), m == vec4<acc>());
     return step + select(vec4<acc>(), decay * w, decoupled);
 }

@@ -13,6 +13,8 @@ struct Params {
 }
 @group(1) @binding(0) var<uniform> p: Params;
 
+fn prepare() {}
+
 fn direction(i: u32, w: vec4<acc>, gradient_of_loss: vec4<acc>, decay: acc, random: vec4<u32>) -> vec4<acc> {
     let g = gradient_of_loss + decay * w;
     let root = hypot4(acc(p.keep) * unpack4_wide(second_root[i]), acc(p.take) * g);

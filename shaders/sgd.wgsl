@@ -8,6 +8,8 @@ struct Params {
 }
 @group(1) @binding(0) var<uniform> p: Params;
 
+fn prepare() {}
+
 fn direction(i: u32, w: vec4<acc>, g: vec4<acc>, decay: acc, random: vec4<u32>) -> vec4<acc> {
     return g + decay * w;
 }

@@ -1,6 +1,7 @@
 // What every optimizer shares: its bindings, the step's decision, how new values are rounded and stored, the count of
 // what rounding loses. An optimizer's file declares its moments, its uniforms (`groups`, `stream`, `weight_decay`
 // first) and
+//   prepare(): computes what is the same for all groups;
 //   direction(i, w, g, decay, random): what is taken from the weights of group i, before the learning rate, given weights,
 //   gradient and weight decay; `random` is for keeping moments.
 #import clock
@@ -12,6 +13,8 @@
 const RECORD: u32 = 0u;
 // How what is stored in 16 bits is rounded: 1 to nearest, 2 stochastically, 3 with compensation. 0: it is f32.
 const ROUNDING: u32 = 0u;
+// Groups that each invocation takes, 64 apart: what is the same for all is then computed less often.
+const TURNS: u32 = 1u;
 // What compensation is stored times, so as not to be subnormal: some devices flush such numbers.
 const LIFT: f32 = 1024.0;
 
@@ -92,20 +95,26 @@ fn record(first: u32, lane: u32) {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let first = linear_id(workgroup) * 64u;
-    let i = first + lane;
-    if i < p.groups && clock.apply != 0u {
-        let w = unpack4_wide(weights[i]);
-        let g = unpack4(gradient[i]) * acc(clock.unscale);
-        let factors = factors_of(i);
-        var random = vec4<u32>();
-        if ROUNDING == 2u {
-            random = random4(clock.seed, p.stream, clock.step, i);
+    let learning_rate = clock.learning_rate;
+    let unscale = acc(clock.unscale);
+    let applies = clock.apply != 0u;
+    prepare();
+    for (var turn = 0u; turn < TURNS; turn++) {
+        let first = (linear_id(workgroup) * TURNS + turn) * 64u;
+        let i = first + lane;
+        if i < p.groups && applies {
+            let w = unpack4_wide(weights[i]);
+            let g = unpack4(gradient[i]) * unscale;
+            let factors = factors_of(i);
+            var random = vec4<u32>();
+            if ROUNDING == 2u {
+                random = random4(clock.seed, p.stream, clock.step, i);
+            }
+            let step = direction(i, w, g, acc(p.weight_decay * factors.y), random);
+            apply(i, lane, w, acc(learning_rate * factors.x) * step, random);
         }
-        let step = direction(i, w, g, acc(p.weight_decay * factors.y), random);
-        apply(i, lane, w, acc(clock.learning_rate * factors.x) * step, random);
-    }
-    if RECORD == 1u {
-        record(first, lane);
+        if RECORD == 1u {
+            record(first, lane);
+        }
     }
 }

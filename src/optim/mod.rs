@@ -24,6 +24,7 @@ pub use self::{
 };
 use crate::{
     Caps, Dtype, Precision, arena,
+    caps::Kind,
     dispatch::{Access, Dispatch, Operand, Program, Shader},
     error::Warning,
     format::Quantization,
@@ -83,11 +84,13 @@ fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch
         .constant("RECORD", io.record.is_some().into())
         .constant("ROUNDING", precision.rounding_of_state().map_or(0, |r| 1 + r as u32));
     let groups = io.weights.shape.groups();
+    let turns = turns(io.caps, groups);
+    let shader = shader.constant("TURNS", turns as u32);
     let mut d = Dispatch::new(format!("{name} update"), shader)
         .read(io.clock)
         .update(io.weights)
         .read(io.gradient)
-        .workgroups(groups.div_ceil(64))
+        .workgroups(groups.div_ceil(64 * turns))
         .param("groups", groups)
         .param("stream", io.stream);
     for &m in &io.moments {
@@ -128,6 +131,12 @@ const ROUNDED: &str = "    rounded = rounded4(exact, chance(p.stream ^ 0x2000000
 ";
 const ROUNDED_COPY: &str = "rounded4(unpack4_wide(stored), chance(p.stream ^ 0x20000000u, g))";
 
+/// Groups that an invocation takes: several where that leaves enough invocations for the adapter.
+fn turns(caps: &Caps, groups: usize) -> usize {
+    let enough = if caps.kind == Kind::Software { 1 << 11 } else { 1 << 18 };
+    if groups < enough { 1 } else { 4 }
+}
+
 const RECORD: &str = "    if clock.recording != 0u && clock.apply != 0u {
         workgroupBarrier();
         let block = (first + lane) / 32u;
@@ -136,6 +145,7 @@ const RECORD: &str = "    if clock.recording != 0u && clock.apply != 0u {
             for (var i = lane; i < min(lane + 32u, p.groups - first); i++) { sum += records[i]; }
             sums[block] += sum;
         }
+        if TURNS > 1u { workgroupBarrier(); }
     }
 ";
 
