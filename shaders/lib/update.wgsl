@@ -13,7 +13,7 @@
 const RECORD: u32 = 0u;
 // How what is stored in 16 bits is rounded: 1 to nearest, 2 stochastically, 3 with compensation. 0: it is f32.
 const ROUNDING: u32 = 0u;
-// Groups that each invocation takes, 64 apart: what is the same for all is then computed less often.
+// Groups that each invocation takes, side by side; 1 where changes are recorded.
 const TURNS: u32 = 1u;
 // What compensation is stored times, so as not to be subnormal: some devices flush such numbers.
 const LIFT: f32 = 1024.0;
@@ -100,8 +100,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let applies = clock.apply != 0u;
     prepare();
     for (var turn = 0u; turn < TURNS; turn++) {
-        let first = (linear_id(workgroup) * TURNS + turn) * 64u;
-        let i = first + lane;
+        let i = (linear_id(workgroup) * 64u + lane) * TURNS + turn;
         if i < p.groups && applies {
             let w = unpack4_wide(weights[i]);
             let g = unpack4(gradient[i]) * unscale;
@@ -113,8 +112,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             let step = direction(i, w, g, acc(p.weight_decay * factors.y), random);
             apply(i, lane, w, acc(learning_rate * factors.x) * step, random);
         }
-        if RECORD == 1u {
-            record(first, lane);
-        }
+    }
+    if RECORD == 1u {
+        record(linear_id(workgroup) * 64u, lane);
     }
 }

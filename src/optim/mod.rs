@@ -84,7 +84,7 @@ fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch
         .constant("RECORD", io.record.is_some().into())
         .constant("ROUNDING", precision.rounding_of_state().map_or(0, |r| 1 + r as u32));
     let groups = io.weights.shape.groups();
-    let turns = turns(io.caps, groups);
+    let turns = turns(io);
     let shader = shader.constant("TURNS", turns as u32);
     let mut d = Dispatch::new(format!("{name} update"), shader)
         .read(io.clock)
@@ -131,10 +131,11 @@ const ROUNDED: &str = "    rounded = rounded4(exact, chance(p.stream ^ 0x2000000
 ";
 const ROUNDED_COPY: &str = "rounded4(unpack4_wide(stored), chance(p.stream ^ 0x20000000u, g))";
 
-/// Groups that an invocation takes: several where that leaves enough invocations for the adapter.
-fn turns(caps: &Caps, groups: usize) -> usize {
-    let enough = if caps.kind == Kind::Software { 1 << 11 } else { 1 << 18 };
-    if groups < enough { 1 } else { 4 }
+/// Groups that an invocation takes. A processor runs a few invocations at a time, to their end, and memory is fast for it only where
+/// these walk through it side by side; a GPU wants neighbours for its invocations.
+fn turns(io: &UpdateIo) -> usize {
+    let several = io.caps.kind == Kind::Software && io.record.is_none() && io.weights.shape.groups() >= 1 << 11;
+    if several { 4 } else { 1 }
 }
 
 const RECORD: &str = "    if clock.recording != 0u && clock.apply != 0u {
@@ -145,7 +146,6 @@ const RECORD: &str = "    if clock.recording != 0u && clock.apply != 0u {
             for (var i = lane; i < min(lane + 32u, p.groups - first); i++) { sum += records[i]; }
             sums[block] += sum;
         }
-        if TURNS > 1u { workgroupBarrier(); }
     }
 ";
 
