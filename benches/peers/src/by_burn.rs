@@ -40,9 +40,12 @@ pub fn prepare(task: Task) -> Option<Run> {
         Task::Adam => {
             let device = device.autodiff();
             let model = LinearConfig::new(10_000, 1_000).with_bias(false).init(&device);
-            train(&device, model, true, |model| {
-                let w = model.weight.val();
-                (w.clone() * w).mean()
+            let gradient = Tensor::<1>::from_data(numbers(10_000_000).as_slice(), &device.clone().inner());
+            let gradient = gradient.reshape([10_000, 1_000]);
+            train(&device, model, true, move |model| {
+                let mut gradients = GradientsParams::new();
+                gradients.register(model.weight.id, gradient.clone());
+                gradients
             })
         }
         Task::Mlp { adam } => {
@@ -75,11 +78,12 @@ fn repeat<const D: usize>(device: &Device, f: impl Fn() -> Tensor<D> + 'static) 
         let y = f();
         device.sync().expect("a device");
         drop(y);
+        None
     })
 }
 
-/// Steps of training towards a smaller loss.
-fn train<M>(device: &Device, model: M, adam: bool, loss: impl Fn(&M) -> Tensor<1> + 'static) -> Run
+/// Updates by gradients.
+fn train<M>(device: &Device, model: M, adam: bool, gradients: impl Fn(&M) -> GradientsParams + 'static) -> Run
 where
     M: Module + Clone + 'static,
 {
@@ -88,9 +92,10 @@ where
     let mut model = Some(model);
     Box::new(move || {
         let at = model.take().expect("the model of the step before");
-        let gradients = GradientsParams::from_grads(loss(&at).backward(), &at);
+        let gradients = gradients(&at);
         model = Some(optimizer.step(1e-3, at, gradients));
         device.sync().expect("a device");
+        None
     })
 }
 
@@ -107,7 +112,10 @@ where
     let labels: Vec<i32> = (0..x.dims()[0] as i32).map(|i| i % 10).collect();
     let labels = Tensor::<1, Int>::from_data(TensorData::from(labels.as_slice()), device);
     let cross_entropy = CrossEntropyLossConfig::new().init(device);
-    train(device, model, adam, move |model| cross_entropy.forward(logits(model, x.clone()), labels.clone()))
+    train(device, model, adam, move |model| {
+        let loss = cross_entropy.forward(logits(model, x.clone()), labels.clone());
+        GradientsParams::from_grads(loss.backward(), model)
+    })
 }
 
 #[derive(Module, Debug)]

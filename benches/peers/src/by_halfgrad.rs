@@ -1,7 +1,13 @@
 //! The tasks by halfgrad.
 
+use std::time::Duration;
+
 use halfgrad::{
-    Adam, Gpu, Graph, Init, Plan, Precision, Sgd, Shape, Tensor, Weights,
+    Adam, Gpu, Graph, Plan, Precision, Sgd, Shape, Tensor, Weights,
+    bench::{
+        Effort, kernels,
+        suite::{self, Kernel},
+    },
     ops::{Conv2d, Padding},
     study::Model,
 };
@@ -30,9 +36,12 @@ pub fn prepare(task: Task, precision: Precision) -> Option<Run> {
             infer(&gpu, x.conv2d(w, Conv2d { padding: Padding::Same, ..Conv2d::default() }), &[x, w])
         }
         Task::Adam => {
-            let w = graph.weight("w", [10_000_000], Init::Uniform { bound: 1.0 });
-            let weights = Weights::init(&gpu, &graph, 1).expect("weights");
-            Plan::train(&gpu, &weights, (w * w).mean_all(), Adam::new(1e-3)).expect("a plan")
+            let family = suite::FAMILIES.iter().find(|f| f.name == "adam").expect("a family of kernels");
+            let kernel = Kernel { family, sizes: &[10_000_000] };
+            let effort = Effort { budget: Duration::from_millis(500), least: 3, most: 20, steady: 0.01 };
+            return Some(Box::new(move || {
+                Some(kernels::measure(&gpu, &kernel, precision, effort).expect("a kernel that runs").timing.wall.median)
+            }));
         }
         Task::Mlp { adam } => train(&gpu, &graph, "mlp", &[512, 512], [28, 28, 1], 128, adam),
         Task::Cnn => train(&gpu, &graph, "lenet", &[], [28, 28, 1], 64, false),
@@ -41,6 +50,7 @@ pub fn prepare(task: Task, precision: Precision) -> Option<Run> {
     Some(Box::new(move || {
         plan.run();
         plan.gpu().wait().expect("a device");
+        None
     }))
 }
 

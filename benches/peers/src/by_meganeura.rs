@@ -82,5 +82,6 @@ fn repeat(mut session: Session) -> Run {
     Box::new(move || {
         session.step();
         session.wait();
+        None
     })
 }
