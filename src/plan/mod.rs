@@ -413,7 +413,8 @@ impl Plan {
         self.steps += 1;
     }
 
-    /// Records one whole step into an encoder that the app submits.
+    /// Records one whole step into an encoder that the app submits, and before it the inputs written since the last: an encoder
+    /// that is dropped takes them along.
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder) {
         self.core.upload(encoder);
         self.core.executable.encode(encoder, 0..self.program().dispatches.len(), false);
