@@ -5,7 +5,7 @@ use super::gemm::{self, Product};
 use crate::reference::{Array, Case};
 use crate::{
     Dtype, Precision, Shape,
-    dispatch::{Dispatch, Operand, Program},
+    dispatch::{Dispatch, Operand, Program, Shader},
     op::{Backward, Io, Kind, Op, Type},
     shape::GROUP,
     tensor::Tensor,
@@ -22,12 +22,21 @@ struct Matmul {
 
 /// The sizes of one product.
 #[derive(Debug, Clone, Copy)]
-struct Sizes {
+pub(super) struct Sizes {
     /// Products with a right-hand matrix of their own.
-    batch: usize,
-    m: usize,
-    k: usize,
-    n: usize,
+    pub batch: usize,
+    pub m: usize,
+    pub k: usize,
+    pub n: usize,
+}
+
+/// A matrix for each member of a batch, and how these lie.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Matrices {
+    pub x: Operand,
+    pub transposed: bool,
+    /// Members whose rows lie side by side, as `[_, rows, heads, columns]`; 1 if each follows the one before.
+    pub heads: usize,
 }
 
 impl<'g> Tensor<'g> {
@@ -166,33 +175,8 @@ impl Op for Matmul {
             (a, b, ta, tb) = (b, a, !tb, !ta);
             (s.m, s.n) = (s.n, s.m);
         }
-        let shader = io
-            .shader_of_operands("matmul", include_str!("../../shaders/matmul.wgsl"))
-            .constant("ALONG_A", (!ta).into())
-            .constant("ALONG_B", tb.into())
-            .accumulating(io.precision);
-        let [down, wide, steps] = [s.m, s.n, s.k].map(|size| size.div_ceil(GROUP));
-        let product = Product {
-            members: s.batch,
-            down,
-            wide,
-            taps: 1,
-            steps,
-            // What the sum runs along is padded with zeros.
-            whole_a: !ta || s.k % GROUP == 0,
-            whole_b: tb || s.k % GROUP == 0,
-            lone: s.m == 1,
-            elem: a.dtype,
-        };
-        let dispatch = Dispatch::new(io.label, shader)
-            .read(a)
-            .read(b)
-            .param("batch", s.batch)
-            .param("m", s.m)
-            .param("k", s.k)
-            .param("n", s.n)
-            .flops(2 * s.batch * s.m * s.k * s.n);
-        gemm::lower(io, program, dispatch, &product, y);
+        let lies = |x, transposed| Matrices { x, transposed, heads: 1 };
+        lower(io, program, s, lies(a, ta), lies(b, tb), lies(y, false));
     }
 
     #[cfg(feature = "reference")]
@@ -208,6 +192,40 @@ impl Op for Matmul {
         }
         vec![Array { shape, data }]
     }
+}
+
+/// Appends `y = a · b` for each member of a batch.
+pub(super) fn lower(io: &Io, program: &mut Program, s: Sizes, a: Matrices, b: Matrices, y: Matrices) {
+    let shader = Shader::new("matmul", include_str!("../../shaders/matmul.wgsl"), a.x.dtype, io.precision)
+        .constant("ALONG_A", (!a.transposed).into())
+        .constant("ALONG_B", b.transposed.into())
+        .constant("HEADS_A", a.heads as u32)
+        .constant("HEADS_B", b.heads as u32)
+        .constant("HEADS_Y", y.heads as u32)
+        .accumulating(io.precision);
+    let [down, wide, steps] = [s.m, s.n, s.k].map(|size| size.div_ceil(GROUP));
+    let whole = s.k.is_multiple_of(GROUP);
+    let product = Product {
+        members: s.batch,
+        down,
+        wide,
+        taps: 1,
+        steps,
+        // What the sum runs along is padded with zeros.
+        whole_a: !a.transposed || whole,
+        whole_b: b.transposed || whole,
+        lone: s.m == 1,
+        elem: a.x.dtype,
+    };
+    let dispatch = Dispatch::new(io.label, shader)
+        .read(a.x)
+        .read(b.x)
+        .param("batch", s.batch)
+        .param("m", s.m)
+        .param("k", s.k)
+        .param("n", s.n)
+        .flops(2 * s.batch * s.m * s.k * s.n);
+    gemm::lower(io, program, dispatch, &product, y.x);
 }
 
 /// Odd sizes, all transposed forms, batches, and products large enough for each variant.
