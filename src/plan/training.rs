@@ -26,7 +26,7 @@ pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options
         return Err(Error::name("accumulate", "no run makes no update; 1 updates after each"));
     }
     let wide = loss.reshape([]).cast(graph.precision().wide());
-    let budget = [options.memory, caps.memory].into_iter().flatten().min().filter(|_| options.memory.is_some());
+    let budget = options.memory.map(|memory| caps.memory.map_or(memory, |most| most.min(memory)));
     let Some(budget) = budget else { return keeping(loss, wide, optimizer, caps, options, None) };
     // What cannot be allocated can be made smaller.
     let unlimited = Caps { memory: None, buffer_bytes: u64::MAX, ..caps.clone() };

@@ -30,7 +30,10 @@ pub(super) async fn tuned(gpu: &Gpu, lower: impl Fn(&Caps) -> Result<Lowered>) -
     }
     let fastest = usual.program.dispatches.iter().filter_map(|d| winners.of(d));
     let fastest: BTreeMap<String, String> = fastest.map(|(p, v)| (p.to_owned(), v.to_owned())).collect();
-    let mut tuned = lower(&with(gpu.caps(), fastest))?;
+    let as_usual = usual.program.dispatches.iter().filter_map(|d| d.choice.as_ref());
+    let as_usual =
+        as_usual.filter_map(|c| Some((fastest.get(&c.product)?, &c.variant))).all(|(fastest, usual)| fastest == usual);
+    let mut tuned = if as_usual { usual } else { lower(&with(gpu.caps(), fastest))? };
     tuned.program.warnings.extend(warnings);
     Ok(tuned)
 }
