@@ -79,10 +79,15 @@ fn store_row(i: u32, r: u32, j: u32, member: u32, part: u32, e: Extent, v: vec4<
 
 fn store(i: u32, j: u32, member: u32, part: u32, e: Extent, v: block) {
     for (var r = 0u; r < 4u; r++) {
-        var value = v[0];
-        value = select(value, v[1], r == 1u);
-        value = select(value, v[2], r == 2u);
-        value = select(value, v[3], r == 3u);
-        store_row(i, r, j, member, part, e, value);
+        store_row(i, r, j, member, part, e, row(v, r));
     }
+}
+
+// Without an array, which would be kept in memory.
+fn row(v: block, r: u32) -> vec4<acc> {
+    var value = v[0];
+    value = select(value, v[1], r == 1u);
+    value = select(value, v[2], r == 2u);
+    value = select(value, v[3], r == 3u);
+    return value;
 }

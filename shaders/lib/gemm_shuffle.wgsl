@@ -93,8 +93,18 @@ fn main(
             }
         }
     }
-    store(i, j, member, part, e, y0);
-    store(i + 1u, j, member, part, e, y1);
-    store(i + 2u, j, member, part, e, y2);
-    store(i + 3u, j, member, part, e, y3);
+    // A loop that is not unrolled: drivers compile for as long as there are stores in a shader's text.
+    for (var r = 0u; r < 4u * min(ROWS, e.down - i); r++) {
+        var four = y0;
+        if r >= 4u {
+            four = y1;
+        }
+        if r >= 8u {
+            four = y2;
+        }
+        if r >= 12u {
+            four = y3;
+        }
+        store_row(i + r / 4u, r % 4u, j, member, part, e, row(four, r % 4u));
+    }
 }
