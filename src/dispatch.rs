@@ -365,6 +365,11 @@ impl Dispatch {
         self.layer().split('.').next().unwrap_or_default()
     }
 
+    /// The variant that was taken, where there are several: ` by shuffles`.
+    fn by(&self) -> String {
+        self.choice.as_ref().map(|c| format!(" by {}", c.variant)).unwrap_or_default()
+    }
+
     /// Reads and writes as algebra: `[64, 784] · [784, 128] · [128] → [64, 128]`.
     pub fn algebra(&self) -> String {
         let list = |write: bool| {
@@ -568,7 +573,7 @@ impl fmt::Display for Program {
                 })
                 .collect();
             let [gx, gy, gz] = d.grid;
-            writeln!(f, "{i:>4}  {:<34} {:<44} {gx}×{gy}×{gz}", d.label, d.algebra())?;
+            writeln!(f, "{i:>4}  {:<34} {:<44} {gx}×{gy}×{gz}{}", d.label, d.algebra(), d.by())?;
             let (flops, read, written) = (count(d.flops), d.bytes_read(), d.bytes_written());
             writeln!(
                 f,

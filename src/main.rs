@@ -258,7 +258,7 @@ struct DoctorArgs {
     json: bool,
 }
 
-/// Prints the dispatches of a training step, for an adapter of WebGPU's default limits; needs no GPU.
+/// Prints the dispatches of a training step, for an adapter of WebGPU's default limits; needs no GPU. Or times them on this machine's.
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 struct PlanArgs {
@@ -281,9 +281,16 @@ struct PlanArgs {
     /// The bytes that it may take: 512M, 2G. Where it takes more, activations are computed again in the backward pass.
     #[arg(long, value_name = "BYTES")]
     memory: Option<String>,
-    /// Lists every dispatch of a deep network, and not its blocks.
+    /// Lists every dispatch of a deep network, and not its blocks or the slowest.
     #[arg(long)]
     all: bool,
+    /// Runs so many steps on this machine's adapter, 10 if none are told, and says what each dispatch takes by its clock.
+    #[arg(long, value_name = "STEPS", num_args = 0..=1, require_equals = true, default_missing_value = "10",
+          value_parser = values::count, conflicts_with = "json")]
+    profile: Option<usize>,
+    /// The adapter of --profile: its index in `halfgrad devices`, or a part of its backend, name or driver.
+    #[arg(long, value_name = "A", requires = "profile")]
+    adapter: Option<String>,
     /// Prints JSON.
     #[arg(long)]
     json: bool,

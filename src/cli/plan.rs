@@ -1,7 +1,16 @@
-//! `halfgrad plan`: what a training step does, without a GPU.
+//! `halfgrad plan`: what a training step does, without a GPU; or what each dispatch of it takes on one.
 
-use halfgrad::{Caps, Graph, Shape, dispatch::Program, gpu::Settings, plan};
-use halfgrad::{plan::Options, study::DeviceBytes};
+use std::time::Instant;
+
+use comfy_table::Table;
+use halfgrad::{
+    Caps, Gpu, Graph, Plan, Shape, Weights,
+    dispatch::Program,
+    gpu::{Choice, Settings},
+    plan,
+    plan::Options,
+    study::DeviceBytes,
+};
 use serde::Serialize;
 
 use crate::PlanArgs;
@@ -69,6 +78,15 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
         None => None,
     };
     let options = optimizer.options(Options { memory, ..Options::default() });
+    if let Some(steps) = args.profile {
+        let gpu = pollster::block_on(Gpu::request(args.adapter.as_deref().map_or(Choice::Best, Choice::from)))?;
+        let weights = Weights::init(&gpu, &graph, 1)?;
+        let plan = Plan::train_with(&gpu, &weights, network.loss, &*optimizer.update(0), options)?;
+        let (model, optimizer) = (super::describe(&model, sample, classes), super::describe_optimizer(&optimizer));
+        let adapter = format!("{}{}", gpu.caps().adapter, super::describe_settings(&gpu));
+        let head = format!("{model}, batch {}, {}, {optimizer}, on {adapter}", args.network.batch, args.precision);
+        return super::print(&format!("{head}\n{}", profile(plan, steps, args.all)?));
+    }
     let lowered = plan::lower_training(network.loss, &*optimizer.update(0), &Caps::reference(), &options)?;
     let model = super::describe(&model, sample, classes);
     let optimizer = super::describe_optimizer(&optimizer);
@@ -82,6 +100,51 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
     }
     super::print(&format!("{head}; by block, --all lists every dispatch\n{}", program.by_block()))
 }
+
+/// The slowest dispatches of so many steps on zeros, or `all`, and what they reach.
+fn profile(mut plan: Plan, steps: usize, all: bool) -> anyhow::Result<String> {
+    // Drivers do at the first run what they put off.
+    plan.profile(2)?;
+    let seconds = plan.profile(steps)?;
+    let start = Instant::now();
+    (0..steps).for_each(|_| plan.run());
+    plan.losses().wait()?;
+    let whole = 1e3 * start.elapsed().as_secs_f64() / steps as f64;
+    let sum: f64 = seconds.iter().sum();
+    let mut slowest: Vec<usize> = (0..seconds.len()).collect();
+    slowest.sort_by(|&a, &b| seconds[b].total_cmp(&seconds[a]));
+    let shown = if all { slowest.len() } else { slowest.len().min(SLOWEST) };
+    let mut table = Table::new();
+    table.load_style(super::TABLE).set_header(["", "dispatch", "by", "ms", "share", "GFLOP/s", "GB/s"]);
+    for &i in &slowest[..shown] {
+        let (d, s) = (&plan.program().dispatches[i], seconds[i]);
+        let rate = |n: u64| if n > 0 && s > 0.0 { format!("{:.1}", n as f64 / s / 1e9) } else { String::new() };
+        let by = d.choice.as_ref().map_or(d.shader.name, |c| &c.variant);
+        let (ms, share) = (format!("{:.3}", 1e3 * s), format!("{:.1} %", 100.0 * s / sum));
+        table.add_row([
+            &i.to_string(),
+            &d.label,
+            by,
+            &ms,
+            &share,
+            &rate(d.flops),
+            &rate(d.bytes_read() + d.bytes_written()),
+        ]);
+    }
+    super::align_right(&mut table, 3, 1);
+    let rest: f64 = slowest[shown..].iter().map(|&i| seconds[i]).sum();
+    let rest = match slowest.len() - shown {
+        0 => String::new(),
+        n => format!("{n} more take {:.3} ms, --all lists them\n", 1e3 * rest),
+    };
+    let sum = 1e3 * sum;
+    Ok(format!(
+        "{table}\n{rest}{sum:.3} ms one by one, by the device's clock; a step {whole:.3} ms, by the host's; {steps} steps\n"
+    ))
+}
+
+/// A profile lists so many dispatches.
+const SLOWEST: usize = 25;
 
 /// A program of more dispatches than this is listed by blocks, to fit on a screen.
 const LISTED: usize = 60;

@@ -5,6 +5,8 @@ mod changes;
 mod evaluate;
 mod inspect;
 mod observe;
+#[cfg(not(target_arch = "wasm32"))]
+mod profile;
 mod training;
 #[cfg(not(target_arch = "wasm32"))]
 mod tune;

@@ -1,0 +1,47 @@
+//! Where the time of a step goes.
+
+use super::Plan;
+use crate::{Error, Result, gpu::Stamps, study::median};
+
+impl Plan {
+    /// The seconds that each dispatch of [`program`](Self::program) takes, by the device's own clock: medians of so many steps, at
+    /// least one. They are steps as any others, so they train, but each dispatch waits for the one before it.
+    ///
+    /// ```
+    /// use halfgrad::{Gpu, Graph, Plan, Precision, Weights, nn};
+    /// let (gpu, graph) = (Gpu::new()?, Graph::new(Precision::F16));
+    /// let y = nn::linear("fc", graph.input("x", [64, 256]), 128);
+    /// let mut plan = Plan::infer(&gpu, &Weights::init(&gpu, &graph, 1)?, [y])?;
+    /// if gpu.caps().timestamps {
+    ///     let seconds = plan.profile(5)?;
+    ///     assert_eq!(seconds.len(), plan.program().dispatches.len());
+    ///     let rate = plan.program().dispatches[0].flops as f64 / seconds[0];
+    ///     println!("{}: {:.1} GFLOP/s", plan.program().dispatches[0].label, rate / 1e9);
+    /// }
+    /// # Ok::<(), halfgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the device takes no timestamps, or not so many; [`Error::Device`] if it is lost.
+    pub fn profile(&mut self, steps: usize) -> Result<Vec<f64>> {
+        let dispatches = self.program().dispatches.len();
+        let Some(stamps) = Stamps::new(self.gpu(), dispatches) else {
+            let detail = match self.gpu().caps().timestamps {
+                true => format!("{dispatches} dispatches are more than it can take timestamps of"),
+                false => "it takes no timestamps; time whole steps, or take another adapter".into(),
+            };
+            return Err(Error::Unsupported { adapter: self.gpu().caps().adapter.clone(), detail });
+        };
+        let mut times = vec![vec![]; dispatches];
+        for _ in 0..steps.max(1) {
+            let mut encoder = self.gpu().device().create_command_encoder(&Default::default());
+            self.core.upload(&mut encoder);
+            self.core.executable.encode_stamped(&mut encoder, 0..dispatches, &stamps);
+            self.core.submit(encoder);
+            self.steps += 1;
+            let seconds = stamps.read(self.gpu()).wait()?;
+            times.iter_mut().zip(seconds).for_each(|(all, s)| all.push(s));
+        }
+        Ok(times.iter().map(|all| median(all)).collect())
+    }
+}
