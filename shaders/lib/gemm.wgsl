@@ -12,7 +12,7 @@
 
 const ALONG_A: u32 = 1u; // whether a line of a is a row, which the sum runs along; else it runs across the lines
 const ALONG_B: u32 = 0u; // whether a line of b is a column, which the sum runs along; else it runs across the lines
-const FAR: u32 = 0u;     // whether there are 2^20 taps or more
+const FAR: u32 = 0u;     // whether `quotient` gets numbers of 2^20 or more
 const NOWHERE: u32 = 0xffffffffu;
 
 // A block whose columns are rows of y: with rows of a and of b as columns too, the product of two blocks is `b * a`.

@@ -5,6 +5,8 @@
 #import gemm_lines
 
 const ROWS: u32 = 4u;   // written out below
+const SEVERAL: u32 = 1u; // whether there are several taps
+const LARGE: u32 = 0u;  // blocks of an operand that fit in a cache
 const LANES: u32 = 64u; // invocations of a workgroup: at least as many as a subgroup has
 
 // A block as it lies in memory, so that packed halves are shuffled as such.
@@ -55,8 +57,11 @@ fn main(
     let down = (e.down + ROWS - 1u) / ROWS;
     let part = unit / (down * across * e.members);
     let member = unit / (down * across) % e.members;
-    let i = unit / across % down * ROWS;
-    let j = unit % across * size + own;
+    // What is walked through first stays in the cache: columns, unless their operand is too large for it.
+    let id = unit % (down * across);
+    let large = min(e.part, e.taps * e.steps) * e.wide > LARGE;
+    let i = select(id / across, id % down, large) * ROWS;
+    let j = select(id % across, id / down, large) * size + own;
     let start = part * e.part;
     if start >= e.taps * e.steps {
         return;
@@ -71,26 +76,38 @@ fn main(
     var y1 = block();
     var y2 = block();
     var y3 = block();
-    for (var tap = start / e.steps; tap * e.steps < stop; tap++) {
-        let a0 = lines_a(rows0, tap);
-        let a1 = lines_a(rows1, tap);
-        let a2 = lines_a(rows2, tap);
-        let a3 = lines_a(rows3, tap);
-        let b0 = lines_b(columns, tap);
-        let end = min(stop - tap * e.steps, e.steps);
-        for (var k = max(start, tap * e.steps) - tap * e.steps; k < end; k += size) {
-            let u0 = raw_a(a0, k + own);
-            let u1 = raw_a(a1, k + own);
-            let u2 = raw_a(a2, k + own);
-            let u3 = raw_a(a3, k + own);
-            let steps = min(size, end - k);
-            for (var s = 0u; s < steps; s++) {
-                let v = load_b(b0, k + s);
-                y0 = plus(y0, v, shuffled(u0, s));
-                y1 = plus(y1, v, shuffled(u1, s));
-                y2 = plus(y2, v, shuffled(u2, s));
-                y3 = plus(y3, v, shuffled(u3, s));
+    var a0 = lines_a(rows0, 0u);
+    var a1 = lines_a(rows1, 0u);
+    var a2 = lines_a(rows2, 0u);
+    var a3 = lines_a(rows3, 0u);
+    var b0 = lines_b(columns, 0u);
+    for (var k = start; k < stop; k += size) {
+        var at = k + own;
+        if SEVERAL == 1u {
+            let tap = quotient(at, e.steps);
+            at -= tap * e.steps;
+            a0 = lines_a(rows0, tap);
+            a1 = lines_a(rows1, tap);
+            a2 = lines_a(rows2, tap);
+            a3 = lines_a(rows3, tap);
+        }
+        let u0 = raw_a(a0, at);
+        let u1 = raw_a(a1, at);
+        let u2 = raw_a(a2, at);
+        let u3 = raw_a(a3, at);
+        let steps = min(size, stop - k);
+        for (var s = 0u; s < steps; s++) {
+            var at = k + s;
+            if SEVERAL == 1u {
+                let tap = quotient(at, e.steps);
+                at -= tap * e.steps;
+                b0 = lines_b(columns, tap);
             }
+            let v = load_b(b0, at);
+            y0 = plus(y0, v, shuffled(u0, s));
+            y1 = plus(y1, v, shuffled(u1, s));
+            y2 = plus(y2, v, shuffled(u2, s));
+            y3 = plus(y3, v, shuffled(u3, s));
         }
     }
     // A loop that is not unrolled: drivers compile for as long as there are stores in a shader's text.

@@ -204,7 +204,7 @@ impl Body {
             Body::Blocks(..) => BLOCKS_WORTH,
             // A subgroup loads a block of each row at once, of as many steps as there are.
             Body::Shuffle(least, _) => {
-                let steps = p.steps.min(*least);
+                let steps = (p.taps * p.steps).min(*least);
                 processor(SHUFFLED * steps, steps + SHUFFLED)
             }
         }
@@ -231,7 +231,9 @@ impl Body {
 
     /// The variant of a shader.
     fn apply(&self, dispatch: Dispatch, p: &Product, acc: Dtype) -> Dispatch {
-        let far = dispatch.constant("FAR", u32::from(p.taps >= 1 << 20));
+        // What `quotient` takes apart: the number of a step, or of a tap.
+        let most = if matches!(self, Body::Shuffle(..)) { p.taps * p.steps } else { p.taps };
+        let far = dispatch.constant("FAR", u32::from(most >= 1 << 20));
         match self {
             Body::Blocks(rows, columns) => far
                 .import("gemm_blocks")
@@ -254,7 +256,11 @@ impl Body {
                 let body = far.import("gemm_coop").import(fragments).declare(&format!("alias operand = {};\n", p.elem));
                 self.turns(body, p, acc, &[("THREADS", c.threads)])
             }
-            Body::Shuffle(..) => far.import("gemm_shuffle").constant("LANES", self.threads() as u32),
+            Body::Shuffle(..) => far
+                .import("gemm_shuffle")
+                .constant("LANES", self.threads() as u32)
+                .constant("SEVERAL", (p.taps > 1).into())
+                .constant("LARGE", cached(p) as u32),
         }
     }
 
@@ -289,6 +295,10 @@ pub(super) fn busy(kind: caps::Kind) -> usize {
 const LEAST_PART: usize = 32;
 /// Bytes that the parts of a sum may take.
 const MOST_BYTES: usize = 32 << 20;
+/// Bytes of its operands that a core of a processor keeps in a cache of its own.
+const CACHE: usize = 256 << 10;
+/// Bytes that a processor's core reads from beyond that in the time of a product of two blocks.
+const BYTES: usize = 32;
 /// What a second dispatch costs, as blocks multiplied by an invocation on a GPU that is busy.
 const DISPATCH: usize = 64;
 
@@ -296,8 +306,15 @@ const DISPATCH: usize = 64;
 /// its [`cost`], the cheapest first; never nothing.
 pub(super) fn candidates(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> Vec<(Variant, usize)> {
     let variants = bodies(caps, p.elem, acc).into_iter().flat_map(|body| {
-        let parts = [1, fill(caps, p, bytes, body)];
-        parts.map(|parts| split(p, body, parts, acc)).into_iter().take(if parts[1] > 1 { 2 } else { 1 })
+        let most = most_parts(caps, p, bytes);
+        let mut parts = vec![1, fill(caps, p, body).min(most)];
+        if matches!(body, Body::Shuffle(..)) {
+            parts.extend((1..=most.min(p.taps * p.steps).max(1).ilog2()).map(|n| 1 << n));
+        }
+        parts.sort_unstable();
+        let mut found: Vec<_> = parts.into_iter().map(|parts| split(p, body, parts, acc)).collect();
+        found.dedup();
+        found
     });
     // Blocks fill a processor that shuffles would leave idle.
     let busy = |v: &Variant| !matches!(v.body, Body::Shuffle(..)) || v.body.invocations(p) * v.parts >= busy(caps.kind);
@@ -331,12 +348,41 @@ fn split(p: &Product, body: Body, parts: usize, acc: Dtype) -> Variant {
     Variant { body, parts: sum.div_ceil(part), part }
 }
 
-/// Parts that keep the adapter busy, as many as are worth it: written and read again, they move no more than the operands.
-fn fill(caps: &Caps, p: &Product, bytes: usize, body: Body) -> usize {
+/// The most parts that are worth it: written and read again, they move no more than the operands.
+fn most_parts(caps: &Caps, p: &Product, bytes: usize) -> usize {
     let one = p.members * p.down * p.wide * 16 * 4;
     let most = MOST_BYTES.min(caps.binding_bytes as usize).min(bytes / 2) / one;
-    let most = most.min(p.taps * p.steps / LEAST_PART);
-    busy(caps.kind).div_ceil(body.invocations(p)).min(most).max(1)
+    most.min(p.taps * p.steps / LEAST_PART).max(1)
+}
+
+/// Parts that keep the adapter busy.
+fn fill(caps: &Caps, p: &Product, body: Body) -> usize {
+    busy(caps.kind).div_ceil(body.invocations(p)).max(1)
+}
+
+/// Blocks of an operand that a core's own cache holds.
+fn cached(p: &Product) -> usize {
+    CACHE / (16 * p.elem.bytes())
+}
+
+/// Blocks that a processor's cores read from beyond their caches: each once if the columns of a part fit, or at least those that
+/// are computed at once.
+fn read(p: &Product, v: &Variant) -> usize {
+    let (rows, columns) = match v.body {
+        Body::Shuffle(size, _) => (SHUFFLED, size),
+        Body::Blocks(rows, columns) => (rows, 8 * columns),
+        _ => return 0,
+    };
+    let (a, b) = (p.down * v.part, p.wide * v.part);
+    let (down, across) = (p.down.div_ceil(rows), p.wide.div_ceil(columns));
+    let blocks = if b <= cached(p) {
+        a + b
+    } else if columns * v.part <= cached(p) {
+        a * across + b
+    } else {
+        a * across + b * down
+    };
+    p.members * v.parts * blocks
 }
 
 /// How long it takes: blocks multiplied by each invocation, as many times as the adapter has to be filled.
@@ -347,7 +393,8 @@ fn cost(caps: &Caps, p: &Product, v: &Variant) -> usize {
     let lone = if p.lone && matches!(v.body, Body::Blocks(..)) { 2 } else { 1 };
     let products = invocations * v.body.blocks() * v.part * 100 / v.body.worth(caps.kind, p) / lone;
     let parts = p.members * p.down * p.wide * v.parts * 4 + DISPATCH * busy;
-    products + if v.parts > 1 { parts } else { 0 }
+    let read = if caps.kind == caps::Kind::Software { read(p, v) * 16 * p.elem.bytes() / BYTES } else { 0 };
+    products + read + if v.parts > 1 { parts } else { 0 }
 }
 
 /// What stands in the place of `result` in `lib/gemm.wgsl` where what is fused behind it changes the type.
@@ -483,7 +530,9 @@ pub(super) mod tests {
             let all = [matmul(4096, 4096, 4096), matmul(1, 4096, 4096), matmul(65536, 64, 16), matmul(64, 65536, 64)];
             let [large, thin, narrow, deep] = all.map(|p| chosen(&caps, &p));
             if caps.kind == caps::Kind::Software {
-                assert_eq!([large, thin, narrow, deep], [([0, 0], 1); 4], "{name}");
+                assert_eq!([large, thin, narrow], [([0, 0], 1); 3], "{name}");
+                // As many as fit in a core's cache, each of 256 blocks; blocks without shuffles compute more than they wait.
+                assert_eq!(deep, ([0, 0], if name == "llvmpipe" { 64 } else { 1 }), "{name}");
                 continue;
             }
             let roomy = ["RTX", "RX", "Renoir"].iter().any(|part| name.contains(part));
