@@ -1,12 +1,13 @@
-// Matrix products for processors that have subgroups: one computes ROWS block rows, an invocation a block column of them. Each
-// invocation loads another step of a, which the others get by shuffles: a load costs many times as much there.
+// Matrix products for processors that have subgroups: a team of neighbours in one computes ROWS block rows, an invocation a block
+// column of them. Each invocation loads another step of a, which the others get by shuffles: a load costs many times as much there.
 //
-// The size of subgroups, and which invocations are whose, is read from the builtins: any will do.
+// The size of subgroups, and which invocations are whose, is read from the builtins: any of at least TEAM will do.
 #import gemm_lines
 
 const ROWS: u32 = 4u;   // written out below
 const SEVERAL: u32 = 1u; // whether there are several taps
 const LARGE: u32 = 0u;  // blocks of an operand that fit in a cache
+const TEAM: u32 = 8u;   // a power of two
 const LANES: u32 = 64u; // invocations of a workgroup: at least as many as a subgroup has
 
 // A block as it lies in memory, so that packed halves are shuffled as such.
@@ -44,16 +45,18 @@ fn shuffled(v: Raw, giver: u32) -> block {
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
-    @builtin(subgroup_id) team: u32,
-    @builtin(num_subgroups) teams: u32,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(num_subgroups) subgroups: u32,
     @builtin(subgroup_size) size: u32,
-    @builtin(subgroup_invocation_id) own: u32,
+    @builtin(subgroup_invocation_id) place: u32,
 ) {
     //: beside
     //: end
     let e = extent();
-    let unit = linear_id(workgroup) * teams + team;
-    let across = (e.wide + size - 1u) / size;
+    let own = place % TEAM;
+    let first = place - own;
+    let unit = ((linear_id(workgroup) * subgroups + subgroup) * size + place) / TEAM;
+    let across = (e.wide + TEAM - 1u) / TEAM;
     let down = (e.down + ROWS - 1u) / ROWS;
     let part = unit / (down * across * e.members);
     let member = unit / (down * across) % e.members;
@@ -61,7 +64,7 @@ fn main(
     let id = unit % (down * across);
     let large = min(e.part, e.taps * e.steps) * e.wide > LARGE;
     let i = select(id / across, id % down, large) * ROWS;
-    let j = select(id % across, id / down, large) * size + own;
+    let j = select(id % across, id / down, large) * TEAM + own;
     let start = part * e.part;
     if start >= e.taps * e.steps {
         return;
@@ -81,7 +84,7 @@ fn main(
     var a2 = lines_a(rows2, 0u);
     var a3 = lines_a(rows3, 0u);
     var b0 = lines_b(columns, 0u);
-    for (var k = start; k < stop; k += size) {
+    for (var k = start; k < stop; k += TEAM) {
         var at = k + own;
         if SEVERAL == 1u {
             let tap = quotient(at, e.steps);
@@ -95,7 +98,7 @@ fn main(
         let u1 = raw_a(a1, at);
         let u2 = raw_a(a2, at);
         let u3 = raw_a(a3, at);
-        let steps = min(size, stop - k);
+        let steps = min(TEAM, stop - k);
         for (var s = 0u; s < steps; s++) {
             var at = k + s;
             if SEVERAL == 1u {
@@ -104,10 +107,10 @@ fn main(
                 b0 = lines_b(columns, tap);
             }
             let v = load_b(b0, at);
-            y0 = plus(y0, v, shuffled(u0, s));
-            y1 = plus(y1, v, shuffled(u1, s));
-            y2 = plus(y2, v, shuffled(u2, s));
-            y3 = plus(y3, v, shuffled(u3, s));
+            y0 = plus(y0, v, shuffled(u0, first + s));
+            y1 = plus(y1, v, shuffled(u1, first + s));
+            y2 = plus(y2, v, shuffled(u2, first + s));
+            y3 = plus(y3, v, shuffled(u3, first + s));
         }
     }
     // A loop that is not unrolled: drivers compile for as long as there are stores in a shader's text.

@@ -55,8 +55,17 @@ pub(super) enum Body {
     Tile(Tile),
     /// `lib/gemm_coop.wgsl`
     Coop(Coop),
-    /// `lib/gemm_shuffle.wgsl`, for subgroups of at least and at most so many invocations.
-    Shuffle(usize, usize),
+    /// `lib/gemm_shuffle.wgsl`
+    Shuffle(Team),
+}
+
+/// Invocations of a subgroup that share block rows by shuffles.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Team {
+    /// How many, each with a block column: a power of two that no subgroup is smaller than.
+    pub size: usize,
+    /// Invocations of a workgroup: whole subgroups.
+    pub threads: usize,
 }
 
 /// A tile of the result.
@@ -126,7 +135,9 @@ const TILES: [Tile; 7] = [
     tile(16, 4, 1, 1, 50),
 ];
 
-/// Block rows of a subgroup that shuffles.
+/// Teams that share rows: the larger, the more of them a load serves; the smaller, the narrower a result may be.
+const TEAMS: [usize; 4] = [16, 8, 4, 2];
+/// Block rows of a team.
 const SHUFFLED: usize = 4;
 
 /// What blocks without shared memory reach on a GPU, in a hundred: each product of two blocks loads both.
@@ -176,10 +187,7 @@ impl Body {
                 p.members * p.down.div_ceil(down) * p.wide.div_ceil(wide) * t.threads()
             }
             Body::Coop(c) => p.members * p.down.div_ceil(SIDE) * p.wide.div_ceil(SIDE) * c.threads,
-            Body::Shuffle(least, most) => {
-                let wide = [least, most].map(|size| p.wide.next_multiple_of(*size)).into_iter().max().unwrap_or(0);
-                p.members * p.down.div_ceil(SHUFFLED) * wide
-            }
+            Body::Shuffle(team) => p.members * p.down.div_ceil(SHUFFLED) * p.wide.next_multiple_of(team.size),
         }
     }
 
@@ -202,9 +210,9 @@ impl Body {
             Body::Coop(c) => c.worth(),
             Body::Blocks(r, c) if kind == caps::Kind::Software => processor(r * c, r + c),
             Body::Blocks(..) => BLOCKS_WORTH,
-            // A subgroup loads a block of each row at once, of as many steps as there are.
-            Body::Shuffle(least, _) => {
-                let steps = (p.taps * p.steps).min(*least);
+            // A team loads a block of each row at once, of as many steps as there are.
+            Body::Shuffle(team) => {
+                let steps = (p.taps * p.steps).min(team.size);
                 processor(SHUFFLED * steps, steps + SHUFFLED)
             }
         }
@@ -225,7 +233,7 @@ impl Body {
             Body::Blocks(..) => 64,
             Body::Tile(t) => t.threads(),
             Body::Coop(c) => c.threads,
-            Body::Shuffle(_, most) => 64.max(*most),
+            Body::Shuffle(team) => team.threads,
         }
     }
 
@@ -256,9 +264,10 @@ impl Body {
                 let body = far.import("gemm_coop").import(fragments).declare(&format!("alias operand = {};\n", p.elem));
                 self.turns(body, p, acc, &[("THREADS", c.threads)])
             }
-            Body::Shuffle(..) => far
+            Body::Shuffle(team) => far
                 .import("gemm_shuffle")
-                .constant("LANES", self.threads() as u32)
+                .constant("TEAM", team.size as u32)
+                .constant("LANES", team.threads as u32)
                 .constant("SEVERAL", (p.taps > 1).into())
                 .constant("LARGE", cached(p) as u32),
         }
@@ -326,10 +335,11 @@ pub(super) fn candidates(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> 
 /// The bodies that an adapter has the workgroups and registers for; a processor only those that share nothing.
 fn bodies(caps: &Caps, elem: Dtype, acc: Dtype) -> Vec<Body> {
     if caps.kind == caps::Kind::Software {
-        let (least, most) = caps.subgroup;
-        // In subgroups of four a step of a serves too few, and processors compute f16 registers one by one.
-        let shuffle = (least >= 8 && acc == Dtype::F32).then_some(Body::Shuffle(least as usize, most as usize));
-        return shuffle.into_iter().chain([Body::Blocks(2, 2), Body::Blocks(1, 1)]).collect();
+        let (least, most) = (caps.subgroup.0 as usize, caps.subgroup.1 as usize);
+        // Processors compute f16 registers one by one.
+        let sizes = TEAMS.into_iter().filter(|&size| size <= least && acc == Dtype::F32);
+        let teams = sizes.map(|size| Body::Shuffle(Team { size, threads: most.max(64) }));
+        return teams.chain([Body::Blocks(2, 2), Body::Blocks(1, 1)]).collect();
     }
     let tiles = TILES.iter().filter(|t| t.fits(caps, acc)).map(|t| Body::Tile(*t));
     tiles.chain(Coop::of(caps, elem, acc).map(Body::Coop)).chain([Body::Blocks(1, 1)]).collect()
@@ -369,7 +379,7 @@ fn cached(p: &Product) -> usize {
 /// are computed at once.
 fn read(p: &Product, v: &Variant) -> usize {
     let (rows, columns) = match v.body {
-        Body::Shuffle(size, _) => (SHUFFLED, size),
+        Body::Shuffle(team) => (SHUFFLED, team.size),
         Body::Blocks(rows, columns) => (rows, 8 * columns),
         _ => return 0,
     };
@@ -462,7 +472,7 @@ impl fmt::Display for Variant {
             Body::Blocks(rows, columns) => write!(f, "blocks {}×{}", 4 * rows, 4 * columns)?,
             Body::Tile(t) => write!(f, "tile {}×{}", 4 * t.blocks()[0], 4 * t.blocks()[1])?,
             Body::Coop(c) => write!(f, "matrices {0}×{0}", c.size)?,
-            Body::Shuffle(..) => f.write_str("shuffles")?,
+            Body::Shuffle(team) => write!(f, "shuffles among {}", team.size)?,
         }
         if self.parts > 1 { write!(f, " in {} parts", self.parts) } else { Ok(()) }
     }
