@@ -10,30 +10,21 @@ const LARGE: u32 = 0u;  // blocks of an operand that fit in a cache
 const TEAM: u32 = 8u;   // a power of two
 const LANES: u32 = 64u; // invocations of a workgroup: at least as many as a subgroup has
 
-// A block as it lies in memory, so that packed halves are shuffled as such.
-struct Raw {
-    l0: elem4,
-    l1: elem4,
-    l2: elem4,
-    l3: elem4,
-}
-
-fn raw_a(l: Lines, k: u32) -> Raw {
+// A block, unpacked once before it is shuffled many times.
+fn load_a(l: Lines, k: u32) -> block {
     let at = l.start + vec4(k * l.step);
-    let none = elem4();
+    let zero = vec4<acc>();
     let there = (vec4(k) >= l.first) & (vec4(k) < l.end);
-    return Raw(
-        select(none, a[at.x], there.x), select(none, a[at.y], there.y), select(none, a[at.z], there.z), select(none, a[at.w], there.w),
+    return block(
+        select(zero, unpack4(a[at.x]), there.x), select(zero, unpack4(a[at.y]), there.y),
+        select(zero, unpack4(a[at.z]), there.z), select(zero, unpack4(a[at.w]), there.w),
     );
 }
 
 // The block that invocation `giver` of the subgroup has loaded.
-fn shuffled(v: Raw, giver: u32) -> block {
+fn shuffled(v: block, giver: u32) -> block {
     let u = block(
-        unpack4(subgroupShuffle(v.l0, giver)),
-        unpack4(subgroupShuffle(v.l1, giver)),
-        unpack4(subgroupShuffle(v.l2, giver)),
-        unpack4(subgroupShuffle(v.l3, giver)),
+        subgroupShuffle(v[0], giver), subgroupShuffle(v[1], giver), subgroupShuffle(v[2], giver), subgroupShuffle(v[3], giver),
     );
     if ALONG_A == 1u {
         return u;
@@ -94,10 +85,10 @@ fn main(
             a2 = lines_a(rows2, tap);
             a3 = lines_a(rows3, tap);
         }
-        let u0 = raw_a(a0, at);
-        let u1 = raw_a(a1, at);
-        let u2 = raw_a(a2, at);
-        let u3 = raw_a(a3, at);
+        let u0 = load_a(a0, at);
+        let u1 = load_a(a1, at);
+        let u2 = load_a(a2, at);
+        let u3 = load_a(a3, at);
         let steps = min(TEAM, stop - k);
         for (var s = 0u; s < steps; s++) {
             var at = k + s;
