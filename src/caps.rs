@@ -136,6 +136,11 @@ impl Caps {
         self.shader_f16 && (acc == Dtype::F16 || self.kind != Kind::Software)
     }
 
+    /// Constants of `lib/f16_packed.wgsl`: how halves are taken out of words and put into them.
+    pub(crate) fn packing(&self) -> [(&'static str, bool); 2] {
+        [("PACK_EXACT", self.pack_exact), ("PROCESSOR", self.kind == Kind::Software)]
+    }
+
     /// How the adapter runs `precision`, in a few words.
     pub fn how(&self, precision: Precision) -> &'static str {
         match (self.supports(precision), precision.storage, self.native_halves(precision.acc())) {

@@ -8,15 +8,24 @@ alias elem4 = vec2<u32>;
 // NaN, and some values are rounded the wrong way), or where unpack4(pack4(v)) must round although
 // nothing is stored in between: Mesa 25 folds the pair of builtins to v.
 const PACK_EXACT: u32 = 1u;
+// Whether a processor runs this: Mesa has pack2x16float take three times as many instructions as half_bits4.
+const PROCESSOR: u32 = 0u;
 
 // unpack2x16float was exact for all 65536 halves on every adapter tried.
 fn unpack4(v: elem4) -> vec4<acc> {
-    return vec4<acc>(unpack2x16float(v.x), unpack2x16float(v.y));
+    let u = vec4<acc>(unpack2x16float(v.x), unpack2x16float(v.y));
+    if PROCESSOR == 1u {
+        // Where LLVM sees that what is compared was a half, it compares halves, one by one, for want of an instruction. So it
+        // must not see that: a square is 0 or 1 modulo 4, and this is zero, which LLVM does not know.
+        let square = v.x * v.x;
+        return bitcast<vec4<acc>>(bitcast<vec4<u32>>(u) | vec4<u32>(square * (square - 1u) & 2u));
+    }
+    return u;
 }
 
 // Round to nearest, ties to even; from 65520 on inf, NaN stays NaN.
 fn pack4(v: vec4<acc>) -> elem4 {
-    if PACK_EXACT == 1u {
+    if PACK_EXACT == 1u && PROCESSOR == 0u {
         return vec2<u32>(pack2x16float(v.xy), pack2x16float(v.zw));
     }
     let h = half_bits4(v);

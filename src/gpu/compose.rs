@@ -128,11 +128,12 @@ pub fn compose(shader: &Shader, caps: &Caps) -> Result<Wgsl> {
     include(shader, shader.name, &shader.source, &mut imported, &mut out)?;
     include(shader, "fused chain", &shader.declarations, &mut imported, &mut out)?;
 
-    let exact = ("PACK_EXACT", u32::from(caps.pack_exact));
     for (name, value) in &shader.constants {
         set_constant(&mut out, name, *value).ok_or_else(|| wrong(shader, format!("no line `const {name}: u32`")))?;
     }
-    set_constant(&mut out, exact.0, exact.1);
+    for (name, value) in caps.packing() {
+        set_constant(&mut out, name, value.into());
+    }
     for (mark, text) in &shader.splices {
         splice(&mut out, mark, text).ok_or_else(|| wrong(shader, format!("no lines `//: {mark}` to `//: end`")))?;
     }

@@ -541,8 +541,8 @@ pub(super) mod tests {
             let [large, thin, narrow, deep] = all.map(|p| chosen(&caps, &p));
             if caps.kind == caps::Kind::Software {
                 assert_eq!([large, thin, narrow], [([0, 0], 1); 3], "{name}");
-                // As many as fit in a core's cache, each of 256 blocks; blocks without shuffles compute more than they wait.
-                assert_eq!(deep, ([0, 0], if name == "llvmpipe" { 64 } else { 1 }), "{name}");
+                // Parts whose 256 × 16 blocks fit in a core's cache.
+                assert_eq!(deep, ([0, 0], 64), "{name}");
                 continue;
             }
             let roomy = ["RTX", "RX", "Renoir"].iter().any(|part| name.contains(part));

@@ -234,13 +234,13 @@ struct Found {
     variants: BTreeMap<&'static str, Vec<Variant>>,
     texts: BTreeSet<String>,
     /// What was composed already, by all that makes a text.
-    seen: BTreeSet<(Shader, bool, bool)>,
+    seen: BTreeSet<(Shader, bool, [(&'static str, bool); 2])>,
 }
 
 impl Found {
     fn add(&mut self, program: &Program, adapter: &Adapter, precision: Precision) -> Result<()> {
         for d in &program.dispatches {
-            let key = ((*d.shader).clone(), adapter.caps.native_halves(d.shader.acc), adapter.caps.pack_exact);
+            let key = ((*d.shader).clone(), adapter.caps.native_halves(d.shader.acc), adapter.caps.packing());
             if !self.seen.insert(key) {
                 continue;
             }
