@@ -54,6 +54,9 @@ pub struct Matrices {
     pub sums: Dtype,
 }
 
+/// Constants of a shader, and whether they are 1.
+pub(crate) type Packing = [(&'static str, bool); 2];
+
 /// Features and limits of an adapter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Caps {
@@ -137,7 +140,7 @@ impl Caps {
     }
 
     /// Constants of `lib/f16_packed.wgsl`: how halves are taken out of words and put into them.
-    pub(crate) fn packing(&self) -> [(&'static str, bool); 2] {
+    pub(crate) fn packing(&self) -> Packing {
         [("PACK_EXACT", self.pack_exact), ("PROCESSOR", self.kind == Kind::Software)]
     }
 

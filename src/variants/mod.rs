@@ -234,7 +234,7 @@ struct Found {
     variants: BTreeMap<&'static str, Vec<Variant>>,
     texts: BTreeSet<String>,
     /// What was composed already, by all that makes a text.
-    seen: BTreeSet<(Shader, bool, [(&'static str, bool); 2])>,
+    seen: BTreeSet<(Shader, bool, caps::Packing)>,
 }
 
 impl Found {
