@@ -1,5 +1,5 @@
 //! The kernels of `halfgrad bench`, those whose name holds a word, in every way that the adapter can run them; where a GPU and
-//! a processor run other variants, in both.
+//! a processor run other variants, in both. Of roof: the share of the adapter's measured limit, of arithmetic or of memory.
 //!
 //! `cargo bench --features reference --bench kernels -- [part of a name]`
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use halfgrad::{
     Gpu, Precision,
-    bench::{Effort, kernels, suite},
+    bench::{Effort, Scope, kernels, limits, suite},
     caps::Kind,
     gpu::Settings,
 };
@@ -18,6 +18,7 @@ fn main() {
     let filter = std::env::args().skip(1).find(|a| !a.starts_with("--")).unwrap_or_default();
     let gpu = Gpu::new().expect("an adapter");
     let packed = pollster::block_on(gpu.without_f16()).expect("the same adapter");
+    let limits = limits::measure(&gpu, &Scope::new(true)).expect("limits");
     println!("{}", gpu.caps().adapter);
     let (kind, another) = match gpu.caps().kind {
         Kind::Software => (Kind::Discrete, "as a GPU"),
@@ -48,13 +49,14 @@ fn main() {
             let found = kernels::measure(gpu, kernel, precision, EFFORT).expect("a kernel that runs");
             let seconds = found.timing.wall.median;
             println!(
-                "{:<42} {how:<11}{:<15} first {:>7.1} ms, then {:>8.3} ms {:>7.2} GFLOP/s {:>6.2} GB/s",
+                "{:<42} {how:<11}{:<15} first {:>7.1} ms, then {:>8.3} ms {:>7.2} GFLOP/s {:>6.2} GB/s {:>4.0} % of roof",
                 kernel.id(),
                 if as_another { another } else { "" },
                 1e3 * found.timing.first,
                 1e3 * seconds,
                 found.flops as f64 / seconds / 1e9,
                 found.bytes as f64 / seconds / 1e9,
+                1e2 * limits.seconds(precision, found.flops, found.bytes) / seconds,
             );
         }
     }

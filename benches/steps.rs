@@ -1,10 +1,17 @@
-//! Whole training steps: time by precision, dispatches, bytes, what the host does for a dispatch, and how time grows with work.
+//! Whole training steps: time by precision, dispatches, bytes, the share of the adapter's measured limits that the dispatches reach,
+//! what the host does for one, and how time grows with work.
 //!
 //! `cargo bench --bench steps -- [part of a name]`
 
 use std::time::{Duration, Instant};
 
-use halfgrad::{Adam, Gpu, Graph, Plan, Precision, Sgd, Shape, Weights, optim::Update, study};
+use halfgrad::{
+    Adam, Gpu, Graph, Plan, Precision, Sgd, Shape, Weights,
+    bench::{Scope, limits, report::Limits},
+    dispatch::Dispatch,
+    optim::Update,
+    study,
+};
 
 /// How long the plans that are compared run in turns.
 const TIME: Duration = Duration::from_secs(6);
@@ -52,7 +59,8 @@ fn main() {
         deep("resnet20, batch 32, sgd", "resnet20", [32, 32, 3], 32),
         deep("vit8, batch 32, sgd", "vit8", [32, 32, 3], 32),
     ];
-    workloads.iter().filter(|w| w.name.contains(&filter)).for_each(|w| precisions(&gpu, w));
+    let limits = limits::measure(&gpu, &Scope::new(true)).expect("limits");
+    workloads.iter().filter(|w| w.name.contains(&filter)).for_each(|w| precisions(&gpu, w, &limits));
 
     let batches = [32, 64, 128, 256, 512, 1024].map(|batch| (batch, vec![512, 512], batch));
     let widths = [128, 256, 512, 1024, 2048].map(|width| (width, vec![width, width], 128));
@@ -79,24 +87,28 @@ fn in_turns(plans: &mut [Plan]) -> Vec<f64> {
     seconds.iter().map(|seconds| study::median(seconds)).collect()
 }
 
-fn precisions(gpu: &Gpu, workload: &Workload) {
+fn precisions(gpu: &Gpu, workload: &Workload, limits: &Limits) {
     println!("\n{}", workload.name);
     let able = Precision::PRESETS.iter().filter(|(_, p)| gpu.caps().supports(*p).is_ok());
-    let (names, mut plans): (Vec<&str>, Vec<Plan>) = able.map(|(name, p)| (*name, workload.plan(gpu, *p))).unzip();
+    let able: Vec<_> = able.copied().collect();
+    let mut plans: Vec<Plan> = able.iter().map(|(_, p)| workload.plan(gpu, *p)).collect();
     let seconds = in_turns(&mut plans);
     let bytes = |plan: &Plan| plan.program().total_bytes() as f64;
-    for ((name, plan), time) in names.iter().zip(&mut plans).zip(&seconds) {
+    for (((name, precision), plan), time) in able.iter().zip(&mut plans).zip(&seconds) {
         let program = plan.program();
+        let least = |d: &Dispatch| limits.seconds(*precision, d.flops, d.bytes_read() + d.bytes_written());
+        let roof: f64 = program.dispatches.iter().map(least).sum();
         let (dispatches, flops, total) = (program.dispatches.len(), program.flops() as f64, bytes(plan));
         println!(
-            "  {name:<11} {:>9.2} ms, {:>6.2} GFLOP/s, {dispatches:>4} dispatches, {:>8.2} MB, the host {:>5.2} µs a dispatch",
+            "  {name:<11} {:>9.2} ms, {:>6.2} GFLOP/s, {:>3.0} % of roof, {dispatches:>4} dispatches, {:>8.2} MB, the host {:>5.2} µs a dispatch",
             1e3 * time,
             flops / time / 1e9,
+            1e2 * roof / time,
             total / 1e6,
             1e6 * host(plan) / dispatches as f64,
         );
     }
-    for ((name, plan), time) in names.iter().zip(&plans).zip(&seconds).skip(1) {
+    for (((name, _), plan), time) in able.iter().zip(&plans).zip(&seconds).skip(1) {
         let (time, memory) = (time / seconds[0], bytes(plan) / bytes(&plans[0]));
         println!("  {name:<11} over f32: time {time:.2}, bytes {memory:.2}");
     }

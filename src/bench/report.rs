@@ -191,6 +191,11 @@ impl Limits {
         self.fma.iter().find(|r| r.name == name).map_or(f64::NAN, |r| 1e9 * r.rate.median)
     }
 
+    /// The seconds that the limits allow for so many operations on so many bytes: the longer of both.
+    pub fn seconds(&self, precision: Precision, flops: u64, bytes: u64) -> f64 {
+        (flops as f64 / self.flops(precision)).max(bytes as f64 / self.bandwidth())
+    }
+
     /// The fastest copy, in bytes a second.
     pub fn bandwidth(&self) -> f64 {
         1e9 * self.copy.iter().map(|r| r.rate.median).fold(0.0, f64::max)
@@ -278,7 +283,6 @@ impl Measured {
     pub(super) fn entry(self, id: String, precision: Precision, gpu: &Gpu, limits: &Limits) -> Entry {
         let (flops, bytes) = (self.flops as f64, self.bytes as f64);
         let seconds = self.timing.device().median;
-        let least = (flops / limits.flops(precision)).max(bytes / limits.bandwidth());
         Entry {
             id,
             precision: precision.to_string(),
@@ -292,7 +296,7 @@ impl Measured {
             gpu_ms: self.timing.gpu.map(|sample| sample.map(|t| 1e3 * t)),
             gflops: flops / seconds / 1e9,
             gbps: bytes / seconds / 1e9,
-            roofline: least / seconds,
+            roofline: limits.seconds(precision, self.flops, self.bytes) / seconds,
             error: self.error,
         }
     }
