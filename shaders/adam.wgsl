@@ -37,12 +37,16 @@ fn as_stored(v: vec4<acc>) -> vec4<acc> {
     return v;
 }
 
-// 1 − β₁ᵗ and 1 − β₂ᵗ.
+// 1 / (1 − β₁ᵗ) and 1 / (1 − β₂ᵗ), or its root where √v is kept: one division for all weights.
 var<private> unbias: vec2<acc>;
 
 fn prepare() {
     let t = f32(clock.updates);
-    unbias = vec2<acc>(vec2(one_minus_exp(t * p.ln_beta1), one_minus_exp(t * p.ln_beta2)));
+    var biased = vec2(one_minus_exp(t * p.ln_beta1), one_minus_exp(t * p.ln_beta2));
+    if FORM == 0u {
+        biased.y = sqrt(biased.y);
+    }
+    unbias = vec2<acc>(1.0 / biased);
 }
 
 fn direction(i: u32, w: vec4<acc>, gradient_of_loss: vec4<acc>, decay: acc, random: vec4<u32>) -> vec4<acc> {
@@ -56,13 +60,13 @@ fn direction(i: u32, w: vec4<acc>, gradient_of_loss: vec4<acc>, decay: acc, rand
     if FORM == 0u {
         let root = hypot4(acc(p.keep2) * before, acc(p.take2) * g);
         second[i] = kept(root, random.zwxy);
-        divisor = root / sqrt(unbias.y) + acc(p.epsilon);
+        divisor = root * unbias.y + acc(p.epsilon);
     } else {
         let v = as_stored(acc(p.keep2) * before + acc(p.take2) * g * g);
         second[i] = pack4_wide(v);
-        divisor = select(sqrt(v / unbias.y) + acc(p.epsilon), sqrt(max(v / unbias.y, vec4(acc(p.epsilon)))), FORM == 2u);
+        divisor = select(sqrt(v * unbias.y) + acc(p.epsilon), sqrt(max(v * unbias.y, vec4(acc(p.epsilon)))), FORM == 2u);
     }
     // Where ε is 0, 0 / 0 would be NaN, also in the padding, which must stay zero.
-    let step = select(m / unbias.x / divisor, vec4<acc>(), m == vec4<acc>());
+    let step = select(m * unbias.x / divisor, vec4<acc>(), m == vec4<acc>());
     return step + select(vec4<acc>(), decay * w, decoupled);
 }

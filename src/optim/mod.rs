@@ -82,6 +82,7 @@ fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch
         .acc(acc)
         .wide(precision.state())
         .constant("RECORD", io.record.is_some().into())
+        .constant("NARROW", (acc == Dtype::F16).into())
         .constant("ROUNDING", precision.rounding_of_state().map_or(0, |r| 1 + r as u32));
     let groups = io.weights.shape.groups();
     let turns = turns(io);
