@@ -1,7 +1,7 @@
 //! Whole training steps: time by precision, dispatches, bytes, the share of the adapter's measured limits that the dispatches reach,
 //! what the host does for one, and how time grows with work.
 //!
-//! `cargo bench --bench steps -- [part of a name]`
+//! `cargo bench --features reference --bench steps -- [part of a name]`
 
 use std::time::{Duration, Instant};
 
