@@ -99,6 +99,28 @@ fn plans_of_deep_networks_fit_on_a_screen_unless_all_is_asked_for() {
 }
 
 #[test]
+fn a_profile_tells_what_each_dispatch_takes() {
+    let line = "plan --model mlp --input 8,8,1 --hidden 16 --batch 32";
+    let dispatches = json(&run(&format!("{line} --json")))["dispatches"].as_array().unwrap().len();
+    let told = run(&format!("{line} --profile=2 --all"));
+    assert!(told.status.success(), "{}", text(&told.stderr));
+    let told = text(&told.stdout);
+    let rows: Vec<(usize, f64)> = told
+        .lines()
+        .filter_map(|l| Some((l.split_whitespace().next()?.parse().ok()?, l.split(" %").next()?)))
+        .filter_map(|(i, l): (usize, &str)| Some((i, l.split_whitespace().rev().nth(1)?.parse().ok()?)))
+        .collect();
+    // Another adapter may add a second pass of a sum.
+    assert!(rows.len() >= dispatches && rows.is_sorted_by(|a, b| a.1 >= b.1), "{told}");
+    let sum: f64 = told.lines().last().unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!((rows.iter().map(|r| r.1).sum::<f64>() - sum).abs() < 1e-3 * rows.len() as f64, "{told}");
+    refuses(&format!("{line} --adapter llvmpipe"), "--profile");
+    refuses(&format!("{line} --profile --json"), "cannot be used with");
+    refuses(&format!("{line} --profile=0"), "no whole number");
+    refuses(&format!("{line} --profile --adapter none-such"), "none-such");
+}
+
+#[test]
 fn without_an_adapter_devices_and_study_say_so_and_plan_works() {
     for command in ["devices", "study"] {
         let output = tool().arg(command).env("WGPU_BACKEND", "none-such").output().unwrap();

@@ -31,6 +31,8 @@ struct Step<'a> {
 struct Dispatch<'a> {
     op: &'a str,
     shader: &'a str,
+    /// Of those that compute the same.
+    variant: Option<&'a str>,
     shapes: Vec<Operand<'a>>,
     grid: [u32; 3],
     flops: u64,
@@ -189,6 +191,7 @@ fn dispatch<'a>(program: &'a Program, d: &'a halfgrad::dispatch::Dispatch) -> Di
     Dispatch {
         op: &d.label,
         shader: d.shader.name,
+        variant: d.choice.as_ref().map(|c| c.variant.as_str()),
         shapes: shapes.collect(),
         grid: d.grid,
         flops: d.flops,
