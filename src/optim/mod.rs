@@ -133,10 +133,10 @@ const ROUNDED: &str = "    rounded = rounded4(exact, chance(p.stream ^ 0x2000000
 const ROUNDED_COPY: &str = "rounded4(unpack4_wide(stored), chance(p.stream ^ 0x20000000u, g))";
 
 /// Groups that an invocation takes. A processor runs a few invocations at a time, to their end, and memory is fast for it only where
-/// these walk through it side by side; a GPU wants neighbours for its invocations.
+/// these walk through it side by side, the further the more there is to walk through; a GPU wants neighbours for its invocations.
 fn turns(io: &UpdateIo) -> usize {
     let several = io.caps.kind == Kind::Software && io.record.is_none() && io.weights.shape.groups() >= 1 << 11;
-    if several { 4 } else { 1 }
+    if several { 4 * io.moments.len().max(1) } else { 1 }
 }
 
 const RECORD: &str = "    if clock.recording != 0u && clock.apply != 0u {
