@@ -365,7 +365,7 @@ impl Dispatch {
         self.layer().split('.').next().unwrap_or_default()
     }
 
-    /// The variant that was taken, where there are several: ` by shuffles`.
+    /// The variant that was taken, where there are several: ` by tile 64×64`.
     fn by(&self) -> String {
         self.choice.as_ref().map(|c| format!(" by {}", c.variant)).unwrap_or_default()
     }

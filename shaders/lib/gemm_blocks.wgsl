@@ -6,18 +6,13 @@ const ROWS: u32 = 1u;    // blocks of rows an invocation, 1 or 2
 const COLUMNS: u32 = 1u; // blocks of columns an invocation, 1 or 2
 const LONE: u32 = 0u;    // whether a is one line, which the sum runs along
 
-fn load_a(l: Lines, k: u32) -> block {
+fn load_lines_a(l: Lines, k: u32) -> block {
     if LONE == 1u {
         let zero = vec4<acc>();
         let there = (k >= l.first.x) & (k < l.end.x);
         return block(select(zero, unpack4(a[l.start.x + k * l.step]), there), zero, zero, zero);
     }
-    let at = l.start + vec4(k * l.step);
-    let v = mask(block(unpack4(a[at.x]), unpack4(a[at.y]), unpack4(a[at.z]), unpack4(a[at.w])), l, k);
-    if ALONG_A == 1u {
-        return v;
-    }
-    return transpose(v);
+    return load_a(l, k);
 }
 
 // y + b * a.
@@ -87,12 +82,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let first = max(start, tap * e.steps) - tap * e.steps;
         let end = min(stop - tap * e.steps, e.steps);
         for (var k = first; k < end; k++) {
-            let u0 = load_a(a0, k);
+            let u0 = load_lines_a(a0, k);
             let v0 = load_b(b0, k);
             y00 = added_product(y00, v0, u0);
             var u1 = block();
             if ROWS == 2u {
-                u1 = load_a(a1, k);
+                u1 = load_lines_a(a1, k);
                 y10 = added_product(y10, v0, u1);
             }
             if COLUMNS == 2u {

@@ -41,6 +41,15 @@ fn lines_b(s: Spots, tap: u32) -> Lines {
     return lines(line_b(s.s0, tap), line_b(s.s1, tap), line_b(s.s2, tap), line_b(s.s3, tap));
 }
 
+fn load_a(l: Lines, k: u32) -> block {
+    let at = l.start + vec4(k * l.step);
+    let v = mask(block(unpack4(a[at.x]), unpack4(a[at.y]), unpack4(a[at.z]), unpack4(a[at.w])), l, k);
+    if ALONG_A == 1u {
+        return v;
+    }
+    return transpose(v);
+}
+
 fn load_b(l: Lines, k: u32) -> block {
     let at = l.start + vec4(k * l.step);
     let v = mask(block(unpack4(b[at.x]), unpack4(b[at.y]), unpack4(b[at.z]), unpack4(b[at.w])), l, k);

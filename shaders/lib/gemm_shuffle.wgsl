@@ -4,32 +4,17 @@
 // The size of subgroups, and which invocations are whose, is read from the builtins: any of at least TEAM will do.
 #import gemm_lines
 
-const ROWS: u32 = 4u;   // written out below
+const ROWS: u32 = 4u;    // written out below
+const TEAM: u32 = 8u;    // a power of two
 const SEVERAL: u32 = 1u; // whether there are several taps
-const LARGE: u32 = 0u;  // blocks of an operand that fit in a cache
-const TEAM: u32 = 8u;   // a power of two
-const LANES: u32 = 64u; // invocations of a workgroup: at least as many as a subgroup has
+const LARGE: u32 = 0u;   // blocks of an operand that fit in a cache
+const LANES: u32 = 64u;  // invocations of a workgroup: at least as many as a subgroup has
 
-// A block, unpacked once before it is shuffled many times.
-fn load_a(l: Lines, k: u32) -> block {
-    let at = l.start + vec4(k * l.step);
-    let zero = vec4<acc>();
-    let there = (vec4(k) >= l.first) & (vec4(k) < l.end);
-    return block(
-        select(zero, unpack4(a[at.x]), there.x), select(zero, unpack4(a[at.y]), there.y),
-        select(zero, unpack4(a[at.z]), there.z), select(zero, unpack4(a[at.w]), there.w),
-    );
-}
-
-// The block that invocation `giver` of the subgroup has loaded.
+// The block that invocation `giver` of the subgroup has loaded, and unpacked once for all.
 fn shuffled(v: block, giver: u32) -> block {
-    let u = block(
+    return block(
         subgroupShuffle(v[0], giver), subgroupShuffle(v[1], giver), subgroupShuffle(v[2], giver), subgroupShuffle(v[3], giver),
     );
-    if ALONG_A == 1u {
-        return u;
-    }
-    return transpose(u);
 }
 
 @compute @workgroup_size(LANES)

@@ -104,6 +104,11 @@ pub fn usage(e: &clap::Error) -> anyhow::Result<()> {
     anyhow::bail!("{}", said.trim_start_matches("error: "))
 }
 
+/// The adapter that was asked for, or the best, with the settings of the environment.
+pub fn request(adapter: Option<&str>) -> anyhow::Result<Gpu> {
+    Ok(pollster::block_on(Gpu::request(adapter.map_or(Choice::Best, Choice::from)))?)
+}
+
 impl DeviceArgs {
     /// The device, with what the environment says and then the flags.
     pub fn open(&self) -> anyhow::Result<Gpu> {
@@ -119,8 +124,7 @@ impl DeviceArgs {
         if let Some(bytes) = &self.memory {
             settings = settings.memory(bytes)?;
         }
-        let choice = self.adapter.as_deref().map_or(Choice::Best, Choice::from);
-        let gpu = pollster::block_on(Gpu::request(choice))?;
+        let gpu = request(self.adapter.as_deref())?;
         if settings == *gpu.settings() { Ok(gpu) } else { Ok(pollster::block_on(gpu.with(settings))?) }
     }
 }

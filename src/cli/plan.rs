@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use comfy_table::Table;
 use halfgrad::{
-    Caps, Gpu, Graph, Plan, Shape, Weights,
+    Caps, Graph, Plan, Shape, Weights,
     dispatch::Program,
-    gpu::{Choice, Settings},
+    gpu::Settings,
     plan,
     plan::Options,
-    study::DeviceBytes,
+    study::{self, DeviceBytes},
 };
 use serde::Serialize;
 
@@ -80,22 +80,19 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
         None => None,
     };
     let options = optimizer.options(Options { memory, ..Options::default() });
+    let described = (super::describe(&model, sample, classes), super::describe_optimizer(&optimizer));
+    let head = format!("{}, batch {}, {}, {}", described.0, args.network.batch, args.precision, described.1);
     if let Some(steps) = args.profile {
-        let gpu = pollster::block_on(Gpu::request(args.adapter.as_deref().map_or(Choice::Best, Choice::from)))?;
+        let gpu = super::request(args.adapter.as_deref())?;
         let weights = Weights::init(&gpu, &graph, 1)?;
         let plan = Plan::train_with(&gpu, &weights, network.loss, &*optimizer.update(0), options)?;
-        let (model, optimizer) = (super::describe(&model, sample, classes), super::describe_optimizer(&optimizer));
-        let adapter = format!("{}{}", gpu.caps().adapter, super::describe_settings(&gpu));
-        let head = format!("{model}, batch {}, {}, {optimizer}, on {adapter}", args.network.batch, args.precision);
-        return super::print(&format!("{head}\n{}", profile(plan, steps, args.all)?));
+        let on = format!("{}{}", gpu.caps().adapter, super::describe_settings(&gpu));
+        return super::print(&format!("{head}, on {on}\n{}", profile(plan, steps, args.all)?));
     }
     let lowered = plan::lower_training(network.loss, &*optimizer.update(0), &Caps::reference(), &options)?;
-    let model = super::describe(&model, sample, classes);
-    let optimizer = super::describe_optimizer(&optimizer);
     if args.json {
-        return super::print_json(&step(args, model, optimizer, &lowered.program));
+        return super::print_json(&step(args, described, &lowered.program));
     }
-    let head = format!("{model}, batch {}, {}, {optimizer}", args.network.batch, args.precision);
     let program = &lowered.program;
     if args.all || program.dispatches.len() <= LISTED {
         return super::print(&format!("{head}\n{program}"));
@@ -107,7 +104,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
 fn profile(mut plan: Plan, steps: usize, all: bool) -> anyhow::Result<String> {
     // Drivers do at the first run what they put off.
     plan.profile(2)?;
-    let seconds = plan.profile(steps)?;
+    let seconds: Vec<f64> = plan.profile(steps)?.iter().map(|times| study::median(times)).collect();
     let start = Instant::now();
     (0..steps).for_each(|_| plan.run());
     plan.losses().wait()?;
@@ -151,7 +148,7 @@ const SLOWEST: usize = 25;
 /// A program of more dispatches than this is listed by blocks, to fit on a screen.
 const LISTED: usize = 60;
 
-fn step<'a>(args: &PlanArgs, model: String, optimizer: String, program: &'a Program) -> Step<'a> {
+fn step<'a>(args: &PlanArgs, (model, optimizer): (String, String), program: &'a Program) -> Step<'a> {
     let dispatches: Vec<_> = program.dispatches.iter().map(|d| dispatch(program, d)).collect();
     let totals = Totals {
         dispatches: dispatches.len(),

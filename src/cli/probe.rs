@@ -4,14 +4,11 @@ use comfy_table::{Cell, Table};
 use halfgrad::{
     Gpu,
     format::Format,
-    gpu::{
-        Choice,
-        probe::{
-            Overflow, Probe, RoundingMode,
-            arithmetic::Arithmetic,
-            functions::{Accuracy, Worst},
-            rounding::Conversion,
-        },
+    gpu::probe::{
+        Overflow, Probe, RoundingMode,
+        arithmetic::Arithmetic,
+        functions::{Accuracy, Worst},
+        rounding::Conversion,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -29,8 +26,7 @@ pub struct Report {
 
 /// Probes the chosen adapter and prints what was found.
 pub fn run(args: &DevicesArgs) -> anyhow::Result<()> {
-    let choice = args.adapter.as_deref().map_or(Choice::Best, Choice::from);
-    let gpu = pollster::block_on(Gpu::request(choice))?;
+    let gpu = super::request(args.adapter.as_deref())?;
     let report = Report::of(&gpu)?;
     match args.json {
         true => super::print_json(&report),

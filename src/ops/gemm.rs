@@ -318,7 +318,7 @@ pub(super) fn candidates(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> 
         let most = most_parts(caps, p, bytes);
         let mut parts = vec![1, fill(caps, p, body).min(most)];
         if matches!(body, Body::Shuffle(..)) {
-            parts.extend((1..=most.min(p.taps * p.steps).max(1).ilog2()).map(|n| 1 << n));
+            parts.extend((1..=most.ilog2()).map(|n| 1 << n));
         }
         parts.sort_unstable();
         let mut found: Vec<_> = parts.into_iter().map(|parts| split(p, body, parts, acc)).collect();
@@ -380,6 +380,7 @@ fn cached(p: &Product) -> usize {
 fn read(p: &Product, v: &Variant) -> usize {
     let (rows, columns) = match v.body {
         Body::Shuffle(team) => (SHUFFLED, team.size),
+        // Neighbours of a vector of eight, as processors have them.
         Body::Blocks(rows, columns) => (rows, 8 * columns),
         _ => return 0,
     };

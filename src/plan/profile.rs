@@ -4,18 +4,18 @@ use super::Plan;
 use crate::{Error, Result, gpu::Stamps};
 
 impl Plan {
-    /// The seconds that each dispatch of [`program`](Self::program) takes, by the device's own clock: medians of so many steps, at
-    /// least one. They are steps as any others, so they train, but each dispatch waits for the one before it.
+    /// The seconds that each dispatch of [`program`](Self::program) took in each of so many steps, by the device's own clock. They
+    /// are steps as any others, so they train, but each dispatch waits for the one before it.
     ///
     /// ```
-    /// use halfgrad::{Gpu, Graph, Plan, Precision, Weights, nn};
+    /// use halfgrad::{Gpu, Graph, Plan, Precision, Weights, nn, study};
     /// let (gpu, graph) = (Gpu::new()?, Graph::new(Precision::F16));
     /// let y = nn::linear("fc", graph.input("x", [64, 256]), 128);
     /// let mut plan = Plan::infer(&gpu, &Weights::init(&gpu, &graph, 1)?, [y])?;
     /// if gpu.caps().timestamps {
     ///     let seconds = plan.profile(5)?;
     ///     assert_eq!(seconds.len(), plan.program().dispatches.len());
-    ///     let rate = plan.program().dispatches[0].flops as f64 / seconds[0];
+    ///     let rate = plan.program().dispatches[0].flops as f64 / study::median(&seconds[0]);
     ///     println!("{}: {:.1} GFLOP/s", plan.program().dispatches[0].label, rate / 1e9);
     /// }
     /// # Ok::<(), halfgrad::Error>(())
@@ -23,7 +23,7 @@ impl Plan {
     ///
     /// # Errors
     /// [`Error::Unsupported`] if the device takes no timestamps, or not so many; [`Error::Device`] if it is lost.
-    pub fn profile(&mut self, steps: usize) -> Result<Vec<f64>> {
+    pub fn profile(&mut self, steps: usize) -> Result<Vec<Vec<f64>>> {
         let dispatches = self.program().dispatches.len();
         let Some(stamps) = Stamps::new(self.gpu(), dispatches) else {
             let detail = match self.gpu().caps().timestamps {
@@ -33,7 +33,7 @@ impl Plan {
             return Err(Error::Unsupported { adapter: self.gpu().caps().adapter.clone(), detail });
         };
         let mut times = vec![vec![]; dispatches];
-        for _ in 0..steps.max(1) {
+        for _ in 0..steps {
             let mut encoder = self.gpu().device().create_command_encoder(&Default::default());
             self.core.upload(&mut encoder);
             self.core.executable.encode_stamped(&mut encoder, 0..dispatches, &stamps);
@@ -42,10 +42,6 @@ impl Plan {
             let seconds = stamps.read(self.gpu()).wait()?;
             times.iter_mut().zip(seconds).for_each(|(all, s)| all.push(s));
         }
-        let median = |mut all: Vec<f64>| {
-            all.sort_by(f64::total_cmp);
-            all[all.len() / 2]
-        };
-        Ok(times.into_iter().map(median).collect())
+        Ok(times)
     }
 }
