@@ -6,6 +6,8 @@
 #import parts
 #import tail
 
+const MANY: u32 = 0u; // whether there are 2^20 invocations or more
+
 @group(0) @binding(0) var<storage, read> a: array<elem4>;       // image [n, h, w, c]
 @group(0) @binding(1) var<storage, read> b: array<elem4>;       // result [n, oh, ow, c]
 @group(0) @binding(2) var<storage, read_write> y: array<elem4>; // weights [kh, kw, 1, c]
@@ -16,13 +18,14 @@ fn combine(u: vec4<acc>, v: vec4<acc>) -> vec4<acc> {
 
 // The sum over one row of the result.
 fn sum(line: u32, weight: u32, q: u32) -> vec4<acc> {
-    let n = line / p.oh;
-    let row = (line - n * p.oh) * p.stride_h + weight / p.kw * p.dilation_h - p.before_h;
+    let n = quotient(line, p.oh, VAST);
+    let down = quotient(weight, p.kw, MANY);
+    let row = (line - n * p.oh) * p.stride_h + down * p.dilation_h - p.before_h;
     var s = Sum();
     if row >= p.h {
         return whole(s);
     }
-    var column = weight % p.kw * p.dilation_w - p.before_w;
+    var column = (weight - down * p.kw) * p.dilation_w - p.before_w;
     for (var k = 0u; k < p.steps; k++) {
         if column < p.w {
             let x = unpack4(a[((n * p.h + row) * p.w + column) * p.wide + q]);
@@ -38,8 +41,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let g = linear_id(workgroup) * RESULTS + lane % RESULTS;
     var s = Sum();
     if g < p.down * p.wide {
+        let weight = quotient(g, p.wide, MANY);
         for (var line = lane / RESULTS; line < p.taps; line += LANES) {
-            s = added(s, sum(line, g / p.wide, g % p.wide));
+            s = added(s, sum(line, weight, g - weight * p.wide));
         }
     }
     let v = combined(whole(s), lane);

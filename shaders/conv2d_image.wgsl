@@ -1,50 +1,93 @@
 // A convolution's gradient to its image, or transposed convolution: rows are the image's pixels, the sum runs over taps
-// and the result's channels. A tap counts where the stride divides the way back to the result.
+// and the result's channels.
+//
+// A weight meets a pixel where the stride divides the way back to the result. So the pixels along an axis have phases, the
+// rests of that division: those of one meet the same weights, every `step`-th from a first one on, or none. Pixels whose
+// phases differ belong to different members.
 #import conv
 #import gemm
 
 @group(0) @binding(0) var<storage, read> a: array<elem4>;       // result [n, oh, ow, o]
-@group(0) @binding(1) var<storage, read> b: array<elem4>;       // weights [kh, kw, c / members, o]
+@group(0) @binding(1) var<storage, read> b: array<elem4>;       // weights [kh, kw, inner, o]
 // y: image [n, h, w, c]
 
-const STRIDED: u32 = 1u; // whether a stride is not 1
+// The pixels along an axis that have one phase; the next one is `stride` further.
+struct Phase {
+    pixel: u32,  // the first
+    weight: u32, // the first that they meet
+    taps: u32,   // weights that they meet
+    seen: u32,   // of the result, by this pixel with this weight; may wrap below zero
+}
+
+// Phase `rest`: a weight meets its pixels if weight · dilation leaves that rest.
+fn phase(rest: u32, window: u32, stride: u32, before: u32, dilation: u32, step: u32, inverse: u32) -> Phase {
+    let behind = before - quotient(before, stride, VAST) * stride;
+    let pixel = select(rest + stride, rest, rest >= behind) - behind;
+    // A weight meets them only where the divisor of both stride and dilation divides the rest.
+    let divisor = quotient(stride, step, VAST);
+    let steps = quotient(rest, divisor, VAST);
+    let weight = steps * inverse - quotient(steps * inverse, step, VAST) * step;
+    let taps = select(0u, quotient(window - 1u - weight, step, VAST) + 1u, weight < window && steps * divisor == rest);
+    let seen = quotient(pixel + before - rest, stride, VAST) - quotient(max(weight * dilation, rest) - rest, stride, VAST);
+    return Phase(pixel, weight, taps, seen);
+}
+
+struct Phases {
+    channels: u32, // group of channels
+    rows: Phase,
+    columns: Phase,
+}
+
+fn phases(member: u32) -> Phases {
+    let line = quotient(member, p.stride_w, MANY);
+    let channels = quotient(line, p.stride_h, MANY);
+    return Phases(
+        channels,
+        phase(line - channels * p.stride_h, p.kh, p.stride_h, p.before_h, p.dilation_h, p.step_h, p.inverse_h),
+        phase(member - line * p.stride_w, p.kw, p.stride_w, p.before_w, p.dilation_w, p.step_w, p.inverse_w),
+    );
+}
 
 fn extent() -> Extent {
-    return Extent(p.members, p.down, p.wide, p.taps, p.steps, p.part, p.c, p.n * p.h * p.w * groups(p.c));
+    return Extent(p.members, p.down, p.wide, p.taps, p.steps, p.part, p.inner, p.n * p.h * p.w * groups(p.c));
 }
 
 fn spot_a(i: u32, r: u32, member: u32) -> Spot {
-    let at = pixel(4u * i + r, p.h, p.w);
-    let start = at.n * p.oh * p.ow * groups(p.o) + member * groups(outer());
-    return Spot(start, at.y + p.before_h, at.x + p.before_w, 0u, 0u);
+    let own = phases(member);
+    let at = pixel(4u * i + r, p.pixels_h, p.pixels_w);
+    let start = at.n * p.oh * p.ow * groups(p.o) + own.channels * groups(p.outer);
+    return Spot(start, at.y + own.rows.seen, at.x + own.columns.seen, own.rows.taps, own.columns.taps);
 }
 
 fn line_a(s: Spot, tap: u32) -> Line {
-    let i = quotient(tap, p.kw);
+    let i = quotient(tap, p.taps_w, FAR);
+    let k = tap - i * p.taps_w;
     // Above and left of the result the numbers wrap to large ones.
-    let down = s.row - i * p.dilation_h;
-    let right = s.column - (tap - i * p.kw) * p.dilation_w;
-    var row = down;
-    var column = right;
-    if STRIDED == 1u {
-        row = down / p.stride_h;
-        column = right / p.stride_w;
-    }
-    let meets = (row * p.stride_h == down) & (column * p.stride_w == right);
-    let there = (row < p.oh) & (column < p.ow) & (meets | (STRIDED == 0u));
+    let row = s.row - i * p.hop_h;
+    let column = s.column - k * p.hop_w;
+    let there = (row < p.oh) & (column < p.ow) & (i < s.first) & (k < s.end);
     return Line(s.start + (row * p.ow + column) * groups(p.o), 1u, 0u, select(0u, p.steps, there));
 }
 
 fn spot_b(j: u32, r: u32, member: u32) -> Spot {
-    return Spot((4u * j + r) * groups(p.o) + member * groups(outer()), 0u, 0u, 0u, 0u);
+    let own = phases(member);
+    let start = (4u * j + r) * groups(p.o) + own.channels * groups(p.outer);
+    return Spot(start, own.rows.weight, own.columns.weight, own.rows.taps, own.columns.taps);
 }
 
 fn line_b(s: Spot, tap: u32) -> Line {
-    return Line(s.start + tap * inner() * groups(p.o), 1u, 0u, p.steps);
+    let i = quotient(tap, p.taps_w, FAR);
+    let k = tap - i * p.taps_w;
+    let weight = (s.row + i * p.step_h) * p.kw + s.column + k * p.step_w;
+    let there = (i < s.first) & (k < s.end);
+    return Line(s.start + weight * p.inner * groups(p.o), 1u, 0u, select(0u, p.steps, there));
 }
 
 fn place(i: u32, r: u32, j: u32, member: u32) -> u32 {
-    let pixel = 4u * i + r;
-    let g = pixel * groups(p.c) + member * groups(inner()) + j;
-    return select(NOWHERE, g, pixel < p.n * p.h * p.w && j < p.wide);
+    let own = phases(member);
+    let at = pixel(4u * i + r, p.pixels_h, p.pixels_w);
+    let row = own.rows.pixel + at.y * p.stride_h;
+    let column = own.columns.pixel + at.x * p.stride_w;
+    let g = ((at.n * p.h + row) * p.w + column) * groups(p.c) + own.channels * groups(p.inner) + j;
+    return select(NOWHERE, g, at.n < p.n && row < p.h && column < p.w && j < p.wide);
 }

@@ -5,23 +5,25 @@
 
 @group(0) @binding(0) var<storage, read> a: array<elem4>;       // image [n, h, w, c]
 @group(0) @binding(1) var<storage, read> b: array<elem4>;       // result [n, oh, ow, o]
-// y: weights [kh, kw, c / members, o]
+// y: weights [kh, kw, inner, o]
 
 fn extent() -> Extent {
-    return Extent(p.members, p.down, p.wide, p.taps, p.steps, p.part, p.o, p.kh * p.kw * inner() * groups(p.o));
+    return Extent(p.members, p.down, p.wide, p.taps, p.steps, p.part, p.outer, p.kh * p.kw * p.inner * groups(p.o));
 }
 
 // Ceiling of a / b for a that may be negative, at least 0.
 fn ceil_div(a: i32, b: i32) -> u32 {
-    return u32(max(a + b - 1, 0)) / u32(b);
+    return quotient(u32(max(a + b - 1, 0)), u32(b), VAST);
 }
 
 fn spot_a(i: u32, r: u32, member: u32) -> Spot {
-    let weight = i / groups(inner());
-    let row = weight / p.kw * p.dilation_h - p.before_h;
+    let weight = quotient(i, groups(p.inner), MANY);
+    let down = quotient(weight, p.kw, MANY);
+    let right = weight - down * p.kw;
+    let row = down * p.dilation_h - p.before_h;
     // Pixel 4k + r of the result's row sees column 4k · stride + column.
-    let column = i32(r * p.stride_w + weight % p.kw * p.dilation_w) - i32(p.before_w);
-    let start = (row * p.w + u32(column)) * groups(p.c) + member * groups(inner()) + i % groups(inner());
+    let column = i32(r * p.stride_w + right * p.dilation_w) - i32(p.before_w);
+    let start = (row * p.w + u32(column)) * groups(p.c) + member * groups(p.inner) + i - weight * groups(p.inner);
     let stride = 4 * i32(p.stride_w);
     let first = ceil_div(-column, stride);
     let end = min(ceil_div(i32(p.w) - column, stride), (p.ow + 3u - r) / 4u);
@@ -29,14 +31,14 @@ fn spot_a(i: u32, r: u32, member: u32) -> Spot {
 }
 
 fn line_a(s: Spot, tap: u32) -> Line {
-    let n = quotient(tap, p.oh);
+    let n = quotient(tap, p.oh, FAR);
     let down = (tap - n * p.oh) * p.stride_h;
     let start = s.start + (n * p.h + down) * p.w * groups(p.c);
     return Line(start, 4u * p.stride_w * groups(p.c), s.first, select(s.first, s.end, s.row + down < p.h));
 }
 
 fn spot_b(j: u32, r: u32, member: u32) -> Spot {
-    return Spot(r * groups(p.o) + member * groups(outer()) + j, 0u, 0u, 0u, (p.ow + 3u - r) / 4u);
+    return Spot(r * groups(p.o) + member * groups(p.outer) + j, 0u, 0u, 0u, (p.ow + 3u - r) / 4u);
 }
 
 fn line_b(s: Spot, tap: u32) -> Line {
@@ -44,8 +46,8 @@ fn line_b(s: Spot, tap: u32) -> Line {
 }
 
 fn place(i: u32, r: u32, j: u32, member: u32) -> u32 {
-    let weight = i / groups(inner());
-    let channel = i % groups(inner()) * 4u + r;
-    let g = (weight * inner() + channel) * groups(p.o) + member * groups(outer()) + j;
-    return select(NOWHERE, g, weight < p.kh * p.kw && channel < inner() && j < p.wide);
+    let weight = quotient(i, groups(p.inner), MANY);
+    let channel = (i - weight * groups(p.inner)) * 4u + r;
+    let g = (weight * p.inner + channel) * groups(p.o) + member * groups(p.outer) + j;
+    return select(NOWHERE, g, weight < p.kh * p.kw && channel < p.inner && j < p.wide);
 }

@@ -3,12 +3,14 @@
 //
 // Bits move, not numbers: so NaNs, subnormals and labels arrive as they were, on every adapter.
 #import grid
+#import quotient
 
 const HALVES: u32 = 0u;  // whether a word holds two f16 values, or one of 32 bits
 const WHOLE: u32 = 0u;   // whether groups stay together: then "value" means a group of four, and nothing is padded
 const KEEP: u32 = 0u;    // whether what is not found stays as it was
 const RANK: u32 = 0u;    // axes that are permuted, besides the first
 const SOURCES: u32 = 1u;
+const FAR: u32 = 0u;     // whether the result, or a source, has 2^20 values or more
 
 @group(0) @binding(0) var<storage, read_write> y: array<vec2<u32>>; // [outer, width]
 @group(0) @binding(1) var<storage, read> x_0: array<vec2<u32>>;     // [outer, width of this source]
@@ -31,55 +33,60 @@ fn load(source: u32, at: u32) -> vec2<u32> {
     return x_0[at];
 }
 
-struct Place {
-    source: u32,
-    at: u32, // in memory
-}
-
-fn find(number: u32) -> Place {
-    var rest = number;
-    var origin = 0u;
+// Where numbers of the result lie in the permuted operand.
+fn origins(numbers: vec4<u32>) -> vec4<u32> {
+    var rest = numbers;
+    var origin = vec4<u32>();
     for (var k = RANK; k > 0u; k--) {
         let axis = table[SOURCES + k];
-        let next = rest / axis.x;
+        let next = quotients(rest, axis.x, FAR);
         origin += (rest - next * axis.x) * axis.y;
         rest = next;
     }
-    origin += rest * table[SOURCES].y;
+    return origin + rest * table[SOURCES].y;
+}
 
-    let row = origin / p.width;
-    let column = origin - row * p.width;
-    for (var s = 0u; s < SOURCES; s++) {
-        let entry = table[s];
-        // Wraps to something large where the source starts further on; starts before the result wrap back.
-        let inside = column - entry.y;
-        if inside < entry.x {
-            let i = row * entry.x + inside;
-            return Place(s, select(i + i / entry.z * entry.w, i, WHOLE == 1u));
-        }
-    }
-    return Place(SOURCES, 0u);
+// Where a source has values of the result, if it has them.
+struct Places {
+    at: vec4<u32>, // in memory, of what moves as one
+    there: vec4<bool>,
+}
+
+fn places(source: u32, row: vec4<u32>, column: vec4<u32>) -> Places {
+    let entry = table[source];
+    // Wraps to something large where the source starts further on; starts before the result wrap back.
+    let inside = column - entry.y;
+    let i = row * entry.x + inside;
+    let padding = select(quotients(i, entry.z, FAR) * entry.w, vec4<u32>(), WHOLE == 1u);
+    return Places(i + padding, inside < vec4(entry.x));
 }
 
 // The bits of one value.
-fn value(place: Place) -> u32 {
+fn value(source: u32, at: u32) -> u32 {
     if HALVES == 1u {
-        let pair = load(place.source, place.at / 4u);
-        return (select(pair.x, pair.y, (place.at & 2u) != 0u) >> (place.at % 2u * 16u)) & 0xffffu;
+        let pair = load(source, at / 4u);
+        return (select(pair.x, pair.y, (at & 2u) != 0u) >> (at % 2u * 16u)) & 0xffffu;
     }
-    let pair = load(place.source, place.at / 2u);
-    return select(pair.x, pair.y, (place.at & 1u) != 0u);
+    let pair = load(source, at / 2u);
+    return select(pair.x, pair.y, (at & 1u) != 0u);
 }
 
 fn move_group(g: u32) {
-    let place = find(g);
+    let origin = origins(vec4(g));
+    let row = quotients(origin, p.width, FAR);
     for (var i = 0u; i < 2u - HALVES; i++) {
         let at = (2u - HALVES) * g + i;
-        if place.source < SOURCES {
-            y[at] = load(place.source, (2u - HALVES) * place.at + i);
-        } else if KEEP == 0u {
-            y[at] = vec2(0u);
+        var found = vec2<u32>();
+        if KEEP == 1u {
+            found = y[at];
         }
+        for (var s = 0u; s < SOURCES; s++) {
+            let place = places(s, row, origin - row * p.width);
+            if place.there.x {
+                found = load(s, (2u - HALVES) * place.at.x + i);
+            }
+        }
+        y[at] = found;
     }
 }
 
@@ -93,15 +100,17 @@ fn gather_group(g: u32) {
         }
     }
     let across = (p.last + 3u) / 4u;
-    let row = g / across;
-    let first = (g - row * across) * 4u;
-    for (var lane = 0u; lane < 4u; lane++) {
-        if first + lane < p.last {
-            let place = find(row * p.last + first + lane);
-            if place.source < SOURCES {
-                v[lane] = value(place);
-            }
-        }
+    let line = quotient(g, across, FAR);
+    let first = (g - line * across) * 4u;
+    let lanes = vec4(first) + vec4(0u, 1u, 2u, 3u);
+    let counts = lanes < vec4(p.last);
+    let origin = origins(line * p.last + lanes);
+    let row = quotients(origin, p.width, FAR);
+    for (var s = 0u; s < SOURCES; s++) {
+        let place = places(s, row, origin - row * p.width);
+        let there = place.there & counts;
+        let at = select(vec4<u32>(), place.at, there);
+        v = select(v, vec4(value(s, at.x), value(s, at.y), value(s, at.z), value(s, at.w)), there);
     }
     if HALVES == 1u {
         y[g] = v.xz | (v.yw << vec2(16u));

@@ -1,7 +1,10 @@
 // The uniforms of a convolution, and how image and result lie to each other.
+#import quotient
+
+const VAST: u32 = 0u; // whether image or result has 2^20 pixels or more
 
 struct Params {
-    members: u32, // groups of channels
+    members: u32, // groups of channels; to the image: of each phase of rows and columns
     down: u32,    // block rows of the product; depthwise: rows
     wide: u32,    // block columns
     taps: u32,    // matrices summed
@@ -13,7 +16,9 @@ struct Params {
     oh: u32,      // results [n, oh, ow, o]
     ow: u32,
     o: u32,
-    kh: u32,      // weights [kh, kw, c / members, o]
+    inner: u32,   // channels of a member in the image
+    outer: u32,   // and in the result
+    kh: u32,      // weights [kh, kw, inner, o]
     kw: u32,
     stride_h: u32,
     stride_w: u32,
@@ -21,17 +26,19 @@ struct Params {
     before_w: u32,
     dilation_h: u32,
     dilation_w: u32,
+    // What follows is for the gradient to the image, conv2d_image.wgsl.
+    pixels_h: u32, // rows and columns of a phase, as many as the one with the most has
+    pixels_w: u32,
+    taps_w: u32,   // weights in a row that a pixel meets, at most
+    step_h: u32,   // from one weight that a pixel meets to the next: stride / g, with g = gcd(stride, dilation)
+    step_w: u32,
+    hop_h: u32,    // and from what it sees with that, back to what it sees with the next: dilation / g
+    hop_w: u32,
+    inverse_h: u32, // hop · inverse = 1 modulo step
+    inverse_w: u32,
     part: u32, // of taps · steps, how many one part of the sum takes
 }
 @group(1) @binding(0) var<uniform> p: Params;
-
-// Channels of a member, in the image and in the result.
-fn inner() -> u32 {
-    return p.c / p.members;
-}
-fn outer() -> u32 {
-    return p.o / p.members;
-}
 
 // A pixel (image, row, column) of four, given its number.
 struct Pixels {
@@ -41,8 +48,8 @@ struct Pixels {
 }
 
 fn pixels(number: vec4<u32>, height: u32, width: u32) -> Pixels {
-    let row = number / vec4(width);
-    let n = row / vec4(height);
+    let row = quotients(number, width, VAST);
+    let n = quotients(row, height, VAST);
     return Pixels(n, row - n * height, number - row * width);
 }
 
@@ -53,7 +60,7 @@ struct Pixel {
 }
 
 fn pixel(number: u32, height: u32, width: u32) -> Pixel {
-    let row = number / width;
-    let n = row / height;
+    let row = quotient(number, width, VAST);
+    let n = quotient(row, height, VAST);
     return Pixel(n, row - n * height, number - row * width);
 }

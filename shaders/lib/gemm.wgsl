@@ -9,10 +9,12 @@
 // The planner adds the body: `gemm_blocks`, `gemm_tile` or `gemm_coop`.
 #import epilogue
 #import grid
+#import quotient
 
 const ALONG_A: u32 = 1u; // whether a line of a is a row, which the sum runs along; else it runs across the lines
 const ALONG_B: u32 = 0u; // whether a line of b is a column, which the sum runs along; else it runs across the lines
-const FAR: u32 = 0u;     // whether `quotient` gets numbers of 2^20 or more
+const FAR: u32 = 0u;     // whether a loop divides numbers of 2^20 or more
+const MANY: u32 = 0u;    // whether there are 2^20 invocations, or blocks of the sum, or more
 const NOWHERE: u32 = 0xffffffffu;
 
 // A block whose columns are rows of y: with rows of a and of b as columns too, the product of two blocks is `b * a`.
@@ -25,7 +27,7 @@ struct Extent {
     taps: u32,  // pairs of matrices
     steps: u32, // blocks that each pair is summed over
     part: u32,  // of all these, how many an invocation sums; the next ones sum the rest
-    last: u32,  // length of y's last axis
+    last: u32,  // columns of y that count, of a member
     size: u32,  // groups of y
 }
 
@@ -60,19 +62,11 @@ fn groups(n: u32) -> u32 {
     return (n + 3u) / 4u;
 }
 
-// a / b for a below 2^20, without the code of an integer division.
-fn quotient(a: u32, b: u32) -> u32 {
-    if FAR == 1u {
-        return a / b;
-    }
-    return u32((f32(a) + 0.5) * (1.0 / f32(b)));
-}
-
 // Row r of block (i, j).
 fn store_row(i: u32, r: u32, j: u32, member: u32, part: u32, e: Extent, v: vec4<acc>) {
     let g = place(i, r, j, member);
     if g != NOWHERE {
-        // Zeros beyond the end of the last axis. A batch of convolutions has whole groups only.
+        // Zeros beyond the columns that count.
         keep(g, part, e.size, v, vec4(4u * j) + vec4(0u, 1u, 2u, 3u) < vec4(e.last));
     }
 }

@@ -39,10 +39,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let id = linear_id(workgroup) * 64u + lane;
     let blocks_down = (e.down + ROWS - 1u) / ROWS;
     let blocks_wide = (e.wide + COLUMNS - 1u) / COLUMNS;
-    let part = id / (blocks_down * blocks_wide * e.members);
-    let member = id / (blocks_down * blocks_wide) % e.members;
-    let i = id / blocks_wide % blocks_down * ROWS;
-    let j = id % blocks_wide * COLUMNS;
+    let line = quotient(id, blocks_wide, MANY);
+    let all = quotient(line, blocks_down, MANY);
+    let part = quotient(all, e.members, MANY);
+    let member = all - part * e.members;
+    let i = (line - all * blocks_down) * ROWS;
+    let j = (id - line * blocks_wide) * COLUMNS;
     if part * e.part >= e.taps * e.steps {
         return;
     }
@@ -68,7 +70,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var t01 = block();
     var t10 = block();
     var t11 = block();
-    for (var tap = start / e.steps; tap * e.steps < stop; tap++) {
+    for (var tap = quotient(start, e.steps, MANY); tap * e.steps < stop; tap++) {
         let a0 = lines_a(rows0, tap);
         let b0 = lines_b(columns0, tap);
         var a1 = a0;

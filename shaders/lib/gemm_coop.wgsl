@@ -73,7 +73,7 @@ fn main(
         y[i] = total_at((row + i / ACROSS * SIZE) * 64u + column + i % ACROSS * SIZE);
     }
     let l = loads(lane, t);
-    var tap = t.part * e.part / e.steps;
+    var tap = quotient(t.part * e.part, e.steps, MANY);
     var k = t.part * e.part - tap * e.steps;
     for (var left = min(e.part, sum - t.part * e.part); left > 0u; left -= min(left, DEEP)) {
         workgroupBarrier();

@@ -34,13 +34,17 @@ fn main(
     let unit = ((linear_id(workgroup) * subgroups + subgroup) * size + place) / TEAM;
     let across = (e.wide + TEAM - 1u) / TEAM;
     let down = (e.down + ROWS - 1u) / ROWS;
-    let part = unit / (down * across * e.members);
-    let member = unit / (down * across) % e.members;
+    let all = quotient(unit, down * across, MANY);
+    let part = quotient(all, e.members, MANY);
+    let member = all - part * e.members;
     // What is walked through first stays in the cache: columns, unless their operand is too large for it.
-    let id = unit % (down * across);
     let large = min(e.part, e.taps * e.steps) * e.wide > LARGE;
-    let i = select(id / across, id % down, large) * ROWS;
-    let j = select(id % across, id / down, large) * TEAM + own;
+    let inner = select(across, down, large);
+    let id = unit - all * down * across;
+    let slow = quotient(id, inner, MANY);
+    let fast = id - slow * inner;
+    let i = select(slow, fast, large) * ROWS;
+    let j = select(fast, slow, large) * TEAM + own;
     let start = part * e.part;
     if start >= e.taps * e.steps {
         return;
@@ -63,7 +67,7 @@ fn main(
     for (var k = start; k < stop; k += TEAM) {
         var at = k + own;
         if SEVERAL == 1u {
-            let tap = quotient(at, e.steps);
+            let tap = quotient(at, e.steps, FAR);
             at -= tap * e.steps;
             a0 = lines_a(rows0, tap);
             a1 = lines_a(rows1, tap);
@@ -78,7 +82,7 @@ fn main(
         for (var s = 0u; s < steps; s++) {
             var at = k + s;
             if SEVERAL == 1u {
-                let tap = quotient(at, e.steps);
+                let tap = quotient(at, e.steps, FAR);
                 at -= tap * e.steps;
                 b0 = lines_b(columns, tap);
             }

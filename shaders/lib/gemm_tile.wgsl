@@ -111,7 +111,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let l = loads(lane, t);
     let tx = lane % WIDTH;
     let ty = lane / WIDTH;
-    var tap = t.part * e.part / e.steps;
+    var tap = quotient(t.part * e.part, e.steps, MANY);
     var k = t.part * e.part - tap * e.steps;
     var y: Sums;
     for (var left = min(e.part, sum - t.part * e.part); left > 0u; left -= min(left, DEEP)) {

@@ -24,7 +24,11 @@ fn tile(id: u32, e: Extent) -> Tile {
     let tiles_down = (e.down + DOWN - 1u) / DOWN;
     let tiles_wide = (e.wide + WIDE - 1u) / WIDE;
     let tiles = tiles_down * tiles_wide;
-    return Tile(id / (tiles * e.members), id / tiles % e.members, id / tiles_wide % tiles_down * DOWN, id % tiles_wide * WIDE);
+    let all = quotient(id, tiles, MANY);
+    let part = quotient(all, e.members, MANY);
+    let own = id - all * tiles;
+    let down = quotient(own, tiles_wide, MANY);
+    return Tile(part, all - part * e.members, down * DOWN, (own - down * tiles_wide) * WIDE);
 }
 
 // What an invocation loads first: step k of line r of a block. Neighbours load what lies side by side.
@@ -61,7 +65,7 @@ fn step(tap: u32, k: u32, ahead: u32, left: u32, steps: u32) -> Step {
     if EVEN == 1u {
         return Step(tap, k + ahead, true);
     }
-    let further = quotient(k + ahead, steps);
+    let further = quotient(k + ahead, steps, FAR);
     return Step(tap + further, k + ahead - further * steps, ahead < left);
 }
 
@@ -130,5 +134,5 @@ fn load(l: Loads, lane: u32, tap: u32, k: u32, left: u32, steps: u32) {
 
 // How many taps further the turn behind one that starts at block k is.
 fn taps_on(k: u32, steps: u32) -> u32 {
-    return select(quotient(k + DEEP, steps), u32(k + DEEP >= steps), EVEN == 1u);
+    return select(quotient(k + DEEP, steps, FAR), u32(k + DEEP >= steps), EVEN == 1u);
 }

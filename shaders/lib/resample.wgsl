@@ -1,4 +1,7 @@
 // How the values of two lengths of an axis belong together: each result is a mean of a span of places.
+#import quotient
+
+const FAR: u32 = 0u; // whether image or result has 2^20 groups or more, or twice the product of two sizes of an axis is as large
 
 // Which places, and with what weights.
 const RULE: u32 = 0u; // WINDOWS, ADAPTIVE, NEAREST or BILINEAR
@@ -23,8 +26,12 @@ struct Span {
     end: u32,
 }
 
+fn over(a: u32, b: u32) -> u32 {
+    return quotient(a, b, FAR);
+}
+
 fn ceil_div(a: u32, b: u32) -> u32 {
-    return (a + b - 1u) / b;
+    return over(a + b - 1u, b);
 }
 
 // a - b, or 0.
@@ -41,14 +48,14 @@ fn middle(a: Axis, result: u32) -> u32 {
 fn places(a: Axis, result: u32) -> Span {
     switch RULE {
         case ADAPTIVE: {
-            return Span(result * a.size / a.results, ceil_div((result + 1u) * a.size, a.results));
+            return Span(over(result * a.size, a.results), ceil_div((result + 1u) * a.size, a.results));
         }
         case NEAREST: {
-            let place = result * a.size / a.results;
+            let place = over(result * a.size, a.results);
             return Span(place, place + 1u);
         }
         case BILINEAR: {
-            let place = middle(a, result) / (2u * a.results);
+            let place = over(middle(a, result), 2u * a.results);
             return Span(place, min(place + 2u, a.size));
         }
         default: {
@@ -62,7 +69,7 @@ fn places(a: Axis, result: u32) -> Span {
 fn results(a: Axis, place: u32) -> Span {
     switch RULE {
         case ADAPTIVE: {
-            return Span(place * a.results / a.size, ceil_div((place + 1u) * a.results, a.size));
+            return Span(over(place * a.results, a.size), ceil_div((place + 1u) * a.results, a.size));
         }
         case NEAREST: {
             return Span(ceil_div(place * a.results, a.size), ceil_div((place + 1u) * a.results, a.size));
@@ -74,7 +81,7 @@ fn results(a: Axis, place: u32) -> Span {
         }
         default: {
             let at = place + a.before;
-            return Span(ceil_div(less_by(at + 1u, a.window), a.stride), min(at / a.stride + 1u, a.results));
+            return Span(ceil_div(less_by(at + 1u, a.window), a.stride), min(over(at, a.stride) + 1u, a.results));
         }
     }
 }
@@ -91,7 +98,7 @@ fn weight(a: Axis, place: u32, result: u32) -> f32 {
         }
         case BILINEAR: {
             let at = middle(a, result);
-            let first = at / (2u * a.results);
+            let first = over(at, 2u * a.results);
             let further = f32(at - first * 2u * a.results) / f32(2u * a.results);
             // Beyond the last place there is the last place.
             let here = select(0.0, 1.0 - further, place == first);
@@ -140,9 +147,9 @@ struct Pixel {
 }
 
 fn pixel(g: u32, height: u32, width: u32) -> Pixel {
-    let number = g / channel_groups();
-    let row = number / width;
-    let n = row / height;
+    let number = over(g, channel_groups());
+    let row = over(number, width);
+    let n = over(row, height);
     return Pixel(n, row - n * height, number - row * width, g - number * channel_groups());
 }
 

@@ -53,6 +53,7 @@ pub(super) static LIBRARY: &[(&str, &str)] = &[
     ("math", include_str!("../../shaders/lib/math.wgsl")),
     ("moments", include_str!("../../shaders/lib/moments.wgsl")),
     ("parts", include_str!("../../shaders/lib/parts.wgsl")),
+    ("quotient", include_str!("../../shaders/lib/quotient.wgsl")),
     ("random", include_str!("../../shaders/lib/random.wgsl")),
     ("resample", include_str!("../../shaders/lib/resample.wgsl")),
     ("span", include_str!("../../shaders/lib/span.wgsl")),

@@ -5,9 +5,8 @@
 //! input and gradient to the weights are three linear ops, and each is the gradient of the other two: all orders of
 //! gradients follow.
 
-use std::cmp::Ordering;
-
 use super::{
+    far,
     gemm::{self, Product},
     reduce::lanes,
 };
@@ -83,7 +82,11 @@ struct Conv {
 /// A convolution's sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sizes {
+    /// Channels and results may have more, zeros, behind those of each group: kernels take no lone channel, since that is not
+    /// stored as an axis, and groups that start at groups of four.
     image: [usize; 4],
+    /// Channels of a group that weights see.
+    inner: usize,
     window: [usize; 2],
     result: [usize; 4],
     stride: [usize; 2],
@@ -91,6 +94,23 @@ struct Sizes {
     before: [usize; 2],
     dilation: [usize; 2],
     groups: usize,
+}
+
+/// What `conv2d_image.wgsl` says of the image's pixels along an axis: as many phases as the stride, which differ in the weights that
+/// their pixels meet.
+struct Phases {
+    /// Of the phase that has the most.
+    pixels: usize,
+    /// Weights that a phase meets, at most.
+    taps: usize,
+    /// Whether each phase meets as many.
+    whole: bool,
+    /// From one of these to the next.
+    step: usize,
+    /// And from what is seen with it, back to what is seen with the next.
+    hop: usize,
+    /// hop · inverse = 1 modulo step.
+    inverse: usize,
 }
 
 impl Sizes {
@@ -122,7 +142,7 @@ impl Sizes {
             let room = room.ok_or_else(|| format!("a window of {reach} does not fit {size} and {total} of padding"))?;
             result[d + 1] = room / stride[d] + 1;
         }
-        Ok(Sizes { image, window: [kh, kw], result, stride, before, dilation, groups })
+        Ok(Sizes { image, inner, window: [kh, kw], result, stride, before, dilation, groups })
     }
 
     /// The sizes of the convolution that makes `y` of the smallest image that it can, or of one so much larger.
@@ -150,17 +170,36 @@ impl Sizes {
     }
 
     fn weights(&self) -> [usize; 4] {
-        [self.window[0], self.window[1], self.image[3] / self.groups, self.result[3]]
-    }
-
-    /// The image as kernels take it: of a lone channel with a second one, of zeros.
-    fn lying(&self) -> [usize; 4] {
-        let [n, h, w, c] = self.image;
-        [n, h, w, if self.groups == 1 { c.max(2) } else { c }]
+        [self.window[0], self.window[1], self.inner, self.result[3]]
     }
 
     fn taps(&self) -> usize {
         self.window[0] * self.window[1]
+    }
+
+    /// The phases of axis `d` of the image.
+    fn phases(&self, d: usize) -> Phases {
+        let (stride, dilation) = (self.stride[d], self.dilation[d]);
+        let common = (1..=stride).rev().find(|g| stride % g == 0 && dilation % g == 0).unwrap_or(1);
+        let (step, hop) = (stride / common, dilation / common);
+        Phases {
+            pixels: self.image[d + 1].div_ceil(stride),
+            taps: self.window[d].div_ceil(step),
+            whole: common == 1 && self.window[d] % step == 0,
+            step,
+            hop,
+            inverse: (0..step).find(|i| hop * i % step == 1 % step).unwrap_or(0),
+        }
+    }
+
+    /// The largest number of pixels that a shader takes apart, with the margin that some go beyond.
+    fn pixels(&self) -> usize {
+        let pixels = [self.image, self.result].map(|t| t[..3].iter().product::<usize>());
+        let beyond = |d: usize| {
+            let stride = self.stride[d];
+            stride * (stride + GROUP) + self.window[d] * self.dilation[d] + self.before[d]
+        };
+        pixels[0].max(pixels[1]) + beyond(0) + beyond(1)
     }
 
     /// Whether each channel is convolved by itself.
@@ -182,7 +221,7 @@ impl Sizes {
 
     /// Multiplications of one product.
     fn products(&self) -> usize {
-        self.result.iter().product::<usize>() * self.taps() * self.image[3] / self.groups
+        self.result.iter().product::<usize>() * self.taps() * self.inner
     }
 
     /// Where the window at `out` sees the image with weight `k`, along one axis.
@@ -253,26 +292,19 @@ impl<'g> Tensor<'g> {
 /// One of the three maps by the ops that there are: a plain product, or a kernel for channels that it can take.
 #[track_caller]
 fn convolve<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tensor<'g> {
-    let (inner, out) = (s.image[3] / s.groups, s.result[3] / s.groups);
     if s.is_product() {
         return product(wanted, s, a, b);
     }
-    // Groups start at groups of four in memory.
-    let whole = [inner, out].map(|channels| channels.next_multiple_of(GROUP));
-    if s.groups > 1 && !s.is_depthwise() && whole != [inner, out] {
-        return widened(wanted, s, whole, a, b);
+    let stored = [s.image[3], s.result[3]].map(|channels| channels / s.groups);
+    let whole = match s.groups {
+        _ if s.is_depthwise() => stored,
+        1 => stored.map(|channels| channels.max(2)),
+        _ => stored.map(|channels| channels.next_multiple_of(GROUP)),
+    };
+    if whole != stored {
+        return widened(wanted, s, stored, whole, a, b);
     }
-    if s.groups == 1 && out == 1 {
-        return widened(wanted, s, [inner, 2], a, b);
-    }
-    // A lone last axis is not stored, so kernels take and make images with a second channel of zeros.
-    let lone = s.groups == 1 && inner == 1;
-    let conv = |a: Tensor<'g>| a.graph.apply(Conv { wanted, sizes: s }, &[a, b]);
-    match wanted {
-        Wanted::Image if lone => conv(a).slice(3, 0..1),
-        Wanted::Result | Wanted::Weights if lone => conv(a.pad(3, 0, 1)),
-        _ => conv(a),
-    }
+    a.graph.apply(Conv { wanted, sizes: s }, &[a, b])
 }
 
 /// A convolution of single pixels: each is a row of a matrix.
@@ -286,46 +318,19 @@ fn product<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tensor
     }
 }
 
-/// The convolution with `inner` and `out` channels for each group, those added zero.
+/// The convolution with as many channels and results for each group as kernels take, those added zero.
 #[track_caller]
-fn widened<'g>(wanted: Wanted, s: Sizes, [inner, out]: [usize; 2], a: Tensor<'g>, b: Tensor<'g>) -> Tensor<'g> {
+fn widened<'g>(wanted: Wanted, s: Sizes, own: [usize; 2], whole: [usize; 2], a: Tensor<'g>, b: Tensor<'g>) -> Tensor<'g> {
     let mut wide = s;
-    wide.image[3] = s.groups * inner;
-    wide.result[3] = s.groups * out;
-    let (own_inner, own_out) = (s.image[3] / s.groups, s.result[3] / s.groups);
-    let each = |t: Tensor<'g>, channels| each_resized(t, s.groups, channels);
-    let weights = |t: Tensor<'g>, inner, out| each(resized(t, 2, inner), out);
+    wide.image[3] = s.groups * whole[0];
+    wide.result[3] = s.groups * whole[1];
+    // Weights have the axis of results, and of channels only those that they see.
+    let channels = |t: Tensor<'g>| t.resized_parts(s.groups, whole[0]);
+    let results = |t: Tensor<'g>| t.resized_parts(s.groups, whole[1]);
     match wanted {
-        Wanted::Result => each(convolve(wanted, wide, each(a, inner), weights(b, inner, out)), own_out),
-        Wanted::Image => each(convolve(wanted, wide, each(a, out), weights(b, inner, out)), own_inner),
-        Wanted::Weights => weights(convolve(wanted, wide, each(a, inner), each(b, out)), own_inner, own_out),
-    }
-}
-
-/// The tensor with so many channels for each of the groups on its last axis.
-#[track_caller]
-fn each_resized<'g>(t: Tensor<'g>, groups: usize, channels: usize) -> Tensor<'g> {
-    let (shape, last) = (t.shape(), t.shape().last());
-    if groups == 1 || last == groups * channels {
-        return resized(t, shape.rank() - 1, channels);
-    }
-    let by_group = t.reshape([shape.len() / last, groups, last / groups]);
-    let mut dims = shape.to_vec();
-    dims[shape.rank() - 1] = groups * channels;
-    match Shape::new(&dims) {
-        Some(to) => resized(by_group, 2, channels).reshape(to),
-        None => t.refuse("conv2d", &[], "its groups, filled up to four channels each, are too large".into()),
-    }
-}
-
-/// An axis with zeros behind it, or without its end.
-#[track_caller]
-fn resized(t: Tensor<'_>, axis: usize, to: usize) -> Tensor<'_> {
-    let of = t.shape().to_vec()[axis];
-    match of.cmp(&to) {
-        Ordering::Less => t.pad(axis, 0, to - of),
-        Ordering::Equal => t,
-        Ordering::Greater => t.slice(axis, 0..to),
+        Wanted::Result => convolve(wanted, wide, channels(a), results(b)).resized_parts(s.groups, own[1]),
+        Wanted::Image => convolve(wanted, wide, results(a), results(b)).resized_parts(s.groups, own[0]),
+        Wanted::Weights => convolve(wanted, wide, channels(a), results(b)).resized_parts(s.groups, own[1]),
     }
 }
 
@@ -344,7 +349,7 @@ impl Op for Conv {
         }
         let shape = match self.wanted {
             Wanted::Result => self.sizes.result,
-            Wanted::Image => self.sizes.lying(),
+            Wanted::Image => self.sizes.image,
             Wanted::Weights => self.sizes.weights(),
         };
         Ok(vec![Type { shape: Shape::from(shape), ..x[0] }])
@@ -390,14 +395,11 @@ impl Op for Conv {
             Wanted::Image => ("conv2d_image", include_str!("../../shaders/conv2d_image.wgsl"), [1, 1]),
             Wanted::Weights => ("conv2d_weights", include_str!("../../shaders/conv2d_weights.wgsl"), [0, 0]),
         };
-        let mut shader = io
+        let shader = io
             .shader_of_operands(file, source)
             .constant("ALONG_A", along[0])
             .constant("ALONG_B", along[1])
             .accumulating(io.precision);
-        if self.wanted == Wanted::Image {
-            shader = shader.constant("STRIDED", u32::from(s.stride != [1; 2]));
-        }
         let p = self.product(io.inputs[0].dtype);
         let dispatch = self.dispatch(io, shader, [p.members, p.down, p.wide, p.taps, p.steps]);
         gemm::lower(io, program, dispatch, &p, io.outputs[0]);
@@ -406,7 +408,7 @@ impl Op for Conv {
     #[cfg(feature = "reference")]
     fn reference(&self, x: &[Array]) -> Vec<Array> {
         let s = self.sizes;
-        let (image, weights, result) = (Shape::from(s.lying()), Shape::from(s.weights()), Shape::from(s.result));
+        let (image, weights, result) = (Shape::from(s.image), Shape::from(s.weights()), Shape::from(s.result));
         let target = match self.wanted {
             Wanted::Result => result,
             Wanted::Image => image,
@@ -414,11 +416,11 @@ impl Op for Conv {
         };
         let mut y = Array::from_fn(target, |_| 0.0);
         let flat = |shape: Shape, i: [usize; 4]| i.iter().zip(shape.dims()).fold(0, |f, (i, d)| f * d + i);
-        let (inner, out) = (s.image[3] / s.groups, s.result[3] / s.groups);
+        let (stored, out) = (s.image[3] / s.groups, s.result[3] / s.groups);
         for r in indices(result) {
-            for k in indices(Shape::from([s.window[0], s.window[1], inner])) {
+            for k in indices(Shape::from([s.window[0], s.window[1], s.inner])) {
                 let (Some(row), Some(column)) = (s.seen(0, r[1], k[0]), s.seen(1, r[2], k[1])) else { continue };
-                let at_image = flat(image, [r[0], row, column, r[3] / out * inner + k[2]]);
+                let at_image = flat(image, [r[0], row, column, r[3] / out * stored + k[2]]);
                 let at_weights = flat(weights, [k[0], k[1], k[2], r[3]]);
                 let at_result = flat(result, [r[0], r[1], r[2], r[3]]);
                 match self.wanted {
@@ -436,22 +438,25 @@ impl Conv {
     /// The product of matrices that it is.
     fn product(&self, elem: Dtype) -> Product {
         let s = self.sizes;
-        let [inner, out, columns] = [s.image[3] / s.groups, s.result[3] / s.groups, s.result[2]];
+        let [inner, out, columns] = [s.inner, s.result[3] / s.groups, s.result[2]];
         let blocks = |n: usize| n.div_ceil(GROUP);
-        let pixels = |t: [usize; 4]| blocks(t[0] * t[1] * t[2]);
         let inside = !s.is_padded();
         let even = columns % GROUP == 0;
+        let [rows, across] = [0, 1].map(|d| s.phases(d));
         let [down, wide, taps, steps] = match self.wanted {
-            Wanted::Result => [pixels(s.result), blocks(out), s.taps(), blocks(inner)],
-            Wanted::Image => [pixels(s.image), blocks(inner), s.taps(), blocks(out)],
+            Wanted::Result => [blocks(s.result[..3].iter().product()), blocks(out), s.taps(), blocks(inner)],
+            Wanted::Image => {
+                [blocks(s.image[0] * rows.pixels * across.pixels), blocks(inner), rows.taps * across.taps, blocks(out)]
+            }
             Wanted::Weights => [s.taps() * blocks(inner), blocks(out), s.result[0] * s.result[1], blocks(columns)],
         };
         let (whole_a, whole_b) = match self.wanted {
             Wanted::Result => (inside, inner % GROUP == 0),
-            Wanted::Image => (false, true),
+            Wanted::Image => (false, rows.whole && across.whole),
             Wanted::Weights => (inside && even, even),
         };
-        Product { members: s.groups, down, wide, taps, steps, whole_a, whole_b, lone: false, elem }
+        let members = if self.wanted == Wanted::Image { s.groups * s.stride[0] * s.stride[1] } else { s.groups };
+        Product { members, down, wide, taps, steps, whole_a, whole_b, lone: false, elem }
     }
 
     /// Each channel by itself: no product of matrices, but one of values, for each weight.
@@ -477,7 +482,8 @@ impl Conv {
     }
 
     fn by_channel(&self, io: &Io, shader: Shader, sizes: [usize; 5], invocations: usize) -> Dispatch {
-        let dispatch = self.dispatch(io, shader, sizes).param("part", 1).write(io.outputs[0]);
+        let many = far(invocations + 64);
+        let dispatch = self.dispatch(io, shader, sizes).param("part", 1).constant("MANY", many).write(io.outputs[0]);
         dispatch.fuse("epilogue", io.chain).workgroups(invocations.div_ceil(64))
     }
 
@@ -486,10 +492,16 @@ impl Conv {
         let s = self.sizes;
         let names = [
             &["members", "down", "wide", "taps", "steps"][..],
-            &["n", "h", "w", "c", "oh", "ow", "o", "kh", "kw"],
+            &["n", "h", "w", "c", "oh", "ow", "o", "inner", "outer", "kh", "kw"],
             &["stride_h", "stride_w", "before_h", "before_w", "dilation_h", "dilation_w"],
+            &["pixels_h", "pixels_w", "taps_w", "step_h", "step_w", "hop_h", "hop_w", "inverse_h", "inverse_w"],
         ];
-        let values = [&product[..], &s.image, &s.result[1..], &s.window, &s.stride, &s.before, &s.dilation];
+        let each = [s.inner, s.result[3] / s.groups];
+        let [v, u] = [0, 1].map(|d| s.phases(d));
+        let phases = [v.pixels, u.pixels, u.taps, v.step, u.step, v.hop, u.hop, v.inverse, u.inverse];
+        let sizes = [&product[..], &s.image, &s.result[1..], &each, &s.window, &s.stride, &s.before, &s.dilation];
+        let values = [sizes.concat(), phases.to_vec()];
+        let shader = shader.constant("VAST", far(s.pixels()));
         let dispatch = Dispatch::new(io.label, shader).read(io.inputs[0]).read(io.inputs[1]);
         let members = names.concat().into_iter().zip(values.concat());
         members.fold(dispatch, |d, (name, value)| d.param(name, value)).flops(2 * s.products())
@@ -501,7 +513,7 @@ impl Conv {
 pub fn cases() -> Vec<Case> {
     let plain = Conv2d::default();
     let explicit = |p| Conv2d { padding: Padding::Explicit(p), ..plain };
-    let shapes: [([usize; 4], [usize; 4], Conv2d); 15] = [
+    let shapes: [([usize; 4], [usize; 4], Conv2d); 16] = [
         ([2, 5, 7, 3], [3, 3, 3, 5], plain),
         ([1, 8, 8, 4], [3, 3, 4, 8], explicit([1; 4])),
         ([2, 7, 6, 1], [3, 2, 1, 5], Conv2d { stride: [1, 2], padding: Padding::Same, ..plain }),
@@ -509,6 +521,7 @@ pub fn cases() -> Vec<Case> {
         ([1, 9, 8, 3], [3, 3, 3, 4], Conv2d { stride: [2, 3], padding: Padding::Same, ..plain }),
         ([1, 9, 9, 4], [3, 3, 4, 4], Conv2d { dilation: [2, 2], ..explicit([2; 4]) }),
         ([1, 10, 7, 6], [3, 2, 6, 5], Conv2d { stride: [3, 2], dilation: [1, 2], ..explicit([1, 0, 2, 1]) }),
+        ([1, 11, 17, 4], [3, 4, 4, 4], Conv2d { stride: [3, 4], dilation: [2, 6], ..explicit([1, 2, 3, 0]) }),
         ([1, 5, 5, 8], [3, 3, 4, 8], Conv2d { groups: 2, ..explicit([1; 4]) }),
         ([2, 17, 5, 17], [1, 1, 17, 3], plain),
         ([1, 14, 14, 8], [3, 3, 8, 16], Conv2d { padding: Padding::Same, ..plain }),
@@ -519,11 +532,14 @@ pub fn cases() -> Vec<Case> {
         ([3, 33, 5, 17], [5, 1, 1, 17], Conv2d { groups: 17, padding: Padding::Same, ..plain }),
     ];
     let case = |(x, w, options): ([usize; 4], [usize; 4], Conv2d), wanted| {
-        let sizes = Sizes::new(Shape::from(x), Shape::from(w), options).expect("valid");
+        let mut sizes = Sizes::new(Shape::from(x), Shape::from(w), options).expect("valid");
+        if sizes.inner == 1 && sizes.groups == 1 {
+            sizes.image[3] = 2;
+        }
         let (operands, terms) = match wanted {
-            Wanted::Result => ([sizes.lying(), w], sizes.products() / sizes.result.iter().product::<usize>()),
+            Wanted::Result => ([sizes.image, w], sizes.products() / sizes.result.iter().product::<usize>()),
             Wanted::Image => ([sizes.result, w], sizes.taps() * w[3] / sizes.groups),
-            Wanted::Weights => ([sizes.lying(), sizes.result], sizes.result[..3].iter().product()),
+            Wanted::Weights => ([sizes.image, sizes.result], sizes.result[..3].iter().product()),
         };
         Case::new(Conv { wanted, sizes }, [&operands[0], &operands[1]]).terms(terms)
     };

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::{beside, reduce::sum_of_parts};
+use super::{beside, far, reduce::sum_of_parts};
 use crate::{
     Caps, Dtype, Shape, caps,
     dispatch::{Choice, Dispatch, Operand, Program, Shader},
@@ -238,10 +238,12 @@ impl Body {
     }
 
     /// The variant of a shader.
-    fn apply(&self, dispatch: Dispatch, p: &Product, acc: Dtype) -> Dispatch {
-        // What `quotient` takes apart: the number of a step, or of a tap.
-        let most = if matches!(self, Body::Shuffle(..)) { p.taps * p.steps } else { p.taps };
-        let far = dispatch.constant("FAR", u32::from(most >= 1 << 20));
+    fn apply(&self, dispatch: Dispatch, p: &Product, parts: usize, acc: Dtype) -> Dispatch {
+        let sum = p.taps * p.steps;
+        // What a shuffle divides in its loop is the number of a step of the whole sum.
+        let looped = if matches!(self, Body::Shuffle(..)) { sum } else { p.taps.max(p.steps) };
+        let many = sum.max(self.invocations(p) * parts + self.threads()).max(p.down.max(p.wide));
+        let far = dispatch.constant("FAR", far(looped)).constant("MANY", far(many));
         match self {
             Body::Blocks(rows, columns) => far
                 .import("gemm_blocks")
@@ -434,7 +436,7 @@ pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Prod
             (v, Some(choice))
         }
     };
-    let dispatch = v.body.apply(dispatch, p, acc).param("part", v.part);
+    let dispatch = v.body.apply(dispatch, p, v.parts, acc).param("part", v.part);
     let workgroups = v.body.workgroups(p, v.parts);
     if v.parts == 1 {
         let narrow = y.dtype != dispatch.shader.elem;

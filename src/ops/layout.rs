@@ -2,6 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
+use super::far;
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, Fill};
 use crate::{
@@ -27,6 +28,8 @@ enum Layout {
     Slice { axis: usize, start: usize, end: usize },
     /// Zeros before and behind an axis.
     Pad { axis: usize, before: usize, after: usize },
+    /// Each of so many equal parts of the last axis with zeros behind it, or without its end.
+    Parts { parts: usize, length: usize },
     /// Operands one after another.
     Concat { axis: usize },
     /// The operand, without a gradient.
@@ -103,6 +106,18 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn pad(self, axis: usize, before: usize, after: usize) -> Tensor<'g> {
         self.lay(Layout::Pad { axis, before, after }, &[])
+    }
+
+    /// Each of so many equal parts of the last axis made as long as `length`, by zeros behind it or without its end:
+    /// `[.., parts · d] → [.., parts · length]`.
+    #[track_caller]
+    pub(super) fn resized_parts(self, parts: usize, length: usize) -> Tensor<'g> {
+        let (axis, own) = (self.shape().rank().saturating_sub(1), self.shape().last());
+        match parts {
+            1 if length < own => self.slice(axis, 0..length),
+            1 => self.pad(axis, 0, length - own),
+            _ => self.lay(Layout::Parts { parts, length }, &[]),
+        }
     }
 
     /// This tensor and others, one after another along an axis: `[.., a, ..], [.., b, ..], … → [.., a + b + …, ..]`.
@@ -187,6 +202,10 @@ impl Layout {
                 let sum = [before, after].iter().try_fold(length(axis)?, |n, &d| n.checked_add(d));
                 with_axis(x[0], axis, sum.ok_or("the result is too large")?)
             }
+            Layout::Parts { parts, length } => {
+                let last = parts.checked_mul(length).ok_or("the result is too large")?;
+                with_axis(x[0], x[0].rank().saturating_sub(1), last)
+            }
             Layout::Concat { axis } => {
                 let mut sum = 0;
                 for &s in x {
@@ -224,6 +243,7 @@ impl Layout {
         match self {
             Layout::Reshape { .. } => false,
             Layout::Permute(axes) => axes[last] == last,
+            Layout::Parts { parts, .. } => [x[0], y].iter().all(|s| (s.last() / parts).is_multiple_of(GROUP)),
             _ => {
                 let (axis, starts) = self.starts(x);
                 let torn = |n: i64| n % GROUP as i64 != 0;
@@ -263,6 +283,7 @@ impl Op for Layout {
             Layout::Permute(_) => "permute",
             Layout::Slice { .. } => "slice",
             Layout::Pad { .. } => "pad",
+            Layout::Parts { .. } => "parts",
             Layout::Concat { .. } => "concat",
             Layout::Stop => "stop_gradient",
         }
@@ -317,6 +338,7 @@ impl Op for Layout {
             }
             Layout::Slice { axis, start, end } => dy.pad(axis, start, x[axis] - end),
             Layout::Pad { axis, before, .. } => dy.slice(axis, before..before + x[axis]),
+            Layout::Parts { parts, .. } => dy.resized_parts(parts, x.last() / parts),
             Layout::Concat { axis } => {
                 let shapes: Vec<Shape> = at.x.iter().map(Tensor::shape).collect();
                 let starts = self.starts(&shapes).1.into_iter().map(|s| s as usize);
@@ -333,7 +355,10 @@ impl Op for Layout {
         let whole = self.moves_groups(&shapes, y.shape);
         let (axis, starts) = self.starts(&shapes);
         // The result is rows, into which a row of each operand is laid, side by side.
-        let width = |s: Shape| units(s, whole)[axis..].iter().product::<usize>();
+        let width = |s: Shape| match *self {
+            Layout::Parts { parts, .. } => units(s, whole).last().map_or(0, |last| last / parts),
+            _ => units(s, whole)[axis..].iter().product::<usize>(),
+        };
         let column = |start: i64| (start * width(y.shape) as i64 / y.shape[axis] as i64) as u32;
         let sources: Vec<(Operand, [u32; 4])> = io
             .inputs
@@ -350,6 +375,7 @@ impl Op for Layout {
             _ => vec![[width(y.shape) as u32, 1, 0, 0]],
         };
         let groups = y.shape.groups();
+        let values = shapes.iter().chain([&y.shape]).map(Shape::len).max().unwrap_or_default();
         // Eight bindings are what WebGPU promises, and one is the result. A later dispatch adds to it.
         for (i, sources) in sources.chunks(io.caps.storage_buffers.min(8) as usize - 1).enumerate() {
             // Bits are moved, whatever they mean, so the precision makes no variant.
@@ -359,7 +385,8 @@ impl Op for Layout {
                     .constant("WHOLE", whole.into())
                     .constant("KEEP", (i > 0).into())
                     .constant("RANK", axes.len() as u32 - 1)
-                    .constant("SOURCES", sources.len() as u32);
+                    .constant("SOURCES", sources.len() as u32)
+                    .constant("FAR", far(values));
             let mut more = String::new();
             for s in 1..sources.len() {
                 let at = s + 1;
@@ -398,6 +425,13 @@ impl Op for Layout {
                     Some(k) if k < x[0].shape[axis] => i[axis] = k,
                     _ => return 0.0,
                 },
+                Layout::Parts { parts, length } => {
+                    let (own, last) = (x[0].shape.last() / parts, i.len() - 1);
+                    if i[last] % length >= own {
+                        return 0.0;
+                    }
+                    i[last] = i[last] / length * own + i[last] % length;
+                }
                 Layout::Concat { axis } => {
                     for a in x {
                         if i[axis] < a.shape[axis] {
@@ -461,6 +495,15 @@ pub fn cases() -> Vec<Case> {
         (&[3, 1, 5], 1, (0, 2)),
         (&[2, 3, 1, 5, 2, 3], 2, (1, 1)),
     ];
+    let parts: [(&[usize], usize, usize); 7] = [
+        (&[5, 15], 3, 8),
+        (&[2, 5, 24], 3, 5),
+        (&[65, 3], 3, 4),
+        (&[3, 8], 8, 4),
+        (&[5, 24], 8, 1),
+        (&[3, 8], 2, 12),
+        (&[17], 17, 2),
+    ];
     let concats: [(usize, &[&[usize]]); 10] = [
         (0, &[&[3], &[1], &[17]]),
         (0, &[&[1, 5], &[3, 5]]),
@@ -488,6 +531,7 @@ pub fn cases() -> Vec<Case> {
     all.extend(permutations.into_iter().map(|(s, axes)| case(Layout::Permute(axes.to_vec()), &[s])));
     all.extend(slices.into_iter().map(|(s, axis, r)| case(Layout::Slice { axis, start: r.start, end: r.end }, &[s])));
     all.extend(pads.into_iter().map(|(s, axis, (before, after))| case(Layout::Pad { axis, before, after }, &[s])));
+    all.extend(parts.into_iter().map(|(s, parts, length)| case(Layout::Parts { parts, length }, &[s])));
     all.extend(concats.into_iter().map(|(axis, shapes)| case(Layout::Concat { axis }, shapes)));
     all.push(case(Layout::Stop, &[&[5, 17]]).not_smooth());
     // Labels move too.

@@ -1,6 +1,7 @@
 //! Means over spans of rows and columns, channels last: `[n, h, w, c] → [n, oh, ow, c]`. Average pools and upsampling are
 //! this one op with different [`Rule`]s, and its gradient is the same kernel seen from the other side.
 
+use super::far;
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, indices};
 use crate::{
@@ -108,8 +109,13 @@ impl Spans {
         ];
         let values = self.axes.map(|a| [a.size, a.results, a.window, a.stride, a.before, a.counted.0, a.counted.1]);
         let members = names.iter().flatten().zip(values.iter().flatten());
+        let most = |a: &Axis| {
+            let side = a.size.max(a.results) + a.window + a.stride;
+            if self.rule == Rule::Windows { side } else { side * (2 * side + 3) }
+        };
+        let most = self.axes.iter().map(most).max().unwrap_or_default().max(y.groups());
         members
-            .fold(dispatch.param("groups", y.groups()).param("c", y.last()), |d, (name, value)| d.param(name, *value))
+            .fold(dispatch.constant("FAR", far(most)).param("groups", y.groups()).param("c", y.last()), |d, (name, value)| d.param(name, *value))
             .workgroups(y.groups().div_ceil(64))
     }
 
