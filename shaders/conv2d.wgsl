@@ -10,6 +10,10 @@ fn extent() -> Extent {
     return Extent(p.members, p.down, p.wide, p.taps, p.steps, p.part, p.outer, p.n * p.oh * p.ow * groups(p.o));
 }
 
+fn taps(member: u32) -> u32 {
+    return p.taps;
+}
+
 fn spot_a(i: u32, r: u32, member: u32) -> Spot {
     let at = pixel(4u * i + r, p.oh, p.ow);
     // Above and left of the image the numbers wrap to large ones.

@@ -52,35 +52,39 @@ fn extent() -> Extent {
     return Extent(p.members, p.down, p.wide, p.taps, p.steps, p.part, p.inner, p.n * p.h * p.w * groups(p.c));
 }
 
+fn taps(member: u32) -> u32 {
+    let own = phases(member);
+    return own.rows.taps * own.columns.taps;
+}
+
 fn spot_a(i: u32, r: u32, member: u32) -> Spot {
     let own = phases(member);
     let at = pixel(4u * i + r, p.pixels_h, p.pixels_w);
     let start = at.n * p.oh * p.ow * groups(p.o) + own.channels * groups(p.outer);
-    return Spot(start, at.y + own.rows.seen, at.x + own.columns.seen, own.rows.taps, own.columns.taps);
+    return Spot(start, at.y + own.rows.seen, at.x + own.columns.seen, 0u, own.columns.taps);
 }
 
 fn line_a(s: Spot, tap: u32) -> Line {
-    let i = quotient(tap, p.taps_w, FAR);
-    let k = tap - i * p.taps_w;
+    let i = quotient(tap, s.end, FAR);
+    let k = tap - i * s.end;
     // Above and left of the result the numbers wrap to large ones.
     let row = s.row - i * p.hop_h;
     let column = s.column - k * p.hop_w;
-    let there = (row < p.oh) & (column < p.ow) & (i < s.first) & (k < s.end);
+    let there = (row < p.oh) & (column < p.ow);
     return Line(s.start + (row * p.ow + column) * groups(p.o), 1u, 0u, select(0u, p.steps, there));
 }
 
 fn spot_b(j: u32, r: u32, member: u32) -> Spot {
     let own = phases(member);
     let start = (4u * j + r) * groups(p.o) + own.channels * groups(p.outer);
-    return Spot(start, own.rows.weight, own.columns.weight, own.rows.taps, own.columns.taps);
+    return Spot(start, own.rows.weight, own.columns.weight, 0u, own.columns.taps);
 }
 
 fn line_b(s: Spot, tap: u32) -> Line {
-    let i = quotient(tap, p.taps_w, FAR);
-    let k = tap - i * p.taps_w;
+    let i = quotient(tap, s.end, FAR);
+    let k = tap - i * s.end;
     let weight = (s.row + i * p.step_h) * p.kw + s.column + k * p.step_w;
-    let there = (i < s.first) & (k < s.end);
-    return Line(s.start + weight * p.inner * groups(p.o), 1u, 0u, select(0u, p.steps, there));
+    return Line(s.start + weight * p.inner * groups(p.o), 1u, 0u, p.steps);
 }
 
 fn place(i: u32, r: u32, j: u32, member: u32) -> u32 {

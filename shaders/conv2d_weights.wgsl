@@ -11,6 +11,10 @@ fn extent() -> Extent {
     return Extent(p.members, p.down, p.wide, p.taps, p.steps, p.part, p.outer, p.kh * p.kw * p.inner * groups(p.o));
 }
 
+fn taps(member: u32) -> u32 {
+    return p.taps;
+}
+
 // Ceiling of a / b for a that may be negative, at least 0.
 fn ceil_div(a: i32, b: i32) -> u32 {
     return quotient(u32(max(a + b - 1, 0)), u32(b), VAST);

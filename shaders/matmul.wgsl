@@ -24,6 +24,10 @@ fn extent() -> Extent {
     return Extent(p.batch, groups(p.m), groups(p.n), 1u, groups(p.k), p.part, p.n, p.batch * p.m * groups(p.n));
 }
 
+fn taps(member: u32) -> u32 {
+    return 1u;
+}
+
 // Where a row of a member's matrix of so many rows begins, each of `wide` groups.
 fn start(member: u32, rows: u32, row: u32, wide: u32, heads: u32) -> u32 {
     if heads > 1u {

@@ -13,7 +13,8 @@ fn chain_quotient(a: u32, k: u32) -> u32 {
     if CHAIN_FAR == 1u {
         return a / chain[k / 4u][k % 4u];
     }
-    return u32((f32(a) + 0.5) * bitcast<f32>(chain[2u + k / 4u][k % 4u]));
+    // Signed, since processors have instructions for such conversions only.
+    return u32(i32((f32(i32(a)) + 0.5) * bitcast<f32>(chain[2u + k / 4u][k % 4u])));
 }
 
 // Where the operand whose strides start at `at` has the value for group g's first lane.

@@ -29,7 +29,6 @@ struct Params {
     // What follows is for the gradient to the image, conv2d_image.wgsl.
     pixels_h: u32, // rows and columns of a phase, as many as the one with the most has
     pixels_w: u32,
-    taps_w: u32,   // weights in a row that a pixel meets, at most
     step_h: u32,   // from one weight that a pixel meets to the next: stride / g, with g = gcd(stride, dilation)
     step_w: u32,
     hop_h: u32,    // and from what it sees with that, back to what it sees with the next: dilation / g

@@ -2,7 +2,7 @@
 // Matrices are taken in blocks of 4×4, which are four groups in memory; block rows and columns are counted in fours.
 //
 // The file that imports this binds a and b, and says where they and y lie:
-//   extent(): how many of all there are
+//   extent(): how many of all there are; taps(member): pairs of matrices, of a member
 //   spot_a(i, r, member), spot_b(j, r, member): what is known of line r of block row i, block column j
 //   line_a(spot, tap), line_b(spot, tap): that line in memory
 //   place(i, r, j, member): the group of y for row r of block (i, j), or NOWHERE
@@ -24,7 +24,7 @@ struct Extent {
     members: u32,
     down: u32,  // block rows
     wide: u32,  // block columns
-    taps: u32,  // pairs of matrices
+    taps: u32,  // pairs of matrices, of the member with the most
     steps: u32, // blocks that each pair is summed over
     part: u32,  // of all these, how many an invocation sums; the next ones sum the rest
     last: u32,  // columns of y that count, of a member

@@ -5,6 +5,7 @@
 const ROWS: u32 = 1u;    // blocks of rows an invocation, 1 or 2
 const COLUMNS: u32 = 1u; // blocks of columns an invocation, 1 or 2
 const LONE: u32 = 0u;    // whether a is one line, which the sum runs along
+const LANES: u32 = 64u;  // invocations of a workgroup
 
 fn load_lines_a(l: Lines, k: u32) -> block {
     if LONE == 1u {
@@ -31,12 +32,12 @@ fn store_lines(i: u32, j: u32, member: u32, part: u32, e: Extent, v: block) {
     }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     //: beside
     //: end
     let e = extent();
-    let id = linear_id(workgroup) * 64u + lane;
+    let id = linear_id(workgroup) * LANES + lane;
     let blocks_down = (e.down + ROWS - 1u) / ROWS;
     let blocks_wide = (e.wide + COLUMNS - 1u) / COLUMNS;
     let line = quotient(id, blocks_wide, MANY);
@@ -49,7 +50,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         return;
     }
     let start = part * e.part;
-    let stop = min(start + e.part, e.taps * e.steps);
+    let stop = min(start + e.part, taps(member) * e.steps);
 
     let rows0 = spots_a(i, member);
     let columns0 = spots_b(j, member);

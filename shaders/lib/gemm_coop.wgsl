@@ -56,9 +56,9 @@ fn main(
     //: end
     let e = extent();
     let t = tile(linear_id(workgroup), e);
-    let sum = e.taps * e.steps;
+    let start = t.part * e.part;
     // A grid that is folded may have workgroups too many.
-    if t.part * e.part >= sum {
+    if start >= e.taps * e.steps {
         return;
     }
 
@@ -73,9 +73,9 @@ fn main(
         y[i] = total_at((row + i / ACROSS * SIZE) * 64u + column + i % ACROSS * SIZE);
     }
     let l = loads(lane, t);
-    var tap = quotient(t.part * e.part, e.steps, MANY);
-    var k = t.part * e.part - tap * e.steps;
-    for (var left = min(e.part, sum - t.part * e.part); left > 0u; left -= min(left, DEEP)) {
+    var tap = quotient(start, e.steps, MANY);
+    var k = start - tap * e.steps;
+    for (var left = min(e.part, max(taps(t.member) * e.steps, start) - start); left > 0u; left -= min(left, DEEP)) {
         workgroupBarrier();
         load(l, lane, tap, k, left, e.steps);
         workgroupBarrier();

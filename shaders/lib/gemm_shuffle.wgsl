@@ -49,7 +49,7 @@ fn main(
     if start >= e.taps * e.steps {
         return;
     }
-    let stop = min(start + e.part, e.taps * e.steps);
+    let stop = min(start + e.part, taps(member) * e.steps);
     let rows0 = spots_a(i, member);
     let rows1 = spots_a(i + 1u, member);
     let rows2 = spots_a(i + 2u, member);

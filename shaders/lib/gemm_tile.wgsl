@@ -102,19 +102,19 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     //: end
     let e = extent();
     let t = tile(linear_id(workgroup), e);
-    let sum = e.taps * e.steps;
+    let start = t.part * e.part;
     // A grid that is folded may have workgroups too many.
-    if t.part * e.part >= sum {
+    if start >= e.taps * e.steps {
         return;
     }
 
     let l = loads(lane, t);
     let tx = lane % WIDTH;
     let ty = lane / WIDTH;
-    var tap = quotient(t.part * e.part, e.steps, MANY);
-    var k = t.part * e.part - tap * e.steps;
+    var tap = quotient(start, e.steps, MANY);
+    var k = start - tap * e.steps;
     var y: Sums;
-    for (var left = min(e.part, sum - t.part * e.part); left > 0u; left -= min(left, DEEP)) {
+    for (var left = min(e.part, max(taps(t.member) * e.steps, start) - start); left > 0u; left -= min(left, DEEP)) {
         workgroupBarrier();
         load(l, lane, tap, k, left, e.steps);
         workgroupBarrier();

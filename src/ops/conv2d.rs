@@ -103,8 +103,6 @@ struct Phases {
     pixels: usize,
     /// Weights that a phase meets, at most.
     taps: usize,
-    /// Whether each phase meets as many.
-    whole: bool,
     /// From one of these to the next.
     step: usize,
     /// And from what is seen with it, back to what is seen with the next.
@@ -185,7 +183,6 @@ impl Sizes {
         Phases {
             pixels: self.image[d + 1].div_ceil(stride),
             taps: self.window[d].div_ceil(step),
-            whole: common == 1 && self.window[d] % step == 0,
             step,
             hop,
             inverse: (0..step).find(|i| hop * i % step == 1 % step).unwrap_or(0),
@@ -320,7 +317,14 @@ fn product<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tensor
 
 /// The convolution with as many channels and results for each group as kernels take, those added zero.
 #[track_caller]
-fn widened<'g>(wanted: Wanted, s: Sizes, own: [usize; 2], whole: [usize; 2], a: Tensor<'g>, b: Tensor<'g>) -> Tensor<'g> {
+fn widened<'g>(
+    wanted: Wanted,
+    s: Sizes,
+    own: [usize; 2],
+    whole: [usize; 2],
+    a: Tensor<'g>,
+    b: Tensor<'g>,
+) -> Tensor<'g> {
     let mut wide = s;
     wide.image[3] = s.groups * whole[0];
     wide.result[3] = s.groups * whole[1];
@@ -452,7 +456,7 @@ impl Conv {
         };
         let (whole_a, whole_b) = match self.wanted {
             Wanted::Result => (inside, inner % GROUP == 0),
-            Wanted::Image => (false, rows.whole && across.whole),
+            Wanted::Image => (false, true),
             Wanted::Weights => (inside && even, even),
         };
         let members = if self.wanted == Wanted::Image { s.groups * s.stride[0] * s.stride[1] } else { s.groups };
@@ -494,11 +498,11 @@ impl Conv {
             &["members", "down", "wide", "taps", "steps"][..],
             &["n", "h", "w", "c", "oh", "ow", "o", "inner", "outer", "kh", "kw"],
             &["stride_h", "stride_w", "before_h", "before_w", "dilation_h", "dilation_w"],
-            &["pixels_h", "pixels_w", "taps_w", "step_h", "step_w", "hop_h", "hop_w", "inverse_h", "inverse_w"],
+            &["pixels_h", "pixels_w", "step_h", "step_w", "hop_h", "hop_w", "inverse_h", "inverse_w"],
         ];
         let each = [s.inner, s.result[3] / s.groups];
         let [v, u] = [0, 1].map(|d| s.phases(d));
-        let phases = [v.pixels, u.pixels, u.taps, v.step, u.step, v.hop, u.hop, v.inverse, u.inverse];
+        let phases = [v.pixels, u.pixels, v.step, u.step, v.hop, u.hop, v.inverse, u.inverse];
         let sizes = [&product[..], &s.image, &s.result[1..], &each, &s.window, &s.stride, &s.before, &s.dilation];
         let values = [sizes.concat(), phases.to_vec()];
         let shader = shader.constant("VAST", far(s.pixels()));

@@ -49,14 +49,31 @@ pub(super) struct Variant {
 /// What an invocation and its workgroup do.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Body {
-    /// `lib/gemm_blocks.wgsl`, with so many blocks of rows and of columns each.
-    Blocks(usize, usize),
+    /// `lib/gemm_blocks.wgsl`
+    Blocks(Blocks),
     /// `lib/gemm_tile.wgsl`
     Tile(Tile),
     /// `lib/gemm_coop.wgsl`
     Coop(Coop),
     /// `lib/gemm_shuffle.wgsl`
     Shuffle(Team),
+}
+
+/// What an invocation computes in registers by itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Blocks {
+    /// Blocks of rows and of columns, 1 or 2 each.
+    pub rows: usize,
+    pub columns: usize,
+    /// Invocations of a workgroup.
+    pub threads: usize,
+}
+
+impl Blocks {
+    fn of(kind: caps::Kind, [rows, columns]: [usize; 2]) -> Body {
+        // A processor's cores share few workgroups unevenly.
+        Body::Blocks(Blocks { rows, columns, threads: if kind == caps::Kind::Software { 32 } else { 64 } })
+    }
 }
 
 /// Invocations of a subgroup that share block rows by shuffles.
@@ -178,10 +195,10 @@ impl Tile {
 }
 
 impl Body {
-    /// Invocations that a product takes, those of a tile's last rows and columns included.
+    /// Invocations that compute a part of a product, those of a tile's last rows and columns included.
     fn invocations(&self, p: &Product) -> usize {
         match self {
-            Body::Blocks(rows, columns) => p.members * p.down.div_ceil(*rows) * p.wide.div_ceil(*columns),
+            Body::Blocks(b) => p.members * p.down.div_ceil(b.rows) * p.wide.div_ceil(b.columns),
             Body::Tile(t) => {
                 let [down, wide] = t.blocks();
                 p.members * p.down.div_ceil(down) * p.wide.div_ceil(wide) * t.threads()
@@ -194,7 +211,7 @@ impl Body {
     /// Blocks of the result that an invocation computes.
     fn blocks(&self) -> usize {
         match self {
-            Body::Blocks(rows, columns) => rows * columns,
+            Body::Blocks(b) => b.rows * b.columns,
             Body::Tile(t) => t.rows * t.columns,
             Body::Coop(c) => SIDE * SIDE / c.threads,
             Body::Shuffle(..) => SHUFFLED,
@@ -208,7 +225,7 @@ impl Body {
         match self {
             Body::Tile(t) => t.worth,
             Body::Coop(c) => c.worth(),
-            Body::Blocks(r, c) if kind == caps::Kind::Software => processor(r * c, r + c),
+            Body::Blocks(b) if kind == caps::Kind::Software => processor(b.rows * b.columns, b.rows + b.columns),
             Body::Blocks(..) => BLOCKS_WORTH,
             // A team loads a block of each row at once, of as many steps as there are.
             Body::Shuffle(team) => {
@@ -230,7 +247,7 @@ impl Body {
     /// Invocations in a workgroup.
     fn threads(&self) -> usize {
         match self {
-            Body::Blocks(..) => 64,
+            Body::Blocks(b) => b.threads,
             Body::Tile(t) => t.threads(),
             Body::Coop(c) => c.threads,
             Body::Shuffle(team) => team.threads,
@@ -245,10 +262,11 @@ impl Body {
         let many = sum.max(self.invocations(p) * parts + self.threads()).max(p.down.max(p.wide));
         let far = dispatch.constant("FAR", far(looped)).constant("MANY", far(many));
         match self {
-            Body::Blocks(rows, columns) => far
+            Body::Blocks(b) => far
                 .import("gemm_blocks")
-                .constant("ROWS", *rows as u32)
-                .constant("COLUMNS", *columns as u32)
+                .constant("ROWS", b.rows as u32)
+                .constant("COLUMNS", b.columns as u32)
+                .constant("LANES", b.threads as u32)
                 .constant("LONE", p.lone.into()),
             Body::Tile(t) => {
                 let tile = [
@@ -287,9 +305,16 @@ impl Body {
         ];
         own.iter().chain(&constants).fold(body.unzeroed(), |d, (name, value)| d.constant(name, *value as u32))
     }
+}
 
-    fn workgroups(&self, p: &Product, parts: usize) -> usize {
-        (self.invocations(p) * parts).div_ceil(self.threads())
+impl Variant {
+    fn workgroups(&self, p: &Product) -> usize {
+        (self.body.invocations(p) * self.parts).div_ceil(self.body.threads())
+    }
+
+    /// All that run, those that have nothing to compute included.
+    fn invocations(&self, p: &Product) -> usize {
+        self.workgroups(p) * self.body.threads()
     }
 }
 
@@ -328,7 +353,7 @@ pub(super) fn candidates(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> 
         found
     });
     // Blocks fill a processor that shuffles would leave idle.
-    let busy = |v: &Variant| !matches!(v.body, Body::Shuffle(..)) || v.body.invocations(p) * v.parts >= busy(caps.kind);
+    let busy = |v: &Variant| !matches!(v.body, Body::Shuffle(..)) || v.invocations(p) >= busy(caps.kind);
     let mut found: Vec<_> = variants.filter(busy).map(|v| (v, cost(caps, p, &v))).collect();
     found.sort_by_key(|(_, cost)| *cost);
     found
@@ -341,16 +366,17 @@ fn bodies(caps: &Caps, elem: Dtype, acc: Dtype) -> Vec<Body> {
         // Processors compute f16 registers one by one.
         let sizes = TEAMS.into_iter().filter(|&size| size <= least && acc == Dtype::F32);
         let teams = sizes.map(|size| Body::Shuffle(Team { size, threads: most.max(64) }));
-        return teams.chain([Body::Blocks(2, 2), Body::Blocks(1, 1)]).collect();
+        return teams.chain([[2, 2], [1, 1]].map(|size| Blocks::of(caps.kind, size))).collect();
     }
     let tiles = TILES.iter().filter(|t| t.fits(caps, acc)).map(|t| Body::Tile(*t));
-    tiles.chain(Coop::of(caps, elem, acc).map(Body::Coop)).chain([Body::Blocks(1, 1)]).collect()
+    tiles.chain(Coop::of(caps, elem, acc).map(Body::Coop)).chain([Blocks::of(caps.kind, [1, 1])]).collect()
 }
 
 /// A whole sum in blocks: two of rows and of columns each, where that still leaves enough invocations.
-fn in_blocks(p: &Product) -> Variant {
-    let per = if Body::Blocks(2, 2).invocations(p) >= busy(caps::Kind::Software) { 2 } else { 1 };
-    Variant { body: Body::Blocks(per, per), parts: 1, part: p.taps * p.steps }
+fn in_blocks(caps: &Caps, p: &Product) -> Variant {
+    let [large, small] = [[2, 2], [1, 1]].map(|size| Blocks::of(caps.kind, size));
+    let body = if large.invocations(p) >= busy(caps::Kind::Software) { large } else { small };
+    Variant { body, parts: 1, part: p.taps * p.steps }
 }
 
 /// The product in `parts`, or fewer if that leaves nothing to the last.
@@ -383,7 +409,7 @@ fn read(p: &Product, v: &Variant) -> usize {
     let (rows, columns) = match v.body {
         Body::Shuffle(team) => (SHUFFLED, team.size),
         // Neighbours of a vector of eight, as processors have them.
-        Body::Blocks(rows, columns) => (rows, 8 * columns),
+        Body::Blocks(b) => (b.rows, 8 * b.columns),
         _ => return 0,
     };
     let (a, b) = (p.down * v.part, p.wide * v.part);
@@ -401,7 +427,7 @@ fn read(p: &Product, v: &Variant) -> usize {
 /// How long it takes: blocks multiplied by each invocation, as many times as the adapter has to be filled.
 fn cost(caps: &Caps, p: &Product, v: &Variant) -> usize {
     let busy = busy(caps.kind);
-    let invocations = (v.body.invocations(p) * v.parts).max(busy);
+    let invocations = v.invocations(p).max(busy);
     // Of a lone line a quarter is multiplied, and five groups are loaded instead of eight.
     let lone = if p.lone && matches!(v.body, Body::Blocks(..)) { 2 } else { 1 };
     let products = invocations * v.body.blocks() * v.part * 100 / v.body.worth(caps.kind, p) / lone;
@@ -430,14 +456,14 @@ pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Prod
     let start = program.dispatches.len();
     // Sums that are rounded after each addition are the register body's affair.
     let (v, choice) = match io.precision.rounds_sums() {
-        true => (in_blocks(p), None),
+        true => (in_blocks(io.caps, p), None),
         false => {
             let (v, choice) = measured(io.caps, candidates(io.caps, p, bytes, acc), product(&dispatch, p));
             (v, Some(choice))
         }
     };
     let dispatch = v.body.apply(dispatch, p, v.parts, acc).param("part", v.part);
-    let workgroups = v.body.workgroups(p, v.parts);
+    let workgroups = v.workgroups(p);
     if v.parts == 1 {
         let narrow = y.dtype != dispatch.shader.elem;
         let dispatch = if narrow { dispatch.wide(y.dtype).splice("result", CAST) } else { dispatch };
@@ -472,7 +498,7 @@ fn measured(caps: &Caps, candidates: Vec<(Variant, usize)>, product: String) -> 
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match &self.body {
-            Body::Blocks(rows, columns) => write!(f, "blocks {}×{}", 4 * rows, 4 * columns)?,
+            Body::Blocks(b) => write!(f, "blocks {}×{}", 4 * b.rows, 4 * b.columns)?,
             Body::Tile(t) => write!(f, "tile {}×{}", 4 * t.blocks()[0], 4 * t.blocks()[1])?,
             Body::Coop(c) => write!(f, "matrices {0}×{0}", c.size)?,
             Body::Shuffle(team) => write!(f, "shuffles among {}", team.size)?,

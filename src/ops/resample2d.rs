@@ -115,7 +115,10 @@ impl Spans {
         };
         let most = self.axes.iter().map(most).max().unwrap_or_default().max(y.groups());
         members
-            .fold(dispatch.constant("FAR", far(most)).param("groups", y.groups()).param("c", y.last()), |d, (name, value)| d.param(name, *value))
+            .fold(
+                dispatch.constant("FAR", far(most)).param("groups", y.groups()).param("c", y.last()),
+                |d, (name, value)| d.param(name, *value),
+            )
             .workgroups(y.groups().div_ceil(64))
     }
 
