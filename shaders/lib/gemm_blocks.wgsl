@@ -35,9 +35,10 @@ fn store_lines(i: u32, j: u32, member: u32, part: u32, e: Extent, v: block) {
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     //: beside
+    let own = linear_id(workgroup);
     //: end
     let e = extent();
-    let id = linear_id(workgroup) * LANES + lane;
+    let id = own * LANES + lane;
     let blocks_down = (e.down + ROWS - 1u) / ROWS;
     let blocks_wide = (e.wide + COLUMNS - 1u) / COLUMNS;
     let line = quotient(id, blocks_wide, MANY);

@@ -53,9 +53,10 @@ fn main(
     @builtin(subgroup_id) team: u32,
 ) {
     //: beside
+    let own = linear_id(workgroup);
     //: end
     let e = extent();
-    let t = tile(linear_id(workgroup), e);
+    let t = tile(own, e);
     let start = t.part * e.part;
     // A grid that is folded may have workgroups too many.
     if start >= e.taps * e.steps {

@@ -1,20 +1,68 @@
-// Matrix products for processors that have subgroups: a team of neighbours in one computes ROWS block rows, an invocation a block
-// column of them. Each invocation loads another step of a, which the others get by shuffles: a load costs many times as much there.
+// Matrix products for processors that have subgroups: a team of neighbours in one shares SHARED blocks of rows, and each has a
+// block of columns of its own; or the other way round. Each invocation loads another step of what is shared, which the others get
+// by shuffles: a load costs many times as much there.
 //
 // The size of subgroups, and which invocations are whose, is read from the builtins: any of at least TEAM will do.
 #import gemm_lines
 
-const ROWS: u32 = 4u;    // written out below
+const SHARED: u32 = 4u;  // written out below
 const TEAM: u32 = 8u;    // a power of two
+const ROWS: u32 = 1u;    // whether rows are shared, and not columns
 const SEVERAL: u32 = 1u; // whether there are several taps
 const LARGE: u32 = 0u;   // blocks of an operand that fit in a cache
 const LANES: u32 = 64u;  // invocations of a workgroup: at least as many as a subgroup has
 
-// The block that invocation `giver` of the subgroup has loaded, and unpacked once for all.
-fn shuffled(v: block, giver: u32) -> block {
-    return block(
+fn spots_shared(i: u32, member: u32) -> Spots {
+    if ROWS == 1u {
+        return spots_a(i, member);
+    }
+    return spots_b(i, member);
+}
+
+fn spots_own(i: u32, member: u32) -> Spots {
+    if ROWS == 1u {
+        return spots_b(i, member);
+    }
+    return spots_a(i, member);
+}
+
+fn lines_shared(s: Spots, tap: u32) -> Lines {
+    if ROWS == 1u {
+        return lines_a(s, tap);
+    }
+    return lines_b(s, tap);
+}
+
+fn lines_own(s: Spots, tap: u32) -> Lines {
+    if ROWS == 1u {
+        return lines_b(s, tap);
+    }
+    return lines_a(s, tap);
+}
+
+fn load_shared(l: Lines, k: u32) -> block {
+    if ROWS == 1u {
+        return load_a(l, k);
+    }
+    return load_b(l, k);
+}
+
+fn load_own(l: Lines, k: u32) -> block {
+    if ROWS == 1u {
+        return load_b(l, k);
+    }
+    return load_a(l, k);
+}
+
+// y + own * shared, with the block that invocation `giver` of the subgroup has loaded, and unpacked once for all.
+fn plus_shuffled(y: block, own: block, v: block, giver: u32) -> block {
+    let given = block(
         subgroupShuffle(v[0], giver), subgroupShuffle(v[1], giver), subgroupShuffle(v[2], giver), subgroupShuffle(v[3], giver),
     );
+    if ROWS == 1u {
+        return plus(y, own, given);
+    }
+    return plus(y, given, own);
 }
 
 @compute @workgroup_size(LANES)
@@ -27,74 +75,78 @@ fn main(
     @builtin(subgroup_invocation_id) place: u32,
 ) {
     //: beside
+    let own = linear_id(workgroup);
     //: end
     let e = extent();
-    let own = place % TEAM;
-    let first = place - own;
-    let unit = ((linear_id(workgroup) * subgroups + subgroup) * size + place) / TEAM;
-    let across = (e.wide + TEAM - 1u) / TEAM;
-    let down = (e.down + ROWS - 1u) / ROWS;
+    let rows = ROWS == 1u;
+    let blocks_shared = select(e.wide, e.down, rows);
+    let blocks_own = select(e.down, e.wide, rows);
+    let lane_of_team = place % TEAM;
+    let first = place - lane_of_team;
+    let unit = ((own * subgroups + subgroup) * size + place) / TEAM;
+    let across = (blocks_own + TEAM - 1u) / TEAM;
+    let down = (blocks_shared + SHARED - 1u) / SHARED;
     let all = quotient(unit, down * across, MANY);
     let part = quotient(all, e.members, MANY);
     let member = all - part * e.members;
-    // What is walked through first stays in the cache: columns, unless their operand is too large for it.
-    let large = min(e.part, e.taps * e.steps) * e.wide > LARGE;
+    // What is walked through first stays in the cache: what they do not share, unless that operand is too large for it.
+    let large = min(e.part, e.taps * e.steps) * blocks_own > LARGE;
     let inner = select(across, down, large);
     let id = unit - all * down * across;
     let slow = quotient(id, inner, MANY);
     let fast = id - slow * inner;
-    let i = select(slow, fast, large) * ROWS;
-    let j = select(fast, slow, large) * TEAM + own;
+    let i = select(slow, fast, large) * SHARED;
+    let j = select(fast, slow, large) * TEAM + lane_of_team;
     let start = part * e.part;
     if start >= e.taps * e.steps {
         return;
     }
     let stop = min(start + e.part, taps(member) * e.steps);
-    let rows0 = spots_a(i, member);
-    let rows1 = spots_a(i + 1u, member);
-    let rows2 = spots_a(i + 2u, member);
-    let rows3 = spots_a(i + 3u, member);
-    let columns = spots_b(j, member);
+    let spots0 = spots_shared(i, member);
+    let spots1 = spots_shared(i + 1u, member);
+    let spots2 = spots_shared(i + 2u, member);
+    let spots3 = spots_shared(i + 3u, member);
+    let spots = spots_own(j, member);
     var y0 = block();
     var y1 = block();
     var y2 = block();
     var y3 = block();
-    var a0 = lines_a(rows0, 0u);
-    var a1 = lines_a(rows1, 0u);
-    var a2 = lines_a(rows2, 0u);
-    var a3 = lines_a(rows3, 0u);
-    var b0 = lines_b(columns, 0u);
+    var lines0 = lines_shared(spots0, 0u);
+    var lines1 = lines_shared(spots1, 0u);
+    var lines2 = lines_shared(spots2, 0u);
+    var lines3 = lines_shared(spots3, 0u);
+    var lines = lines_own(spots, 0u);
     for (var k = start; k < stop; k += TEAM) {
-        var at = k + own;
+        var at = k + lane_of_team;
         if SEVERAL == 1u {
             let tap = quotient(at, e.steps, FAR);
             at -= tap * e.steps;
-            a0 = lines_a(rows0, tap);
-            a1 = lines_a(rows1, tap);
-            a2 = lines_a(rows2, tap);
-            a3 = lines_a(rows3, tap);
+            lines0 = lines_shared(spots0, tap);
+            lines1 = lines_shared(spots1, tap);
+            lines2 = lines_shared(spots2, tap);
+            lines3 = lines_shared(spots3, tap);
         }
-        let u0 = load_a(a0, at);
-        let u1 = load_a(a1, at);
-        let u2 = load_a(a2, at);
-        let u3 = load_a(a3, at);
+        let u0 = load_shared(lines0, at);
+        let u1 = load_shared(lines1, at);
+        let u2 = load_shared(lines2, at);
+        let u3 = load_shared(lines3, at);
         let steps = min(TEAM, stop - k);
         for (var s = 0u; s < steps; s++) {
             var at = k + s;
             if SEVERAL == 1u {
                 let tap = quotient(at, e.steps, FAR);
                 at -= tap * e.steps;
-                b0 = lines_b(columns, tap);
+                lines = lines_own(spots, tap);
             }
-            let v = load_b(b0, at);
-            y0 = plus(y0, v, shuffled(u0, first + s));
-            y1 = plus(y1, v, shuffled(u1, first + s));
-            y2 = plus(y2, v, shuffled(u2, first + s));
-            y3 = plus(y3, v, shuffled(u3, first + s));
+            let v = load_own(lines, at);
+            y0 = plus_shuffled(y0, v, u0, first + s);
+            y1 = plus_shuffled(y1, v, u1, first + s);
+            y2 = plus_shuffled(y2, v, u2, first + s);
+            y3 = plus_shuffled(y3, v, u3, first + s);
         }
     }
     // A loop that is not unrolled: drivers compile for as long as there are stores in a shader's text.
-    for (var r = 0u; r < 4u * min(ROWS, e.down - i); r++) {
+    for (var r = 0u; r < 4u * min(SHARED, blocks_shared - i); r++) {
         var four = y0;
         if r >= 4u {
             four = y1;
@@ -105,6 +157,7 @@ fn main(
         if r >= 12u {
             four = y3;
         }
-        store_row(i + r / 4u, r % 4u, j, member, part, e, row(four, r % 4u));
+        let other = i + r / 4u;
+        store_row(select(j, other, rows), r % 4u, select(other, j, rows), member, part, e, row(four, r % 4u));
     }
 }

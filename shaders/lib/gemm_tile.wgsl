@@ -99,9 +99,10 @@ fn plus_turn(sums: Sums, tx: u32, ty: u32) -> Sums {
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     //: beside
+    let own = linear_id(workgroup);
     //: end
     let e = extent();
-    let t = tile(linear_id(workgroup), e);
+    let t = tile(own, e);
     let start = t.part * e.part;
     // A grid that is folded may have workgroups too many.
     if start >= e.taps * e.steps {

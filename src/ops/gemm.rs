@@ -76,11 +76,13 @@ impl Blocks {
     }
 }
 
-/// Invocations of a subgroup that share block rows by shuffles.
+/// Invocations of a subgroup that share blocks of rows by shuffles, or of columns.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Team {
-    /// How many, each with a block column: a power of two that no subgroup is smaller than.
+    /// How many, each with a block of its own of the others: a power of two that no subgroup is smaller than.
     pub size: usize,
+    /// Whether rows are shared.
+    pub rows: bool,
     /// Invocations of a workgroup: whole subgroups.
     pub threads: usize,
 }
@@ -152,10 +154,17 @@ const TILES: [Tile; 7] = [
     tile(16, 4, 1, 1, 50),
 ];
 
-/// Teams that share rows: the larger, the more of them a load serves; the smaller, the narrower a result may be.
+/// Teams: the larger, the more of them a load serves; the smaller, the narrower a result may be.
 const TEAMS: [usize; 4] = [16, 8, 4, 2];
-/// Block rows of a team.
+/// Blocks that a team shares.
 const SHUFFLED: usize = 4;
+
+impl Team {
+    /// Blocks of the result's side that is shared, and of the other.
+    fn sides(&self, p: &Product) -> [usize; 2] {
+        if self.rows { [p.down, p.wide] } else { [p.wide, p.down] }
+    }
+}
 
 /// What blocks without shared memory reach on a GPU, in a hundred: each product of two blocks loads both.
 const BLOCKS_WORTH: usize = 20;
@@ -204,7 +213,10 @@ impl Body {
                 p.members * p.down.div_ceil(down) * p.wide.div_ceil(wide) * t.threads()
             }
             Body::Coop(c) => p.members * p.down.div_ceil(SIDE) * p.wide.div_ceil(SIDE) * c.threads,
-            Body::Shuffle(team) => p.members * p.down.div_ceil(SHUFFLED) * p.wide.next_multiple_of(team.size),
+            Body::Shuffle(team) => {
+                let [shared, own] = team.sides(p);
+                p.members * shared.div_ceil(SHUFFLED) * own.next_multiple_of(team.size)
+            }
         }
     }
 
@@ -227,7 +239,7 @@ impl Body {
             Body::Coop(c) => c.worth(),
             Body::Blocks(b) if kind == caps::Kind::Software => processor(b.rows * b.columns, b.rows + b.columns),
             Body::Blocks(..) => BLOCKS_WORTH,
-            // A team loads a block of each row at once, of as many steps as there are.
+            // A team loads a block of all that is shared at once, of as many steps as there are.
             Body::Shuffle(team) => {
                 let steps = (p.taps * p.steps).min(team.size);
                 processor(SHUFFLED * steps, steps + SHUFFLED)
@@ -287,6 +299,7 @@ impl Body {
             Body::Shuffle(team) => far
                 .import("gemm_shuffle")
                 .constant("TEAM", team.size as u32)
+                .constant("ROWS", team.rows.into())
                 .constant("LANES", team.threads as u32)
                 .constant("SEVERAL", (p.taps > 1).into())
                 .constant("LARGE", cached(p) as u32),
@@ -365,7 +378,8 @@ fn bodies(caps: &Caps, elem: Dtype, acc: Dtype) -> Vec<Body> {
         let (least, most) = (caps.subgroup.0 as usize, caps.subgroup.1 as usize);
         // Processors compute f16 registers one by one.
         let sizes = TEAMS.into_iter().filter(|&size| size <= least && acc == Dtype::F32);
-        let teams = sizes.map(|size| Body::Shuffle(Team { size, threads: most.max(64) }));
+        let teams =
+            sizes.flat_map(|size| [true, false].map(|rows| Body::Shuffle(Team { size, rows, threads: most.max(64) })));
         return teams.chain([[2, 2], [1, 1]].map(|size| Blocks::of(caps.kind, size))).collect();
     }
     let tiles = TILES.iter().filter(|t| t.fits(caps, acc)).map(|t| Body::Tile(*t));
@@ -403,25 +417,21 @@ fn cached(p: &Product) -> usize {
     CACHE / (16 * p.elem.bytes())
 }
 
-/// Blocks that a processor's cores read from beyond their caches: each once if the columns of a part fit, or at least those that
-/// are computed at once.
+/// Blocks that a processor's cores read from beyond their caches: each once if what a team does not share fits, or at least as much
+/// of it as is computed at once.
 fn read(p: &Product, v: &Variant) -> usize {
-    let (rows, columns) = match v.body {
-        Body::Shuffle(team) => (SHUFFLED, team.size),
+    let (sides, at_once) = match v.body {
+        Body::Shuffle(team) => (team.sides(p), [SHUFFLED, team.size]),
         // Neighbours of a vector of eight, as processors have them.
-        Body::Blocks(b) => (b.rows, 8 * b.columns),
+        Body::Blocks(b) => ([p.down, p.wide], [b.rows, 8 * b.columns]),
         _ => return 0,
     };
-    let (a, b) = (p.down * v.part, p.wide * v.part);
-    let (down, across) = (p.down.div_ceil(rows), p.wide.div_ceil(columns));
-    let blocks = if b <= cached(p) {
-        a + b
-    } else if columns * v.part <= cached(p) {
-        a * across + b
-    } else {
-        a * across + b * down
-    };
-    p.members * v.parts * blocks
+    let [a, b] = sides.map(|blocks| blocks * v.part);
+    let [down, across] = [0, 1].map(|i| sides[i].div_ceil(at_once[i]));
+    let reads = |fits: bool, again: usize| if fits { 1 } else { again };
+    let of_a = a * reads(a.min(b) <= cached(p), across);
+    let of_b = b * reads(at_once[1] * v.part <= cached(p), down);
+    p.members * v.parts * (of_a + of_b)
 }
 
 /// How long it takes: blocks multiplied by each invocation, as many times as the adapter has to be filled.
@@ -463,7 +473,7 @@ pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Prod
         }
     };
     let dispatch = v.body.apply(dispatch, p, v.parts, acc).param("part", v.part);
-    let workgroups = v.workgroups(p);
+    let workgroups = [v.workgroups(p), v.body.threads()];
     if v.parts == 1 {
         let narrow = y.dtype != dispatch.shader.elem;
         let dispatch = if narrow { dispatch.wide(y.dtype).splice("result", CAST) } else { dispatch };
@@ -501,7 +511,9 @@ impl fmt::Display for Variant {
             Body::Blocks(b) => write!(f, "blocks {}×{}", 4 * b.rows, 4 * b.columns)?,
             Body::Tile(t) => write!(f, "tile {}×{}", 4 * t.blocks()[0], 4 * t.blocks()[1])?,
             Body::Coop(c) => write!(f, "matrices {0}×{0}", c.size)?,
-            Body::Shuffle(team) => write!(f, "shuffles among {}", team.size)?,
+            Body::Shuffle(team) => {
+                write!(f, "{} shuffled among {}", if team.rows { "rows" } else { "columns" }, team.size)?
+            }
         }
         if self.parts > 1 { write!(f, " in {} parts", self.parts) } else { Ok(()) }
     }
