@@ -7,6 +7,8 @@
 #import conv
 #import gemm
 
+const STRIDED: u32 = 1u; // whether a stride is not 1: else there is one phase
+
 @group(0) @binding(0) var<storage, read> a: array<elem4>;       // result [n, oh, ow, o]
 @group(0) @binding(1) var<storage, read> b: array<elem4>;       // weights [kh, kw, inner, o]
 // y: image [n, h, w, c]
@@ -39,6 +41,9 @@ struct Phases {
 }
 
 fn phases(member: u32) -> Phases {
+    if STRIDED == 0u {
+        return Phases(member, Phase(0u, 0u, p.kh, p.before_h), Phase(0u, 0u, p.kw, p.before_w));
+    }
     let line = quotient(member, p.stride_w, MANY);
     let channels = quotient(line, p.stride_h, MANY);
     return Phases(
@@ -89,7 +94,12 @@ fn line_b(s: Spot, tap: u32) -> Line {
 
 fn place(i: u32, r: u32, j: u32, member: u32) -> u32 {
     let own = phases(member);
-    let at = pixel(4u * i + r, p.pixels_h, p.pixels_w);
+    let number = 4u * i + r;
+    if STRIDED == 0u {
+        let g = number * groups(p.c) + member * groups(p.inner) + j;
+        return select(NOWHERE, g, number < p.n * p.h * p.w && j < p.wide);
+    }
+    let at = pixel(number, p.pixels_h, p.pixels_w);
     let row = own.rows.pixel + at.y * p.stride_h;
     let column = own.columns.pixel + at.x * p.stride_w;
     let g = ((at.n * p.h + row) * p.w + column) * groups(p.c) + own.channels * groups(p.inner) + j;

@@ -399,11 +399,14 @@ impl Op for Conv {
             Wanted::Image => ("conv2d_image", include_str!("../../shaders/conv2d_image.wgsl"), [1, 1]),
             Wanted::Weights => ("conv2d_weights", include_str!("../../shaders/conv2d_weights.wgsl"), [0, 0]),
         };
-        let shader = io
+        let mut shader = io
             .shader_of_operands(file, source)
             .constant("ALONG_A", along[0])
             .constant("ALONG_B", along[1])
             .accumulating(io.precision);
+        if self.wanted == Wanted::Image {
+            shader = shader.constant("STRIDED", u32::from(s.stride != [1; 2]));
+        }
         let p = self.product(io.inputs[0].dtype);
         let dispatch = self.dispatch(io, shader, [p.members, p.down, p.wide, p.taps, p.steps]);
         gemm::lower(io, program, dispatch, &p, io.outputs[0]);
