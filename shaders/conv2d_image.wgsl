@@ -13,25 +13,23 @@ const STRIDED: u32 = 1u; // whether a stride is not 1: else there is one phase
 @group(0) @binding(1) var<storage, read> b: array<elem4>;       // weights [kh, kw, inner, o]
 // y: image [n, h, w, c]
 
-// The pixels along an axis that have one phase; the next one is `stride` further.
+// The pixels along an axis that have one phase: the first, and each `stride` further.
 struct Phase {
-    pixel: u32,  // the first
+    first: u32,
     weight: u32, // the first that they meet
     taps: u32,   // weights that they meet
-    seen: u32,   // of the result, by this pixel with this weight; may wrap below zero
+    seen: u32,   // of the result, by the first pixel with the first weight; may wrap below zero
 }
 
-// Phase `rest`: a weight meets its pixels if weight · dilation leaves that rest.
-fn phase(rest: u32, window: u32, stride: u32, before: u32, dilation: u32, step: u32, inverse: u32) -> Phase {
-    let behind = before - quotient(before, stride, VAST) * stride;
-    let pixel = select(rest + stride, rest, rest >= behind) - behind;
-    // A weight meets them only where the divisor of both stride and dilation divides the rest.
+fn phase(first: u32, window: u32, stride: u32, before: u32, dilation: u32, step: u32, inverse: u32) -> Phase {
+    let at = quotient(first + before, stride, VAST);
+    let rest = first + before - at * stride;
+    // A weight meets them where weight · dilation leaves the same rest: none, unless what divides stride and dilation divides it.
     let divisor = quotient(stride, step, VAST);
     let steps = quotient(rest, divisor, VAST);
     let weight = steps * inverse - quotient(steps * inverse, step, VAST) * step;
     let taps = select(0u, quotient(window - 1u - weight, step, VAST) + 1u, weight < window && steps * divisor == rest);
-    let seen = quotient(pixel + before - rest, stride, VAST) - quotient(max(weight * dilation, rest) - rest, stride, VAST);
-    return Phase(pixel, weight, taps, seen);
+    return Phase(first, weight, taps, at - quotient(max(weight * dilation, rest) - rest, stride, VAST));
 }
 
 struct Phases {
@@ -44,12 +42,14 @@ fn phases(member: u32) -> Phases {
     if STRIDED == 0u {
         return Phases(member, Phase(0u, 0u, p.kh, p.before_h), Phase(0u, 0u, p.kw, p.before_w));
     }
-    let line = quotient(member, p.stride_w, MANY);
-    let channels = quotient(line, p.stride_h, MANY);
+    let high = min(p.stride_h, p.h);
+    let wide = min(p.stride_w, p.w);
+    let line = quotient(member, wide, MANY);
+    let channels = quotient(line, high, MANY);
     return Phases(
         channels,
-        phase(line - channels * p.stride_h, p.kh, p.stride_h, p.before_h, p.dilation_h, p.step_h, p.inverse_h),
-        phase(member - line * p.stride_w, p.kw, p.stride_w, p.before_w, p.dilation_w, p.step_w, p.inverse_w),
+        phase(line - channels * high, p.kh, p.stride_h, p.before_h, p.dilation_h, p.step_h, p.inverse_h),
+        phase(member - line * wide, p.kw, p.stride_w, p.before_w, p.dilation_w, p.step_w, p.inverse_w),
     );
 }
 
@@ -100,8 +100,8 @@ fn place(i: u32, r: u32, j: u32, member: u32) -> u32 {
         return select(NOWHERE, g, number < p.n * p.h * p.w && j < p.wide);
     }
     let at = pixel(number, p.pixels_h, p.pixels_w);
-    let row = own.rows.pixel + at.y * p.stride_h;
-    let column = own.columns.pixel + at.x * p.stride_w;
+    let row = own.rows.first + at.y * p.stride_h;
+    let column = own.columns.first + at.x * p.stride_w;
     let g = ((at.n * p.h + row) * p.w + column) * groups(p.c) + own.channels * groups(p.inner) + j;
     return select(NOWHERE, g, at.n < p.n && row < p.h && column < p.w && j < p.wide);
 }

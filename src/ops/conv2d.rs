@@ -96,9 +96,9 @@ struct Sizes {
     groups: usize,
 }
 
-/// What `conv2d_image.wgsl` says of the image's pixels along an axis: as many phases as the stride, which differ in the weights that
-/// their pixels meet.
+/// What `conv2d_image.wgsl` says of the image's pixels along an axis: every `stride`-th has the same phase, and meets the same weights.
 struct Phases {
+    count: usize,
     /// Of the phase that has the most.
     pixels: usize,
     /// Weights that a phase meets, at most.
@@ -181,6 +181,7 @@ impl Sizes {
         let common = (1..=stride).rev().find(|g| stride % g == 0 && dilation % g == 0).unwrap_or(1);
         let (step, hop) = (stride / common, dilation / common);
         Phases {
+            count: stride.min(self.image[d + 1]),
             pixels: self.image[d + 1].div_ceil(stride),
             taps: self.window[d].div_ceil(step),
             step,
@@ -462,7 +463,7 @@ impl Conv {
             Wanted::Image => (false, true),
             Wanted::Weights => (inside && even, even),
         };
-        let members = if self.wanted == Wanted::Image { s.groups * s.stride[0] * s.stride[1] } else { s.groups };
+        let members = if self.wanted == Wanted::Image { s.groups * rows.count * across.count } else { s.groups };
         Product { members, down, wide, taps, steps, whole_a, whole_b, lone: false, elem }
     }
 
@@ -520,7 +521,7 @@ impl Conv {
 pub fn cases() -> Vec<Case> {
     let plain = Conv2d::default();
     let explicit = |p| Conv2d { padding: Padding::Explicit(p), ..plain };
-    let shapes: [([usize; 4], [usize; 4], Conv2d); 16] = [
+    let shapes: [([usize; 4], [usize; 4], Conv2d); 17] = [
         ([2, 5, 7, 3], [3, 3, 3, 5], plain),
         ([1, 8, 8, 4], [3, 3, 4, 8], explicit([1; 4])),
         ([2, 7, 6, 1], [3, 2, 1, 5], Conv2d { stride: [1, 2], padding: Padding::Same, ..plain }),
@@ -529,6 +530,7 @@ pub fn cases() -> Vec<Case> {
         ([1, 9, 9, 4], [3, 3, 4, 4], Conv2d { dilation: [2, 2], ..explicit([2; 4]) }),
         ([1, 10, 7, 6], [3, 2, 6, 5], Conv2d { stride: [3, 2], dilation: [1, 2], ..explicit([1, 0, 2, 1]) }),
         ([1, 11, 17, 4], [3, 4, 4, 4], Conv2d { stride: [3, 4], dilation: [2, 6], ..explicit([1, 2, 3, 0]) }),
+        ([2, 3, 4, 5], [2, 2, 5, 3], Conv2d { stride: [5, 9], ..plain }),
         ([1, 5, 5, 8], [3, 3, 4, 8], Conv2d { groups: 2, ..explicit([1; 4]) }),
         ([2, 17, 5, 17], [1, 1, 17, 3], plain),
         ([1, 14, 14, 8], [3, 3, 8, 16], Conv2d { padding: Padding::Same, ..plain }),
