@@ -12,46 +12,25 @@ const SEVERAL: u32 = 1u; // whether there are several taps
 const LARGE: u32 = 0u;   // blocks of an operand that fit in a cache
 const LANES: u32 = 64u;  // invocations of a workgroup: at least as many as a subgroup has
 
-fn spots_shared(i: u32, member: u32) -> Spots {
-    if ROWS == 1u {
+fn spots_of(rows: bool, i: u32, member: u32) -> Spots {
+    if rows {
         return spots_a(i, member);
     }
     return spots_b(i, member);
 }
 
-fn spots_own(i: u32, member: u32) -> Spots {
-    if ROWS == 1u {
-        return spots_b(i, member);
-    }
-    return spots_a(i, member);
-}
-
-fn lines_shared(s: Spots, tap: u32) -> Lines {
-    if ROWS == 1u {
+fn lines_of(rows: bool, s: Spots, tap: u32) -> Lines {
+    if rows {
         return lines_a(s, tap);
     }
     return lines_b(s, tap);
 }
 
-fn lines_own(s: Spots, tap: u32) -> Lines {
-    if ROWS == 1u {
-        return lines_b(s, tap);
-    }
-    return lines_a(s, tap);
-}
-
-fn load_shared(l: Lines, k: u32) -> block {
-    if ROWS == 1u {
+fn load_of(rows: bool, l: Lines, k: u32) -> block {
+    if rows {
         return load_a(l, k);
     }
     return load_b(l, k);
-}
-
-fn load_own(l: Lines, k: u32) -> block {
-    if ROWS == 1u {
-        return load_b(l, k);
-    }
-    return load_a(l, k);
 }
 
 // y + own * shared, with the block that invocation `giver` of the subgroup has loaded, and unpacked once for all.
@@ -102,43 +81,43 @@ fn main(
         return;
     }
     let stop = min(start + e.part, taps(member) * e.steps);
-    let spots0 = spots_shared(i, member);
-    let spots1 = spots_shared(i + 1u, member);
-    let spots2 = spots_shared(i + 2u, member);
-    let spots3 = spots_shared(i + 3u, member);
-    let spots = spots_own(j, member);
+    let spots0 = spots_of(rows, i, member);
+    let spots1 = spots_of(rows, i + 1u, member);
+    let spots2 = spots_of(rows, i + 2u, member);
+    let spots3 = spots_of(rows, i + 3u, member);
+    let spots = spots_of(!rows, j, member);
     var y0 = block();
     var y1 = block();
     var y2 = block();
     var y3 = block();
-    var lines0 = lines_shared(spots0, 0u);
-    var lines1 = lines_shared(spots1, 0u);
-    var lines2 = lines_shared(spots2, 0u);
-    var lines3 = lines_shared(spots3, 0u);
-    var lines = lines_own(spots, 0u);
+    var lines0 = lines_of(rows, spots0, 0u);
+    var lines1 = lines_of(rows, spots1, 0u);
+    var lines2 = lines_of(rows, spots2, 0u);
+    var lines3 = lines_of(rows, spots3, 0u);
+    var lines = lines_of(!rows, spots, 0u);
     for (var k = start; k < stop; k += TEAM) {
         var at = k + lane_of_team;
         if SEVERAL == 1u {
             let tap = quotient(at, e.steps, FAR);
             at -= tap * e.steps;
-            lines0 = lines_shared(spots0, tap);
-            lines1 = lines_shared(spots1, tap);
-            lines2 = lines_shared(spots2, tap);
-            lines3 = lines_shared(spots3, tap);
+            lines0 = lines_of(rows, spots0, tap);
+            lines1 = lines_of(rows, spots1, tap);
+            lines2 = lines_of(rows, spots2, tap);
+            lines3 = lines_of(rows, spots3, tap);
         }
-        let u0 = load_shared(lines0, at);
-        let u1 = load_shared(lines1, at);
-        let u2 = load_shared(lines2, at);
-        let u3 = load_shared(lines3, at);
+        let u0 = load_of(rows, lines0, at);
+        let u1 = load_of(rows, lines1, at);
+        let u2 = load_of(rows, lines2, at);
+        let u3 = load_of(rows, lines3, at);
         let steps = min(TEAM, stop - k);
         for (var s = 0u; s < steps; s++) {
             var at = k + s;
             if SEVERAL == 1u {
                 let tap = quotient(at, e.steps, FAR);
                 at -= tap * e.steps;
-                lines = lines_own(spots, tap);
+                lines = lines_of(!rows, spots, tap);
             }
-            let v = load_own(lines, at);
+            let v = load_of(!rows, lines, at);
             y0 = plus_shuffled(y0, v, u0, first + s);
             y1 = plus_shuffled(y1, v, u1, first + s);
             y2 = plus_shuffled(y2, v, u2, first + s);
