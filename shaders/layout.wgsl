@@ -72,21 +72,23 @@ fn value(source: u32, at: u32) -> u32 {
 }
 
 fn move_group(g: u32) {
+    let words = 2u - HALVES;
     let origin = origins(vec4(g));
     let row = quotients(origin, p.width, FAR);
-    for (var i = 0u; i < 2u - HALVES; i++) {
-        let at = (2u - HALVES) * g + i;
-        var found = vec2<u32>();
-        if KEEP == 1u {
-            found = y[at];
-        }
-        for (var s = 0u; s < SOURCES; s++) {
-            let place = places(s, row, origin - row * p.width);
-            if place.there.x {
-                found = load(s, (2u - HALVES) * place.at.x + i);
+    var done = KEEP == 1u;
+    for (var s = 0u; s < SOURCES; s++) {
+        let place = places(s, row, origin - row * p.width);
+        if place.there.x {
+            for (var i = 0u; i < words; i++) {
+                y[words * g + i] = load(s, words * place.at.x + i);
             }
+            done = true;
         }
-        y[at] = found;
+    }
+    if !done {
+        for (var i = 0u; i < words; i++) {
+            y[words * g + i] = vec2(0u);
+        }
     }
 }
 

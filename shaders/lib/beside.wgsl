@@ -17,11 +17,13 @@ var<workgroup> columns: array<vec4<acc>, SUMMING>;
 // This workgroup's number among those of the product; or NOWHERE if it is one of the others, whose work is then done.
 fn beside(workgroup: vec3<u32>, lane: u32) -> u32 {
     let place = linear_id(workgroup);
-    let few = min(table[0].x, table[1].z);
-    let turn = quotient(place, table[1].w, MANY_WORKGROUPS);
-    let rare = turn < few && place - turn * table[1].w == table[1].w - 1u;
+    let sums = table[1].z;
+    let every = table[1].w;
+    let few = min(table[0].x, sums);
+    let turn = quotient(place, every, MANY_WORKGROUPS);
+    let rare = turn < few && place - turn * every == every - 1u;
     let id = select(place - min(turn, few), turn, rare);
-    if rare == (few < table[1].z) {
+    if rare == (few < sums) {
         return id;
     }
     let groups = table[0].z;

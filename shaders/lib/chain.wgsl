@@ -3,6 +3,7 @@
 //   2, 3: 1 / each of these, f32;
 //   then for each broadcast operand two groups: stride of the last axis, then of the others (in values).
 #import math
+#import quotient
 
 const CHAIN_RANK: u32 = 1u;
 const CHAIN_FAR: u32 = 0u; // whether the output has 2^22 groups or more
@@ -11,10 +12,9 @@ const CHAIN_FAR: u32 = 0u; // whether the output has 2^22 groups or more
 // what is left to the next integer.
 fn chain_quotient(a: u32, k: u32) -> u32 {
     if CHAIN_FAR == 1u {
-        return a / chain[k / 4u][k % 4u];
+        return quotient(a, chain[k / 4u][k % 4u], 1u);
     }
-    // Signed, since processors have instructions for such conversions only.
-    return u32(i32((f32(i32(a)) + 0.5) * bitcast<f32>(chain[2u + k / 4u][k % 4u])));
+    return near_quotients(vec4(a), bitcast<f32>(chain[2u + k / 4u][k % 4u])).x;
 }
 
 // Where the operand whose strides start at `at` has the value for group g's first lane.

@@ -59,7 +59,6 @@ struct Pixel {
 }
 
 fn pixel(number: u32, height: u32, width: u32) -> Pixel {
-    let row = quotient(number, width, VAST);
-    let n = quotient(row, height, VAST);
-    return Pixel(n, row - n * height, number - row * width);
+    let at = pixels(vec4(number), height, width);
+    return Pixel(at.n.x, at.y.x, at.x.x);
 }

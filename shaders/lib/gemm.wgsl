@@ -6,7 +6,7 @@
 //   spot_a(i, r, member), spot_b(j, r, member): what is known of line r of block row i, block column j
 //   line_a(spot, tap), line_b(spot, tap): that line in memory
 //   place(i, r, j, member): the group of y for row r of block (i, j), or NOWHERE
-// The planner adds the body: `gemm_blocks`, `gemm_tile` or `gemm_coop`.
+// The planner adds the body: `gemm_blocks`, `gemm_shuffle`, `gemm_tile` or `gemm_coop`.
 #import epilogue
 #import grid
 #import quotient
@@ -60,6 +60,11 @@ fn keep(g: u32, part: u32, size: u32, v: vec4<acc>, there: vec4<bool>) {
 
 fn groups(n: u32) -> u32 {
     return (n + 3u) / 4u;
+}
+
+// The block of the sum that a part of a member ends before; its first is part · e.part, if there are so many.
+fn end_of(part: u32, member: u32, e: Extent) -> u32 {
+    return min((part + 1u) * e.part, taps(member) * e.steps);
 }
 
 // Row r of block (i, j).

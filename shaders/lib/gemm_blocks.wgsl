@@ -51,7 +51,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         return;
     }
     let start = part * e.part;
-    let stop = min(start + e.part, taps(member) * e.steps);
+    let stop = end_of(part, member, e);
 
     let rows0 = spots_a(i, member);
     let columns0 = spots_b(j, member);

@@ -76,7 +76,7 @@ fn main(
     let l = loads(lane, t);
     var tap = quotient(start, e.steps, MANY);
     var k = start - tap * e.steps;
-    for (var left = min(e.part, max(taps(t.member) * e.steps, start) - start); left > 0u; left -= min(left, DEEP)) {
+    for (var left = max(end_of(t.part, t.member, e), start) - start; left > 0u; left -= min(left, DEEP)) {
         workgroupBarrier();
         load(l, lane, tap, k, left, e.steps);
         workgroupBarrier();

@@ -80,7 +80,7 @@ fn main(
     if start >= e.taps * e.steps {
         return;
     }
-    let stop = min(start + e.part, taps(member) * e.steps);
+    let stop = end_of(part, member, e);
     let spots0 = spots_of(rows, i, member);
     let spots1 = spots_of(rows, i + 1u, member);
     let spots2 = spots_of(rows, i + 2u, member);

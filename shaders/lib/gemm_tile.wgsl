@@ -115,7 +115,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var tap = quotient(start, e.steps, MANY);
     var k = start - tap * e.steps;
     var y: Sums;
-    for (var left = min(e.part, max(taps(t.member) * e.steps, start) - start); left > 0u; left -= min(left, DEEP)) {
+    for (var left = max(end_of(t.part, t.member, e), start) - start; left > 0u; left -= min(left, DEEP)) {
         workgroupBarrier();
         load(l, lane, tap, k, left, e.steps);
         workgroupBarrier();

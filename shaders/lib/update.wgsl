@@ -35,8 +35,9 @@ fn kept(v: vec4<acc>, random: vec4<u32>) -> wide4 {
     return pack4_wide(v);
 }
 
-// √(a² + b²), for a that is a root itself. Squares would be too small or too large for f16 registers, where a division helps. f32 registers hold squares of up to
-// 1e19; where those of both vanish, below 1e-19, the larger stands for the root, so that nothing is divided by zero.
+// √(a² + b²), for a that is a root itself. Squares would be too small or too large for f16 registers, where a division helps.
+// f32 registers hold squares of up to 1e19; where those of both vanish, below 1e-19, the larger stands for the root, so that
+// nothing is divided by zero.
 fn hypot4(a: vec4<acc>, b: vec4<acc>) -> vec4<acc> {
     let large = max(a, abs(b));
     if NARROW == 0u {

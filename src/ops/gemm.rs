@@ -266,46 +266,6 @@ impl Body {
         }
     }
 
-    /// The variant of a shader.
-    fn apply(&self, dispatch: Dispatch, p: &Product, parts: usize, acc: Dtype) -> Dispatch {
-        let sum = p.taps * p.steps;
-        // What a shuffle divides in its loop is the number of a step of the whole sum.
-        let looped = if matches!(self, Body::Shuffle(..)) { sum } else { p.taps.max(p.steps) };
-        let many = sum.max(self.invocations(p) * parts + self.threads()).max(p.down.max(p.wide));
-        let far = dispatch.constant("FAR", far(looped)).constant("MANY", far(many));
-        match self {
-            Body::Blocks(b) => far
-                .import("gemm_blocks")
-                .constant("ROWS", b.rows as u32)
-                .constant("COLUMNS", b.columns as u32)
-                .constant("LANES", b.threads as u32)
-                .constant("LONE", p.lone.into()),
-            Body::Tile(t) => {
-                let tile = [
-                    ("WIDTH", t.width),
-                    ("HEIGHT", t.height),
-                    ("ROWS", t.rows),
-                    ("COLUMNS", t.columns),
-                    // Sums in f16 are packed and unpacked once a loop.
-                    ("FLAT", (acc == Dtype::F16 && t.deep(acc) == 4).into()),
-                ];
-                self.turns(far.import("gemm_tile"), p, acc, &tile)
-            }
-            Body::Coop(c) => {
-                let fragments = if c.size == 16 { "coop16" } else { "coop8" };
-                let body = far.import("gemm_coop").import(fragments).declare(&format!("alias operand = {};\n", p.elem));
-                self.turns(body, p, acc, &[("THREADS", c.threads)])
-            }
-            Body::Shuffle(team) => far
-                .import("gemm_shuffle")
-                .constant("TEAM", team.size as u32)
-                .constant("ROWS", team.rows.into())
-                .constant("LANES", team.threads as u32)
-                .constant("SEVERAL", (p.taps > 1).into())
-                .constant("LARGE", cached(p) as u32),
-        }
-    }
-
     /// The constants of `lib/gemm_turn.wgsl` and of a body on it.
     fn turns(&self, body: Dispatch, p: &Product, acc: Dtype, own: &[(&'static str, usize)]) -> Dispatch {
         let deep = self.deep(acc);
@@ -321,6 +281,46 @@ impl Body {
 }
 
 impl Variant {
+    /// The variant of a shader.
+    fn apply(&self, dispatch: Dispatch, p: &Product, acc: Dtype) -> Dispatch {
+        let sum = p.taps * p.steps;
+        // What a shuffle divides in its loop is the number of a step of the whole sum.
+        let looped = if matches!(self.body, Body::Shuffle(..)) { sum } else { p.taps.max(p.steps) };
+        let many = sum.max(self.invocations(p)).max(p.down.max(p.wide));
+        let far = dispatch.param("part", self.part).constant("FAR", far(looped)).constant("MANY", far(many));
+        match &self.body {
+            Body::Blocks(b) => far
+                .import("gemm_blocks")
+                .constant("ROWS", b.rows as u32)
+                .constant("COLUMNS", b.columns as u32)
+                .constant("LANES", b.threads as u32)
+                .constant("LONE", p.lone.into()),
+            Body::Tile(t) => {
+                let tile = [
+                    ("WIDTH", t.width),
+                    ("HEIGHT", t.height),
+                    ("ROWS", t.rows),
+                    ("COLUMNS", t.columns),
+                    // Sums in f16 are packed and unpacked once a loop.
+                    ("FLAT", (acc == Dtype::F16 && t.deep(acc) == 4).into()),
+                ];
+                self.body.turns(far.import("gemm_tile"), p, acc, &tile)
+            }
+            Body::Coop(c) => {
+                let fragments = if c.size == 16 { "coop16" } else { "coop8" };
+                let body = far.import("gemm_coop").import(fragments).declare(&format!("alias operand = {};\n", p.elem));
+                self.body.turns(body, p, acc, &[("THREADS", c.threads)])
+            }
+            Body::Shuffle(team) => far
+                .import("gemm_shuffle")
+                .constant("TEAM", team.size as u32)
+                .constant("ROWS", team.rows.into())
+                .constant("LANES", team.threads as u32)
+                .constant("SEVERAL", (p.taps > 1).into())
+                .constant("LARGE", cached(p) as u32),
+        }
+    }
+
     fn workgroups(&self, p: &Product) -> usize {
         (self.body.invocations(p) * self.parts).div_ceil(self.body.threads())
     }
@@ -472,7 +472,7 @@ pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Prod
             (v, Some(choice))
         }
     };
-    let dispatch = v.body.apply(dispatch, p, v.parts, acc).param("part", v.part);
+    let dispatch = v.apply(dispatch, p, acc);
     let workgroups = [v.workgroups(p), v.body.threads()];
     if v.parts == 1 {
         let narrow = y.dtype != dispatch.shader.elem;
