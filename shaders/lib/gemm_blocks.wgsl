@@ -7,11 +7,15 @@ const COLUMNS: u32 = 1u; // blocks of columns an invocation, 1 or 2
 const LONE: u32 = 0u;    // whether a is one line, which the sum runs along
 const LANES: u32 = 64u;  // invocations of a workgroup
 
+fn groups_at(l: Lines, k: u32) -> vec4<u32> {
+    return l.start + vec4(k * l.step);
+}
+
 fn load_lines_a(l: Lines, k: u32) -> block {
     if LONE == 1u {
         let zero = vec4<acc>();
         let there = (k >= l.first.x) & (k < l.end.x);
-        return block(select(zero, unpack4(a[l.start.x + k * l.step]), there), zero, zero, zero);
+        return block(select(zero, plain_unpack4(a[groups_at(l, k).x]), there), zero, zero, zero);
     }
     return load_a(l, k);
 }

@@ -1,4 +1,5 @@
-// What the bodies without workgroup memory share: blocks of four lines, and their products in registers.
+// What the bodies without workgroup memory share: blocks of four lines, and their products in registers. The file that imports
+// this says how the groups at step k of four lines are found: groups_at(lines, k).
 #import accumulate
 #import gemm
 
@@ -42,8 +43,8 @@ fn lines_b(s: Spots, tap: u32) -> Lines {
 }
 
 fn load_a(l: Lines, k: u32) -> block {
-    let at = l.start + vec4(k * l.step);
-    let v = mask(block(unpack4(a[at.x]), unpack4(a[at.y]), unpack4(a[at.z]), unpack4(a[at.w])), l, k);
+    let at = groups_at(l, k);
+    let v = mask(block(plain_unpack4(a[at.x]), plain_unpack4(a[at.y]), plain_unpack4(a[at.z]), plain_unpack4(a[at.w])), l, k);
     if ALONG_A == 1u {
         return v;
     }
@@ -51,8 +52,8 @@ fn load_a(l: Lines, k: u32) -> block {
 }
 
 fn load_b(l: Lines, k: u32) -> block {
-    let at = l.start + vec4(k * l.step);
-    let v = mask(block(unpack4(b[at.x]), unpack4(b[at.y]), unpack4(b[at.z]), unpack4(b[at.w])), l, k);
+    let at = groups_at(l, k);
+    let v = mask(block(plain_unpack4(b[at.x]), plain_unpack4(b[at.y]), plain_unpack4(b[at.z]), plain_unpack4(b[at.w])), l, k);
     if ALONG_B == 1u {
         return transpose(v);
     }

@@ -12,6 +12,11 @@ const SEVERAL: u32 = 1u; // whether there are several taps
 const LARGE: u32 = 0u;   // blocks of an operand that fit in a cache
 const LANES: u32 = 64u;  // invocations of a workgroup: at least as many as a subgroup has
 
+// LLVM computes what only loads read once more for each of them, lane by lane, unless it comes from a shuffle: to itself.
+fn groups_at(l: Lines, k: u32) -> vec4<u32> {
+    return subgroupShuffleXor(l.start + vec4(k * l.step), 0u);
+}
+
 fn spots_of(rows: bool, i: u32, member: u32) -> Spots {
     if rows {
         return spots_a(i, member);
