@@ -137,7 +137,8 @@ pub fn cases() -> Vec<Case> {
     let one_hot = |(classes, shape)| {
         Case::new(OneHot { classes }, [shape]).fill(0, Fill::Labels(classes as u32 + 1)).not_smooth()
     };
-    let rows: [&[usize]; 8] = [&[5], &[5, 17], &[3, 5, 2], &[65, 1], &[3, 1, 4], &[5, 1, 10], &[1, 257], &[1]];
+    let rows: [&[usize]; 9] =
+        [&[5], &[5, 17], &[3, 5, 2], &[65, 1], &[3, 1, 4], &[5, 1, 10], &[1, 257], &[1], &[4, 50_257]];
     let argmax = rows.into_iter().map(|shape| Case::new(Argmax, [shape]).not_smooth());
     // Few halves lie between these.
     let ties = Case::new(Argmax, [&[17, 65]]).fill(0, Fill::Between(1.0, 1.01)).not_smooth();
