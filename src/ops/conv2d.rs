@@ -464,7 +464,9 @@ impl Conv {
             Wanted::Weights => (inside && even, even),
         };
         let members = if self.wanted == Wanted::Image { s.groups * rows.count * across.count } else { s.groups };
-        Product { members, down, wide, taps, steps, whole_a, whole_b, lone: false, elem }
+        // Phases differ in the weights that they meet.
+        let alike = self.wanted != Wanted::Image || rows.count * across.count == 1;
+        Product { members, down, wide, taps, steps, alike, whole_a, whole_b, lone: false, elem }
     }
 
     /// Each channel by itself: no product of matrices, but one of values, for each weight.
@@ -521,7 +523,8 @@ impl Conv {
 pub fn cases() -> Vec<Case> {
     let plain = Conv2d::default();
     let explicit = |p| Conv2d { padding: Padding::Explicit(p), ..plain };
-    let shapes: [([usize; 4], [usize; 4], Conv2d); 17] = [
+    let same = Conv2d { padding: Padding::Same, ..plain };
+    let shapes: [([usize; 4], [usize; 4], Conv2d); 20] = [
         ([2, 5, 7, 3], [3, 3, 3, 5], plain),
         ([1, 8, 8, 4], [3, 3, 4, 8], explicit([1; 4])),
         ([2, 7, 6, 1], [3, 2, 1, 5], Conv2d { stride: [1, 2], padding: Padding::Same, ..plain }),
@@ -533,8 +536,12 @@ pub fn cases() -> Vec<Case> {
         ([2, 3, 4, 5], [2, 2, 5, 3], Conv2d { stride: [5, 9], ..plain }),
         ([1, 5, 5, 8], [3, 3, 4, 8], Conv2d { groups: 2, ..explicit([1; 4]) }),
         ([2, 17, 5, 17], [1, 1, 17, 3], plain),
-        ([1, 14, 14, 8], [3, 3, 8, 16], Conv2d { padding: Padding::Same, ..plain }),
-        ([3, 1, 9, 3], [1, 3, 3, 5], Conv2d { padding: Padding::Same, ..plain }),
+        ([1, 14, 14, 8], [3, 3, 8, 16], same),
+        ([3, 1, 9, 3], [1, 3, 3, 5], same),
+        // Whole turns of tiles: of one tap, of two and of more, loaded in passes that are of one, reach the next or more.
+        ([1, 8, 28, 8], [3, 3, 8, 32], same),
+        ([1, 4, 6, 16], [2, 4, 16, 8], same),
+        ([2, 4, 10, 4], [2, 4, 4, 20], same),
         ([2, 5, 6, 5], [3, 3, 1, 5], Conv2d { groups: 5, ..explicit([1; 4]) }),
         ([1, 9, 8, 8], [3, 2, 1, 8], Conv2d { groups: 8, stride: [2, 3], padding: Padding::Same, ..plain }),
         ([1, 9, 7, 2], [2, 3, 1, 2], Conv2d { groups: 2, stride: [1, 2], dilation: [3, 2], ..explicit([2, 0, 1, 3]) }),
