@@ -14,7 +14,7 @@ const STRICT: [(&str, u64); 4] =
 /// Instructions on two halves at once, where registers are f16: half the multiply-adds of a turn.
 const PACKED: u64 = 512;
 /// Kernels whose invocations share rows, and hold them in registers.
-const ROWS: [&str; 4] = ["softmax", "layer_norm", "reduce_rows", "cross_entropy"];
+const ROWS: [&str; 5] = ["softmax", "layer_norm", "reduce_rows", "cross_entropy", "row_exponentials"];
 /// Their waves on a SIMD: enough of them to wait for memory.
 const WAVES_OF_ROWS: [(&str, u64); 2] = [("NAVI21", 16), ("RENOIR", 4)];
 
