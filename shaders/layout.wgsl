@@ -10,6 +10,7 @@ const WHOLE: u32 = 0u;   // whether groups stay together: then "value" means a g
 const KEEP: u32 = 0u;    // whether what is not found stays as it was
 const RANK: u32 = 0u;    // axes that are permuted, besides the first
 const SOURCES: u32 = 1u;
+const LANES: u32 = 64u;  // invocations of a workgroup
 const FAR: u32 = 0u;     // whether the result, or a source, has 2^20 values or more
 
 @group(0) @binding(0) var<storage, read_write> y: array<vec2<u32>>; // [outer, width]
@@ -122,9 +123,9 @@ fn gather_group(g: u32) {
     }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let g = linear_id(workgroup) * 64u + lane;
+    let g = linear_id(workgroup) * LANES + lane;
     if g < p.groups {
         if WHOLE == 1u {
             move_group(g);

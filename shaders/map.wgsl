@@ -2,6 +2,8 @@
 #import grid
 #import tail
 
+const LANES: u32 = 64u; // invocations of a workgroup
+
 @group(0) @binding(0) var<storage, read_write> y: array<elem4>; // [groups]
 
 struct Params {
@@ -16,9 +18,9 @@ fn map(g: u32) -> vec4<acc> {
     //: end
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let g = linear_id(workgroup) * 64u + lane;
+    let g = linear_id(workgroup) * LANES + lane;
     if g < p.groups {
         y[g] = pack4(tail(map(g), g, p.last));
     }

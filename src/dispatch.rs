@@ -314,6 +314,11 @@ impl Dispatch {
         Dispatch { grid, ..self }
     }
 
+    /// Runs an invocation for each of `groups`, `lanes` of them in a workgroup: the shader's constant `LANES`.
+    pub fn invocations(self, groups: usize, lanes: usize) -> Self {
+        self.constant("LANES", lanes as u32).workgroups(groups.div_ceil(lanes))
+    }
+
     /// Counts the floating-point operations.
     pub fn flops(self, flops: usize) -> Self {
         Dispatch { flops: flops as u64, ..self }

@@ -7,7 +7,7 @@ use std::{any::Any, borrow::Cow, fmt::Debug, sync::Arc};
 
 #[cfg(feature = "reference")]
 use crate::reference::Array;
-use crate::{Dtype, Precision, Shape, caps::Caps, dispatch::*, tensor::Tensor};
+use crate::{Dtype, Precision, Shape, caps::{self, Caps}, dispatch::*, tensor::Tensor};
 
 /// The type of a tensor: its shape, and the type of its values in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,8 +111,13 @@ impl Io<'_> {
                 .param("groups", groups)
                 .param("last", last)
                 .fuse("map", self.chain)
-                .workgroups(groups.div_ceil(64)),
+                .invocations(groups, self.lanes()),
         );
+    }
+
+    /// Invocations of a workgroup where they share nothing: a processor's driver makes memory for each workgroup.
+    pub fn lanes(&self) -> usize {
+        if self.caps.kind == caps::Kind::Software { 256 } else { 64 }
     }
 }
 

@@ -2,7 +2,14 @@
 
 use std::{fs, path::Path, path::PathBuf, time::Instant};
 
-use halfgrad::{Gpu, Graph, Plan, Precision, Sgd, Weights, dispatch::Choice, gpu::Settings, nn};
+use halfgrad::{
+    Gpu, Graph, Plan, Precision, Sgd, Tensor, Weights,
+    caps::Kind,
+    dispatch::Choice,
+    gpu::Settings,
+    nn,
+    ops::{Conv2d, Padding},
+};
 use serde_json::{Value, json};
 
 fn on(gpu: &Gpu, folder: &Path) -> Gpu {
@@ -140,4 +147,64 @@ fn files_that_are_broken_or_of_something_else_are_not_used() {
     // A folder that cannot be made is a warning too: training goes on.
     let (plan, _) = train(&on(&gpu, &path.join("below")));
     assert!(plan.warnings()[0].what.contains("measurements are not kept"), "{:?}", plan.warnings());
+}
+
+/// A product of two inputs: these, and it.
+type Build = for<'g> fn(&'g Graph) -> [Tensor<'g>; 3];
+
+/// Products whose sizes leave blocks, teams and tiles partly empty.
+const ODD: [Build; 4] = [
+    |g| product(g.input("a", [70, 45]), g.input("b", [45, 130]), |a, b| a.matmul(b)),
+    |g| product(g.input("a", [45, 37]), g.input("b", [9, 45]), |a, b| a.matmul_with(b, true, true)),
+    |g| product(g.input("a", [3, 130, 21]), g.input("b", [3, 21, 6]), |a, b| a.matmul(b)),
+    |g| {
+        let options = Conv2d { stride: [2, 1], padding: Padding::Same, ..Conv2d::default() };
+        product(g.input("a", [2, 9, 11, 6]), g.input("b", [3, 3, 6, 21]), |a, b| a.conv2d(b, options))
+    },
+];
+
+fn product<'g>(a: Tensor<'g>, b: Tensor<'g>, of: impl Fn(Tensor<'g>, Tensor<'g>) -> Tensor<'g>) -> [Tensor<'g>; 3] {
+    [a, b, of(a, b)]
+}
+
+/// What a plan of `build` finds for certain numbers.
+fn found(gpu: &Gpu, precision: Precision, build: Build) -> (Vec<f32>, Choice) {
+    let graph = Graph::new(precision);
+    let [a, b, y] = build(&graph);
+    let weights = Weights::init(gpu, &graph, 1).unwrap();
+    let mut plan = Plan::infer(gpu, &weights, [y]).unwrap();
+    for (x, step) in [(a, 7), (b, 11)] {
+        let numbers: Vec<f32> = (0..x.shape().len()).map(|i| (i * step % 17) as f32 / 16.0 - 0.5).collect();
+        plan.write(x, &numbers).unwrap();
+    }
+    plan.run();
+    let choice = choices(&plan)[0].clone();
+    (plan.read(y).unwrap().wait().unwrap(), choice)
+}
+
+#[test]
+fn every_candidate_computes_the_same_product() {
+    let gpu = Gpu::new().unwrap();
+    for kind in [Kind::Software, Kind::Discrete] {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings { kind: Some(kind), ..gpu.settings().clone() };
+        let gpu = pollster::block_on(gpu.with(settings)).unwrap();
+        let tuned = on(&gpu, folder.path());
+        for precision in [Precision::F32, Precision::F16] {
+            for build in ODD {
+                let (usual, choice) = found(&gpu, precision, build);
+                found(&tuned, precision, build);
+                for candidate in &choice.candidates {
+                    let path = only_file(folder.path());
+                    let mut whole = read(&path);
+                    whole["products"][&choice.product]["variant"] = json!(candidate);
+                    fs::write(&path, whole.to_string()).unwrap();
+                    let (y, taken) = found(&tuned, precision, build);
+                    assert_eq!(taken.variant, *candidate);
+                    let far = usual.iter().zip(&y).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                    assert!(far < 1e-2, "{} by {candidate}: {far} off", choice.product);
+                }
+            }
+        }
+    }
 }

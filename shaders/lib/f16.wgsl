@@ -6,6 +6,10 @@ fn unpack4(v: elem4) -> vec4<acc> {
     return vec4<acc>(v);
 }
 
+fn plain_unpack4(v: elem4) -> vec4<acc> {
+    return unpack4(v);
+}
+
 // Not clamped: beyond 65504 the conversion gives inf, so that an overflow stays visible. It rounds
 // when stored: Mesa 25 folds f32 -> f16 -> f32 in registers to nothing, overflow and all.
 fn pack4(v: vec4<acc>) -> elem4 {

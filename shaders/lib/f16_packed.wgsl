@@ -11,9 +11,13 @@ const PACK_EXACT: u32 = 1u;
 // Whether a processor runs this: Mesa has pack2x16float take three times as many instructions as half_bits4.
 const PROCESSOR: u32 = 0u;
 
-// unpack2x16float was exact for all 65536 halves on every adapter tried.
+// What is only multiplied. unpack2x16float was exact for all 65536 halves on every adapter tried.
+fn plain_unpack4(v: elem4) -> vec4<acc> {
+    return vec4<acc>(unpack2x16float(v.x), unpack2x16float(v.y));
+}
+
 fn unpack4(v: elem4) -> vec4<acc> {
-    let u = vec4<acc>(unpack2x16float(v.x), unpack2x16float(v.y));
+    let u = plain_unpack4(v);
     if PROCESSOR == 1u {
         // Where LLVM sees that what is compared was a half, it compares halves, one by one, for want of an instruction. So it
         // must not see that: a square is 0 or 1 modulo 4, and this is zero, which LLVM does not know.

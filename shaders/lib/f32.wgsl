@@ -5,6 +5,10 @@ fn unpack4(v: elem4) -> vec4<acc> {
     return vec4<acc>(v);
 }
 
+fn plain_unpack4(v: elem4) -> vec4<acc> {
+    return unpack4(v);
+}
+
 fn pack4(v: vec4<acc>) -> elem4 {
     return vec4<f32>(v);
 }

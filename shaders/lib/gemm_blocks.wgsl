@@ -7,13 +7,17 @@ const COLUMNS: u32 = 1u; // blocks of columns an invocation, 1 or 2
 const LONE: u32 = 0u;    // whether a is one line, which the sum runs along
 const LANES: u32 = 64u;  // invocations of a workgroup
 
+fn groups_at(l: Lines, k: u32) -> vec4<u32> {
+    return l.start + vec4(k * l.step);
+}
+
 fn load_lines_a(l: Lines, k: u32) -> block {
     if LONE == 1u {
         let zero = vec4<acc>();
         let there = (k >= l.first.x) & (k < l.end.x);
-        return block(select(zero, unpack4(a[l.start.x + k * l.step]), there), zero, zero, zero);
+        return block(select(zero, plain_unpack4(a[groups_at(l, k).x]), there), zero, zero, zero);
     }
-    return load_a(l, k);
+    return block_a(load_a(l, k, 4u));
 }
 
 // y + b * a.
@@ -87,7 +91,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let end = min(stop - tap * e.steps, e.steps);
         for (var k = first; k < end; k++) {
             let u0 = load_lines_a(a0, k);
-            let v0 = load_b(b0, k);
+            let v0 = block_b(load_b(b0, k, 4u));
             y00 = added_product(y00, v0, u0);
             var u1 = block();
             if ROWS == 2u {
@@ -95,7 +99,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
                 y10 = added_product(y10, v0, u1);
             }
             if COLUMNS == 2u {
-                let v1 = load_b(b1, k);
+                let v1 = block_b(load_b(b1, k, 4u));
                 y01 = added_product(y01, v1, u0);
                 if ROWS == 2u {
                     y11 = added_product(y11, v1, u1);

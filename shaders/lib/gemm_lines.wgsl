@@ -1,4 +1,5 @@
-// What the bodies without workgroup memory share: blocks of four lines, and their products in registers.
+// What the bodies without workgroup memory share: blocks of four lines, and their products in registers. The file that imports
+// this says how the groups at step k of four lines are found: groups_at(lines, k).
 #import accumulate
 #import gemm
 
@@ -41,18 +42,46 @@ fn lines_b(s: Spots, tap: u32) -> Lines {
     return lines(line_b(s.s0, tap), line_b(s.s1, tap), line_b(s.s2, tap), line_b(s.s3, tap));
 }
 
-fn load_a(l: Lines, k: u32) -> block {
-    let at = l.start + vec4(k * l.step);
-    let v = mask(block(unpack4(a[at.x]), unpack4(a[at.y]), unpack4(a[at.z]), unpack4(a[at.w])), l, k);
+// The groups of a at step k of the first `count` lines.
+fn load_a(l: Lines, k: u32, count: u32) -> block {
+    let at = groups_at(l, k);
+    var v = block();
+    v[0] = plain_unpack4(a[at.x]);
+    if count > 1u {
+        v[1] = plain_unpack4(a[at.y]);
+    }
+    if count > 2u {
+        v[2] = plain_unpack4(a[at.z]);
+        v[3] = plain_unpack4(a[at.w]);
+    }
+    return mask(v, l, k);
+}
+
+// The groups of b at step k of the first `count` lines.
+fn load_b(l: Lines, k: u32, count: u32) -> block {
+    let at = groups_at(l, k);
+    var v = block();
+    v[0] = plain_unpack4(b[at.x]);
+    if count > 1u {
+        v[1] = plain_unpack4(b[at.y]);
+    }
+    if count > 2u {
+        v[2] = plain_unpack4(b[at.z]);
+        v[3] = plain_unpack4(b[at.w]);
+    }
+    return mask(v, l, k);
+}
+
+// A block of a of what its four lines load.
+fn block_a(v: block) -> block {
     if ALONG_A == 1u {
         return v;
     }
     return transpose(v);
 }
 
-fn load_b(l: Lines, k: u32) -> block {
-    let at = l.start + vec4(k * l.step);
-    let v = mask(block(unpack4(b[at.x]), unpack4(b[at.y]), unpack4(b[at.z]), unpack4(b[at.w])), l, k);
+// The same of b.
+fn block_b(v: block) -> block {
     if ALONG_B == 1u {
         return transpose(v);
     }

@@ -1,22 +1,40 @@
 // Matrix products for processors that have subgroups: a team of neighbours in one shares SHARED blocks of rows, and each has a
-// block of columns of its own; or the other way round. Each invocation loads another step of what is shared, which the others get
-// by shuffles: a load costs many times as much there.
+// block of columns of its own; or the other way round. At each step an invocation loads its block, and a few groups of what is
+// shared, which the others get by shuffles: a load costs many times as much there.
 //
 // The size of subgroups, and which invocations are whose, is read from the builtins: any of at least TEAM will do.
 #import gemm_lines
 
-const SHARED: u32 = 4u;  // written out below
+const SHARED: u32 = 4u;  // 2, 4 or 8, written out below
 const TEAM: u32 = 8u;    // a power of two
 const ROWS: u32 = 1u;    // whether rows are shared, and not columns
 const SEVERAL: u32 = 1u; // whether there are several taps
 const LARGE: u32 = 0u;   // blocks of an operand that fit in a cache
 const LANES: u32 = 64u;  // invocations of a workgroup: at least as many as a subgroup has
 
+// Groups of what is shared that an invocation loads at a step, 1 to 4.
+const EACH: u32 = (4u * SHARED + TEAM - 1u) / TEAM;
+
+// LLVM computes what only loads read once more for each of them, lane by lane, unless it comes from a shuffle: to itself.
+fn groups_at(l: Lines, k: u32) -> vec4<u32> {
+    return subgroupShuffleXor(l.start + vec4(k * l.step), 0u);
+}
+
 fn spots_of(rows: bool, i: u32, member: u32) -> Spots {
     if rows {
         return spots_a(i, member);
     }
     return spots_b(i, member);
+}
+
+// Line n of the shared blocks from i on.
+fn spot_of(rows: bool, i: u32, n: u32, member: u32) -> Spot {
+    // A team of more than there are lines has some twice.
+    let line = n % (4u * SHARED);
+    if rows {
+        return spot_a(i + line / 4u, line % 4u, member);
+    }
+    return spot_b(i + line / 4u, line % 4u, member);
 }
 
 fn lines_of(rows: bool, s: Spots, tap: u32) -> Lines {
@@ -26,22 +44,41 @@ fn lines_of(rows: bool, s: Spots, tap: u32) -> Lines {
     return lines_b(s, tap);
 }
 
-fn load_of(rows: bool, l: Lines, k: u32) -> block {
+fn block_of(rows: bool, v: block) -> block {
     if rows {
-        return load_a(l, k);
+        return block_a(v);
     }
-    return load_b(l, k);
+    return block_b(v);
 }
 
-// y + own * shared, with the block that invocation `giver` of the subgroup has loaded, and unpacked once for all.
-fn plus_shuffled(y: block, own: block, v: block, giver: u32) -> block {
-    let given = block(
-        subgroupShuffle(v[0], giver), subgroupShuffle(v[1], giver), subgroupShuffle(v[2], giver), subgroupShuffle(v[3], giver),
-    );
-    if ROWS == 1u {
-        return plus(y, own, given);
+fn load_of(rows: bool, l: Lines, k: u32, count: u32) -> block {
+    if rows {
+        return load_a(l, k, count);
     }
-    return plus(y, given, own);
+    return load_b(l, k, count);
+}
+
+// Line n of the shared blocks, of which the team from `first` on has loaded EACH an invocation.
+fn given(u: block, n: u32, first: u32) -> vec4<acc> {
+    var v = u[0];
+    if n / TEAM == 1u {
+        v = u[1];
+    } else if n / TEAM == 2u {
+        v = u[2];
+    } else if n / TEAM == 3u {
+        v = u[3];
+    }
+    return subgroupShuffle(v, first + n % TEAM);
+}
+
+// y + own * block i of those shared.
+fn plus_given(y: block, own: block, u: block, i: u32, first: u32) -> block {
+    let n = 4u * i;
+    let v = block(given(u, n, first), given(u, n + 1u, first), given(u, n + 2u, first), given(u, n + 3u, first));
+    if ROWS == 1u {
+        return plus(y, own, block_a(v));
+    }
+    return plus(y, block_b(v), own);
 }
 
 @compute @workgroup_size(LANES)
@@ -81,47 +118,44 @@ fn main(
         return;
     }
     let stop = end_of(part, member, e);
-    let spots0 = spots_of(rows, i, member);
-    let spots1 = spots_of(rows, i + 1u, member);
-    let spots2 = spots_of(rows, i + 2u, member);
-    let spots3 = spots_of(rows, i + 3u, member);
-    let spots = spots_of(!rows, j, member);
+    let spots_shared = Spots(
+        spot_of(rows, i, lane_of_team, member),
+        spot_of(rows, i, lane_of_team + TEAM, member),
+        spot_of(rows, i, lane_of_team + 2u * TEAM, member),
+        spot_of(rows, i, lane_of_team + 3u * TEAM, member),
+    );
+    let spots_own = spots_of(!rows, j, member);
+    var lines_shared = lines_of(rows, spots_shared, 0u);
+    var lines_own = lines_of(!rows, spots_own, 0u);
     var y0 = block();
     var y1 = block();
     var y2 = block();
     var y3 = block();
-    var lines0 = lines_of(rows, spots0, 0u);
-    var lines1 = lines_of(rows, spots1, 0u);
-    var lines2 = lines_of(rows, spots2, 0u);
-    var lines3 = lines_of(rows, spots3, 0u);
-    var lines = lines_of(!rows, spots, 0u);
-    for (var k = start; k < stop; k += TEAM) {
-        var at = k + lane_of_team;
+    var y4 = block();
+    var y5 = block();
+    var y6 = block();
+    var y7 = block();
+    for (var k = start; k < stop; k++) {
+        var at = k;
         if SEVERAL == 1u {
-            let tap = quotient(at, e.steps, FAR);
+            let tap = quotient(k, e.steps, FAR);
             at -= tap * e.steps;
-            lines0 = lines_of(rows, spots0, tap);
-            lines1 = lines_of(rows, spots1, tap);
-            lines2 = lines_of(rows, spots2, tap);
-            lines3 = lines_of(rows, spots3, tap);
+            lines_shared = lines_of(rows, spots_shared, tap);
+            lines_own = lines_of(!rows, spots_own, tap);
         }
-        let u0 = load_of(rows, lines0, at);
-        let u1 = load_of(rows, lines1, at);
-        let u2 = load_of(rows, lines2, at);
-        let u3 = load_of(rows, lines3, at);
-        let steps = min(TEAM, stop - k);
-        for (var s = 0u; s < steps; s++) {
-            var at = k + s;
-            if SEVERAL == 1u {
-                let tap = quotient(at, e.steps, FAR);
-                at -= tap * e.steps;
-                lines = lines_of(!rows, spots, tap);
-            }
-            let v = load_of(!rows, lines, at);
-            y0 = plus_shuffled(y0, v, u0, first + s);
-            y1 = plus_shuffled(y1, v, u1, first + s);
-            y2 = plus_shuffled(y2, v, u2, first + s);
-            y3 = plus_shuffled(y3, v, u3, first + s);
+        let u = load_of(rows, lines_shared, at, EACH);
+        let v = block_of(!rows, load_of(!rows, lines_own, at, 4u));
+        y0 = plus_given(y0, v, u, 0u, first);
+        y1 = plus_given(y1, v, u, 1u, first);
+        if SHARED >= 4u {
+            y2 = plus_given(y2, v, u, 2u, first);
+            y3 = plus_given(y3, v, u, 3u, first);
+        }
+        if SHARED >= 8u {
+            y4 = plus_given(y4, v, u, 4u, first);
+            y5 = plus_given(y5, v, u, 5u, first);
+            y6 = plus_given(y6, v, u, 6u, first);
+            y7 = plus_given(y7, v, u, 7u, first);
         }
     }
     // A loop that is not unrolled: drivers compile for as long as there are stores in a shader's text.
@@ -135,6 +169,18 @@ fn main(
         }
         if r >= 12u {
             four = y3;
+        }
+        if r >= 16u {
+            four = y4;
+        }
+        if r >= 20u {
+            four = y5;
+        }
+        if r >= 24u {
+            four = y6;
+        }
+        if r >= 28u {
+            four = y7;
         }
         let other = i + r / 4u;
         store_row(select(j, other, rows), r % 4u, select(other, j, rows), member, part, e, row(four, r % 4u));

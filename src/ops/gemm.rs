@@ -81,7 +81,9 @@ impl Blocks {
 pub(super) struct Team {
     /// How many, each with a block of its own of the others: a power of two that no subgroup is smaller than.
     pub size: usize,
-    /// Whether rows are shared.
+    /// The blocks that they share.
+    pub shared: usize,
+    /// Whether these are of rows.
     pub rows: bool,
     /// Invocations of a workgroup: whole subgroups.
     pub threads: usize,
@@ -154,10 +156,9 @@ const TILES: [Tile; 7] = [
     tile(16, 4, 1, 1, 50),
 ];
 
-/// Teams: the larger, the more of them a load serves; the smaller, the narrower a result may be.
-const TEAMS: [usize; 4] = [16, 8, 4, 2];
-/// Blocks that a team shares.
-const SHUFFLED: usize = 4;
+/// Teams, and blocks that they share: the more of both, the more a load serves; the fewer, the smaller a result may be. An invocation
+/// loads four groups of what is shared at most.
+const TEAMS: [(usize, usize); 7] = [(16, 8), (16, 4), (8, 8), (8, 4), (8, 2), (4, 4), (4, 2)];
 
 impl Team {
     /// Blocks of the result's side that is shared, and of the other.
@@ -215,7 +216,7 @@ impl Body {
             Body::Coop(c) => p.members * p.down.div_ceil(SIDE) * p.wide.div_ceil(SIDE) * c.threads,
             Body::Shuffle(team) => {
                 let [shared, own] = team.sides(p);
-                p.members * shared.div_ceil(SHUFFLED) * own.next_multiple_of(team.size)
+                p.members * shared.div_ceil(team.shared) * own.next_multiple_of(team.size)
             }
         }
     }
@@ -226,24 +227,19 @@ impl Body {
             Body::Blocks(b) => b.rows * b.columns,
             Body::Tile(t) => t.rows * t.columns,
             Body::Coop(c) => SIDE * SIDE / c.threads,
-            Body::Shuffle(..) => SHUFFLED,
+            Body::Shuffle(team) => team.shared,
         }
     }
 
     /// The share of the adapter's arithmetic that it reaches, in a hundred.
-    fn worth(&self, kind: caps::Kind, p: &Product) -> usize {
-        // A processor loads a block in the time of a product of two.
-        let processor = |products: usize, loads: usize| 100 * products / (products + loads);
+    fn worth(&self, kind: caps::Kind) -> usize {
+        let processor = |products: usize, loads: usize| 100 * products / (products + LOAD * loads);
         match self {
             Body::Tile(t) => t.worth,
             Body::Coop(c) => c.worth(),
             Body::Blocks(b) if kind == caps::Kind::Software => processor(b.rows * b.columns, b.rows + b.columns),
             Body::Blocks(..) => BLOCKS_WORTH,
-            // A team loads a block of all that is shared at once, of as many steps as there are.
-            Body::Shuffle(team) => {
-                let steps = (p.taps * p.steps).min(team.size);
-                processor(SHUFFLED * steps, steps + SHUFFLED)
-            }
+            Body::Shuffle(team) => processor(team.size * team.shared, team.size + team.shared),
         }
     }
 
@@ -314,6 +310,7 @@ impl Variant {
             Body::Shuffle(team) => far
                 .import("gemm_shuffle")
                 .constant("TEAM", team.size as u32)
+                .constant("SHARED", team.shared as u32)
                 .constant("ROWS", team.rows.into())
                 .constant("LANES", team.threads as u32)
                 .constant("SEVERAL", (p.taps > 1).into())
@@ -347,7 +344,9 @@ const MOST_BYTES: usize = 32 << 20;
 /// Bytes of its operands that a core of a processor keeps in a cache of its own.
 const CACHE: usize = 256 << 10;
 /// Bytes that a processor's core reads from beyond that in the time of a product of two blocks.
-const BYTES: usize = 32;
+const BYTES: usize = 24;
+/// Products of two blocks that it computes in the time that it takes to load one.
+const LOAD: usize = 4;
 /// What a second dispatch costs, as blocks multiplied by an invocation on a GPU that is busy.
 const DISPATCH: usize = 64;
 
@@ -377,9 +376,10 @@ fn bodies(caps: &Caps, elem: Dtype, acc: Dtype) -> Vec<Body> {
     if caps.kind == caps::Kind::Software {
         let (least, most) = (caps.subgroup.0 as usize, caps.subgroup.1 as usize);
         // Processors compute f16 registers one by one.
-        let sizes = TEAMS.into_iter().filter(|&size| size <= least && acc == Dtype::F32);
-        let teams =
-            sizes.flat_map(|size| [true, false].map(|rows| Body::Shuffle(Team { size, rows, threads: most.max(64) })));
+        let sizes = TEAMS.into_iter().filter(|&(size, _)| size <= least && acc == Dtype::F32);
+        let teams = sizes.flat_map(|(size, shared)| {
+            [true, false].map(|rows| Body::Shuffle(Team { size, shared, rows, threads: most.max(64) }))
+        });
         return teams.chain([[2, 2], [1, 1]].map(|size| Blocks::of(caps.kind, size))).collect();
     }
     let tiles = TILES.iter().filter(|t| t.fits(caps, acc)).map(|t| Body::Tile(*t));
@@ -421,7 +421,7 @@ fn cached(p: &Product) -> usize {
 /// of it as is computed at once.
 fn read(p: &Product, v: &Variant) -> usize {
     let (sides, at_once) = match v.body {
-        Body::Shuffle(team) => (team.sides(p), [SHUFFLED, team.size]),
+        Body::Shuffle(team) => (team.sides(p), [team.shared, team.size]),
         // Neighbours of a vector of eight, as processors have them.
         Body::Blocks(b) => ([p.down, p.wide], [b.rows, 8 * b.columns]),
         _ => return 0,
@@ -440,7 +440,7 @@ fn cost(caps: &Caps, p: &Product, v: &Variant) -> usize {
     let invocations = v.invocations(p).max(busy);
     // Of a lone line a quarter is multiplied, and five groups are loaded instead of eight.
     let lone = if p.lone && matches!(v.body, Body::Blocks(..)) { 2 } else { 1 };
-    let products = invocations * v.body.blocks() * v.part * 100 / v.body.worth(caps.kind, p) / lone;
+    let products = invocations * v.body.blocks() * v.part * 100 / v.body.worth(caps.kind) / lone;
     let parts = p.members * p.down * p.wide * v.parts * 4 + DISPATCH * busy;
     let read = if caps.kind == caps::Kind::Software { read(p, v) * 16 * p.elem.bytes() / BYTES } else { 0 };
     products + read + if v.parts > 1 { parts } else { 0 }
@@ -512,7 +512,8 @@ impl fmt::Display for Variant {
             Body::Tile(t) => write!(f, "tile {}×{}", 4 * t.blocks()[0], 4 * t.blocks()[1])?,
             Body::Coop(c) => write!(f, "matrices {0}×{0}", c.size)?,
             Body::Shuffle(team) => {
-                write!(f, "{} shuffled among {}", if team.rows { "rows" } else { "columns" }, team.size)?
+                let shared = if team.rows { "rows" } else { "columns" };
+                write!(f, "{} {shared} shuffled among {}", 4 * team.shared, team.size)?
             }
         }
         if self.parts > 1 { write!(f, " in {} parts", self.parts) } else { Ok(()) }

@@ -405,7 +405,7 @@ impl Op for Layout {
                     .param("last", y.shape.storage().last())
                     .param("width", width(y.shape))
                     .table(table)
-                    .workgroups(groups.div_ceil(64)),
+                    .invocations(groups, io.lanes()),
             );
         }
     }
