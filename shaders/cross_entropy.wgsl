@@ -1,6 +1,7 @@
 // Mean cross-entropy of rows of logits. Each workgroup takes some rows and leaves the sum of their losses; one that
 // is alone, or that runs after the others and takes their sums for rows, divides by the number of labels that count. Reads
-// a row once if its invocations can hold it; meets twice for it, and once at the end.
+// a row once if its invocations can hold it; meets twice for it, and once at the end. Of rows that are cut it is the second pass,
+// behind `row_exponentials`.
 #import exponentials
 #import labels
 
@@ -37,7 +38,7 @@ fn line(row: u32, part: u32) -> vec4<acc> {
         return unpack4_wide(rows[row]);
     }
     var held: Held;
-    let e = exponentials(row, p.classes, part, &held);
+    let e = exponentials(whole_row(row, part, (p.classes + 3u) / 4u), p.classes, &held);
     let log_sum = log1(e.sum);
     let label = labels[label_place(row, p.last)];
     if is_ignored(label, p.ignore) {
@@ -47,7 +48,7 @@ fn line(row: u32, part: u32) -> vec4<acc> {
     let at = min(label, p.classes - 1u);
     var l = log_sum - acc(1.0 - p.smoothing) * (load(row, at / 4u)[at % 4u] - e.largest);
     if p.smoothing > 0.0 {
-        l -= acc(p.smoothing / f32(p.classes)) * e.total;
+        l -= acc(p.smoothing) * e.mean;
     }
     if label >= p.classes {
         l = acc(bitcast<f32>(0x7fc00000u | label)); // NaN, which no constant may be

@@ -2,8 +2,8 @@
 // hold it, else twice, and meets twice.
 #import across
 #import combine
-#import lanes
 #import moments
+#import stretches
 #import tail
 
 @group(0) @binding(0) var<storage, read> x: array<elem4>;                // [rows, last]
@@ -25,34 +25,39 @@ fn affine(v: vec4<acc>, k: u32) -> vec4<acc> {
 }
 
 fn work(workgroup: u32, lane: u32) {
-    let row = own_row(workgroup, lane);
-    let part = lane % LANES;
     let groups = (p.last + 3u) / 4u;
-    // Invocations past the end take the last row along, since all must meet.
-    let start = min(row, p.rows - 1u) * groups;
+    let s = own_stretch(workgroup, lane, groups);
+    let start = s.row * groups;
     var held: Held;
     var own: Part;
-    for (var i = 0u; i < turns(groups); i++) {
-        let k = part + i * LANES;
-        let v = unpack4(x[start + min(k, groups - 1u)]);
+    for (var i = 0u; i < summing_turns(groups); i++) {
+        let k = group_of(s, i);
+        let v = unpack4(x[start + min(k, s.end - 1u)]);
         if HELD > 0u {
             held[i] = v;
         }
-        own = with_value(own, v, inside(k, p.last));
+        own = with_value(own, v, within(s, k, p.last));
     }
-    // Of parts that are this share of the row, the mean is a sum, and so is what their variances and means vary by.
-    let all = as_one(own);
-    let share = acc(all.n.x / f32(p.last));
+    var all = as_one(own);
+    if PASS == 2u {
+        for (var k = s.part; k < stretches(groups); k += LANES) {
+            let l = left(s, groups, k);
+            all = joined(all, Part(vec4(length_of(k, p.last)), vec4(l.x), vec4(l.y)));
+        }
+    }
+    // Of parts that are this share of all, the mean is a sum, and so is what their variances and means vary by.
+    let share = acc(all.n.x / length_met(s, p.last));
     let mean = together(vec4(share * all.mean.x, vec3<acc>()), false).x;
     let apart = all.mean.x - mean;
     let variance = together(vec4(share * (all.variance.x + apart * apart), vec3<acc>()), false).x;
+    leave(s, vec4(mean, variance, vec2<acc>()));
     let rstd = inverseSqrt(variance + acc(p.epsilon));
-    if part == 0u && row < p.rows {
-        statistics[row] = pack4_wide(vec4(mean, rstd, acc(0.0), acc(0.0)));
+    if PASS != 1u && s.first == 0u && s.part == 0u && s.live {
+        statistics[s.row] = pack4_wide(vec4(mean, rstd, acc(0.0), acc(0.0)));
     }
-    for (var i = 0u; i < turns(groups); i++) {
-        let k = part + i * LANES;
-        if row < p.rows && k < groups {
+    for (var i = 0u; i < writing_turns(groups); i++) {
+        let k = group_of(s, i);
+        if s.live && k < s.end {
             var v: vec4<acc>;
             if HELD > 0u {
                 v = held[i];

@@ -3,7 +3,7 @@
 #import across
 #import combine
 #import epilogue
-#import lanes
+#import stretches
 #import tail
 
 const CENTRED: u32 = 1u; // whether a mean was taken off
@@ -26,22 +26,19 @@ fn weighted(d: vec4<acc>, k: u32) -> vec4<acc> {
 }
 
 fn work(workgroup: u32, lane: u32) {
-    let row = own_row(workgroup, lane);
-    let part = lane % LANES;
     let groups = (p.last + 3u) / 4u;
-    // Invocations past the end take the last row along, since all must meet.
-    let at = min(row, p.rows - 1u);
-    let s = unpack4_wide(statistics[at]);
+    let s = own_stretch(workgroup, lane, groups);
+    let of_row = unpack4_wide(statistics[s.row]);
     var held_h: Held;
     var held_d: Held;
     var along = vec4<acc>();
     var all = vec4<acc>();
-    for (var i = 0u; i < turns(groups); i++) {
-        let k = part + i * LANES;
-        let in_row = min(k, groups - 1u);
-        let g = at * groups + in_row;
-        let h = (unpack4(x[g]) - s.x) * s.y;
-        let d = select(vec4<acc>(), weighted(unpack4(dy[g]), in_row), vec4(k < groups));
+    for (var i = 0u; i < summing_turns(groups); i++) {
+        let k = group_of(s, i);
+        let in_row = min(k, s.end - 1u);
+        let g = s.row * groups + in_row;
+        let h = (unpack4(x[g]) - of_row.x) * of_row.y;
+        let d = select(vec4<acc>(), weighted(unpack4(dy[g]), in_row), vec4(k < s.end));
         if HELD > 0u {
             held_h[i] = h;
             held_d[i] = d;
@@ -49,25 +46,27 @@ fn work(workgroup: u32, lane: u32) {
         along += d * h;
         all += d;
     }
-    let means = together(vec4(across(along), across(all), vec2<acc>()), false).xy / acc(p.last);
-    for (var i = 0u; i < turns(groups); i++) {
-        let k = part + i * LANES;
-        if row < p.rows && k < groups {
-            let g = at * groups + k;
+    // Divided first, since f16 may hold neither the sum over a long row nor its length.
+    let own = vec2(f32(across(along)), f32(across(all))) / f32(p.last);
+    let means = sums_of_row(s, groups, vec4(vec2<acc>(own), vec2<acc>())).xy;
+    for (var i = 0u; i < writing_turns(groups); i++) {
+        let k = group_of(s, i);
+        if s.live && k < s.end {
+            let g = s.row * groups + k;
             var h: vec4<acc>;
             var v: vec4<acc>;
             if HELD > 0u {
                 h = held_h[i];
                 v = held_d[i];
             } else {
-                h = (unpack4(x[g]) - s.x) * s.y;
+                h = (unpack4(x[g]) - of_row.x) * of_row.y;
                 v = weighted(unpack4(dy[g]), k);
             }
             v -= h * means.x;
             if CENTRED == 1u {
                 v -= means.y;
             }
-            dx[g] = pack4(tail(epilogue(g, v * s.y), g, p.last));
+            dx[g] = pack4(tail(epilogue(g, v * of_row.y), g, p.last));
         }
     }
 }

@@ -1,4 +1,5 @@
-// Softmax along the last axis, or its logarithm. Reads a row once if its invocations can hold it, and meets twice.
+// Softmax along the last axis, or its logarithm. Reads a row once if its invocations can hold it, and meets twice; of rows that
+// are cut it is the second pass, behind `row_exponentials`.
 #import epilogue
 #import exponentials
 #import tail
@@ -20,21 +21,18 @@ fn load(row: u32, k: u32) -> vec4<acc> {
 }
 
 fn work(workgroup: u32, lane: u32) {
-    let row = own_row(workgroup, lane);
-    let part = lane % LANES;
-    // Invocations past the end take the last row along, since all must meet.
-    let at = min(row, p.rows - 1u);
-    var held: Held;
-    let e = exponentials(at, p.last, part, &held);
     let groups = (p.last + 3u) / 4u;
-    for (var i = 0u; i < turns(groups); i++) {
-        let k = part + i * LANES;
-        if row < p.rows && k < groups {
+    let s = own_stretch(workgroup, lane, groups);
+    var held: Held;
+    let e = exponentials(s, p.last, &held);
+    for (var i = 0u; i < writing_turns(groups); i++) {
+        let k = group_of(s, i);
+        if s.live && k < s.end {
             var v: vec4<acc>;
             if HELD > 0u {
                 v = held[i];
             } else {
-                v = load(row, k) - e.largest;
+                v = load(s.row, k) - e.largest;
                 if HOLDS_EXPONENTIALS {
                     v = exponential(v);
                 }
@@ -44,7 +42,7 @@ fn work(workgroup: u32, lane: u32) {
             } else {
                 v /= e.sum;
             }
-            let g = row * groups + k;
+            let g = s.row * groups + k;
             y[g] = pack4(tail(epilogue(g, v), g, p.last));
         }
     }

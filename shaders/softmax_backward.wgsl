@@ -3,8 +3,8 @@
 #import across
 #import combine
 #import epilogue
-#import lanes
 #import math
+#import stretches
 #import tail
 
 const LOG: u32 = 0u; // whether it is the logarithm
@@ -20,17 +20,15 @@ struct Params {
 @group(1) @binding(0) var<uniform> p: Params;
 
 fn work(workgroup: u32, lane: u32) {
-    let row = own_row(workgroup, lane);
-    let part = lane % LANES;
     let groups = (p.last + 3u) / 4u;
-    // Invocations past the end take the last row along, since all must meet.
-    let first = min(row, p.rows - 1u) * groups;
+    let s = own_stretch(workgroup, lane, groups);
+    let first = s.row * groups;
     var held_y: Held;
     var held_dy: Held;
     var sums = vec4<acc>();
-    for (var i = 0u; i < turns(groups); i++) {
-        let k = part + i * LANES;
-        let g = first + min(k, groups - 1u);
+    for (var i = 0u; i < summing_turns(groups); i++) {
+        let k = group_of(s, i);
+        let g = first + min(k, s.end - 1u);
         let d = unpack4(dy[g]);
         var term = d;
         if HELD > 0u || LOG == 0u {
@@ -43,12 +41,12 @@ fn work(workgroup: u32, lane: u32) {
                 term = d * u;
             }
         }
-        sums += select(vec4<acc>(), term, vec4(k < groups));
+        sums += select(vec4<acc>(), term, vec4(k < s.end));
     }
-    let sum = together(vec4(across(sums), vec3<acc>()), false).x;
-    for (var i = 0u; i < turns(groups); i++) {
-        let k = part + i * LANES;
-        if row < p.rows && k < groups {
+    let sum = sums_of_row(s, groups, vec4(across(sums), vec3<acc>())).x;
+    for (var i = 0u; i < writing_turns(groups); i++) {
+        let k = group_of(s, i);
+        if s.live && k < s.end {
             let g = first + k;
             var u: vec4<acc>;
             var v: vec4<acc>;

@@ -7,7 +7,12 @@ use std::{any::Any, borrow::Cow, fmt::Debug, sync::Arc};
 
 #[cfg(feature = "reference")]
 use crate::reference::Array;
-use crate::{Dtype, Precision, Shape, caps::{self, Caps}, dispatch::*, tensor::Tensor};
+use crate::{
+    Dtype, Precision, Shape,
+    caps::{self, Caps},
+    dispatch::*,
+    tensor::Tensor,
+};
 
 /// The type of a tensor: its shape, and the type of its values in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

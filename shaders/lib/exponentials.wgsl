@@ -3,54 +3,75 @@
 //   HOLDS_EXPONENTIALS: whether an invocation holds exp(x - largest) afterwards, else x - largest
 #import across
 #import combine
-#import lanes
 #import math
+#import stretches
 
 struct Exponentials {
     largest: acc,
-    sum: acc,   // of exp(x - largest): from 1 to the row's length
-    total: acc, // of x - largest
+    sum: acc,  // of exp(x - largest): from 1 to the row's length
+    mean: acc, // of x - largest
 }
 
 fn exponential(z: vec4<acc>) -> vec4<acc> {
     return vec4<acc>(exp4(vec4<f32>(z)));
 }
 
-// Of a row of `length` values; `part` is the invocation's number among the row's LANES.
-fn exponentials(row: u32, length: u32, part: u32, held: ptr<function, Held>) -> Exponentials {
+// Of a row of `length` values, or in a first pass of a stretch of it, which is then left.
+fn exponentials(s: Stretch, length: u32, held: ptr<function, Held>) -> Exponentials {
     let groups = (length + 3u) / 4u;
-    var m = vec4(load(row, part).x);
-    for (var i = 0u; i < turns(groups); i++) {
+    var m: vec4<acc>;
+    if PASS == 2u {
+        m = vec4(left(s, groups, min(s.part, stretches(groups) - 1u)).x);
+        for (var k = s.part; k < stretches(groups); k += LANES) {
+            m = max(m, vec4(left(s, groups, k).x));
+        }
+    } else {
+        m = vec4(load(s.row, min(group_of(s, 0u), s.end - 1u)).x);
+    }
+    for (var i = 0u; i < summing_turns(groups); i++) {
         // Beyond the end the last group once more.
-        let k = min(part + i * LANES, groups - 1u);
-        let v = load(row, k);
+        let k = min(group_of(s, i), s.end - 1u);
+        let v = load(s.row, k);
         if HELD > 0u {
             (*held)[i] = v;
         }
         m = max(m, select(vec4(v.x), v, inside(k, length)));
     }
     let largest = together(vec4(max(max(m.x, m.y), max(m.z, m.w)), vec3<acc>()), true).x;
+    // A stretch of nothing but -inf has no exponentials; a row that has more than that still has a sum.
+    let origin = select(largest, acc(), PASS == 1u && f32(largest) < -3.4e38);
     var sums = vec4<acc>();
     var totals = vec4<acc>();
-    for (var i = 0u; i < turns(groups); i++) {
-        let k = part + i * LANES;
+    for (var i = 0u; i < summing_turns(groups); i++) {
+        let k = group_of(s, i);
         var v: vec4<acc>;
         if HELD > 0u {
             v = (*held)[i];
         } else {
-            v = load(row, min(k, groups - 1u));
+            v = load(s.row, min(k, s.end - 1u));
         }
-        let z = v - largest;
+        let z = v - origin;
         let e = exponential(z);
         if HELD > 0u {
             (*held)[i] = select(z, e, HOLDS_EXPONENTIALS);
         }
-        let own = inside(k, length);
+        let own = within(s, k, length);
         sums += select(vec4<acc>(), e, own);
         totals += select(vec4<acc>(), z, own);
     }
-    let s = together(vec4(across(sums), across(totals), vec2<acc>()), false);
-    return Exponentials(largest, s.x, s.y);
+    // f16 may not hold the total of a long row.
+    var own = vec4(across(sums), acc(f32(across(totals)) / f32(length)), vec2<acc>());
+    if PASS == 2u {
+        for (var k = s.part; k < stretches(groups); k += LANES) {
+            let l = left(s, groups, k);
+            let apart = l.x - largest;
+            let mean = f32(l.z) + length_of(k, length) / f32(length) * f32(apart);
+            own += vec4(l.y * exponential(vec4(apart)).x, acc(mean), vec2<acc>());
+        }
+    }
+    let of_row = together(own, false);
+    leave(s, vec4(largest, of_row.xy, acc()));
+    return Exponentials(largest, of_row.x, of_row.y);
 }
 
 fn log1(x: acc) -> acc {

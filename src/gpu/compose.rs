@@ -57,6 +57,7 @@ pub(super) static LIBRARY: &[(&str, &str)] = &[
     ("random", include_str!("../../shaders/lib/random.wgsl")),
     ("resample", include_str!("../../shaders/lib/resample.wgsl")),
     ("span", include_str!("../../shaders/lib/span.wgsl")),
+    ("stretches", include_str!("../../shaders/lib/stretches.wgsl")),
     ("sums", include_str!("../../shaders/lib/sums.wgsl")),
     ("tail", include_str!("../../shaders/lib/tail.wgsl")),
     ("update", include_str!("../../shaders/lib/update.wgsl")),

@@ -1,8 +1,12 @@
 //! Cross-entropy of logits and labels.
 
-use super::rows::{self, Rows};
 #[cfg(feature = "reference")]
 use super::softmax::log_sum_exp;
+use super::{
+    rows::{self, Rows},
+    softmax::row_exponentials,
+    stretches::Cut,
+};
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, Fill};
 use crate::{
@@ -107,11 +111,13 @@ impl Op for CrossEntropy {
         let [logits, labels, loss, rows, count] = [io.inputs, io.outputs].concat()[..] else { unreachable!() };
         let classes = logits.shape.last();
         let n = rows.shape[0];
-        let shared = rows::choose(io.caps, n, classes.div_ceil(GROUP), 1);
-        let workgroups = match logits.shape.groups() {
-            groups if groups <= ALONE => 1,
-            _ => n.div_ceil(shared.each()).min(WORKGROUPS),
-        };
+        let groups = classes.div_ceil(GROUP);
+        let cut = Cut::new(io.caps, n, groups);
+        // What the rows' invocations read: logits, or what a first pass left of them.
+        let read = cut.map_or(groups, |cut| cut.each);
+        let shared = rows::choose(io.caps, n, read, usize::from(cut.is_none())).gathered();
+        let workgroups = if n * read <= ALONE { 1 } else { n.div_ceil(shared.each()).min(WORKGROUPS) };
+        let left = cut.map(|cut| (cut, cut.first(io, program, 1, row_exponentials(io, logits))));
         let dispatch = |rows: Rows, from_logits: bool, n: usize, workgroups: usize| {
             let shader = CrossEntropy::shader("cross_entropy", include_str!("../../shaders/cross_entropy.wgsl"), io)
                 .constant("LOGITS", from_logits.into())
@@ -135,11 +141,14 @@ impl Op for CrossEntropy {
             .write(rows)
             .write(sums)
             .write(count)
-            .flops(4 * logits.shape.len());
-        program.push(by_rows);
+            .flops(if cut.is_none() { 4 * logits.shape.len() } else { 4 * n * read });
+        program.push(match left {
+            Some((cut, left)) => cut.second(by_rows, left),
+            None => by_rows,
+        });
         if workgroups > 1 {
             // Logits and labels must be bound, but are not looked at.
-            let of_sums = dispatch(rows::choose(io.caps, workgroups, 1, 1), false, workgroups, 1)
+            let of_sums = dispatch(rows::choose(io.caps, workgroups, 1, 1).gathered(), false, workgroups, 1)
                 .second_pass()
                 .read(logits.seen_as(Shape::default()))
                 .read(labels.seen_as(Shape::default()))
@@ -159,9 +168,11 @@ impl Op for CrossEntropy {
         for (row, &label) in x[0].data.chunks(classes).zip(&x[1].data) {
             let lse = log_sum_exp(row);
             let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let targets = row.iter().enumerate().map(|(c, v)| (self.target(c, label, classes), v));
             let of_row = match self.counts(label) {
                 true if label >= classes as f64 => f64::NAN,
-                true => row.iter().enumerate().map(|(c, v)| self.target(c, label, classes) * (lse - v)).sum(),
+                // A masked logit, -inf, is no target.
+                true => targets.filter(|(target, _)| *target > 0.0).map(|(target, v)| target * (lse - v)).sum(),
                 false => 0.0,
             };
             let counts = f64::from(self.counts(label));
@@ -227,7 +238,7 @@ pub fn cases() -> Vec<Case> {
         let (&classes, lead) = shape.split_last().expect("an axis of classes");
         Case::new(how, [shape, lead]).fill(1, Fill::Labels(classes as u32)).terms(classes)
     };
-    let shapes: [&[usize]; 11] = [
+    let shapes: [&[usize]; 12] = [
         &[10],
         &[1, 3],
         &[5, 2],
@@ -237,8 +248,9 @@ pub fn cases() -> Vec<Case> {
         &[5, 1, 3],
         &[5, 257],
         &[1, 1000],
-        &[65, 1000], // several workgroups
-        &[2, 8203],  // more than registers hold
+        &[65, 1000],  // several workgroups
+        &[2, 8203],   // more than registers hold
+        &[2, 16_389], // cut in stretches
     ];
     let smooth = |label_smoothing| CrossEntropy { label_smoothing, ..CrossEntropy::default() };
     let plain = shapes.iter().flat_map(|s| [case(s, smooth(0.0)), case(s, smooth(0.1))]);

@@ -44,6 +44,8 @@ pub(super) struct Variant {
     pub parts: usize,
     /// Blocks of the sum that one part takes.
     pub part: usize,
+    /// Invocations of a workgroup.
+    pub threads: usize,
 }
 
 /// What an invocation and its workgroup do.
@@ -59,21 +61,11 @@ pub(super) enum Body {
     Shuffle(Team),
 }
 
-/// What an invocation computes in registers by itself.
+/// What an invocation computes in registers by itself: blocks of rows and of columns, 1 or 2 each.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Blocks {
-    /// Blocks of rows and of columns, 1 or 2 each.
     pub rows: usize,
     pub columns: usize,
-    /// Invocations of a workgroup.
-    pub threads: usize,
-}
-
-impl Blocks {
-    fn of(kind: caps::Kind, [rows, columns]: [usize; 2]) -> Body {
-        // A processor's cores share few workgroups unevenly.
-        Body::Blocks(Blocks { rows, columns, threads: if kind == caps::Kind::Software { 32 } else { 64 } })
-    }
 }
 
 /// Invocations of a subgroup that share blocks of rows by shuffles, or of columns.
@@ -85,8 +77,6 @@ pub(super) struct Team {
     pub shared: usize,
     /// Whether these are of rows.
     pub rows: bool,
-    /// Invocations of a workgroup: whole subgroups.
-    pub threads: usize,
 }
 
 /// A tile of the result.
@@ -252,13 +242,17 @@ impl Body {
         }
     }
 
-    /// Invocations in a workgroup.
-    fn threads(&self) -> usize {
+    /// Invocations in a workgroup, where so many in all share nothing beyond their subgroup.
+    fn threads(&self, caps: &Caps, all: usize) -> usize {
         match self {
-            Body::Blocks(b) => b.threads,
             Body::Tile(t) => t.threads(),
             Body::Coop(c) => c.threads,
-            Body::Shuffle(team) => team.threads,
+            Body::Blocks(..) | Body::Shuffle(..) if caps.kind == caps::Kind::Software => {
+                // Cores share few workgroups unevenly; subgroups stay whole.
+                let least = caps.subgroup.1.max(8) as usize;
+                [64, 32, 16, 8].into_iter().find(|threads| all >= 16 * threads).unwrap_or(8).max(least)
+            }
+            Body::Blocks(..) | Body::Shuffle(..) => 64,
         }
     }
 
@@ -289,7 +283,7 @@ impl Variant {
                 .import("gemm_blocks")
                 .constant("ROWS", b.rows as u32)
                 .constant("COLUMNS", b.columns as u32)
-                .constant("LANES", b.threads as u32)
+                .constant("LANES", self.threads as u32)
                 .constant("LONE", p.lone.into()),
             Body::Tile(t) => {
                 let tile = [
@@ -312,19 +306,19 @@ impl Variant {
                 .constant("TEAM", team.size as u32)
                 .constant("SHARED", team.shared as u32)
                 .constant("ROWS", team.rows.into())
-                .constant("LANES", team.threads as u32)
+                .constant("LANES", self.threads as u32)
                 .constant("SEVERAL", (p.taps > 1).into())
                 .constant("LARGE", cached(p) as u32),
         }
     }
 
     fn workgroups(&self, p: &Product) -> usize {
-        (self.body.invocations(p) * self.parts).div_ceil(self.body.threads())
+        (self.body.invocations(p) * self.parts).div_ceil(self.threads)
     }
 
     /// All that run, those that have nothing to compute included.
     fn invocations(&self, p: &Product) -> usize {
-        self.workgroups(p) * self.body.threads()
+        self.workgroups(p) * self.threads
     }
 }
 
@@ -360,13 +354,11 @@ pub(super) fn candidates(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> 
             parts.extend((1..=most.ilog2()).map(|n| 1 << n));
         }
         parts.sort_unstable();
-        let mut found: Vec<_> = parts.into_iter().map(|parts| split(p, body, parts, acc)).collect();
+        let mut found: Vec<_> = parts.into_iter().map(|parts| split(caps, p, body, parts, acc)).collect();
         found.dedup();
         found
     });
-    // Blocks fill a processor that shuffles would leave idle.
-    let busy = |v: &Variant| !matches!(v.body, Body::Shuffle(..)) || v.invocations(p) >= busy(caps.kind);
-    let mut found: Vec<_> = variants.filter(busy).map(|v| (v, cost(caps, p, &v))).collect();
+    let mut found: Vec<_> = variants.map(|v| (v, cost(caps, p, &v))).collect();
     found.sort_by_key(|(_, cost)| *cost);
     found
 }
@@ -374,30 +366,33 @@ pub(super) fn candidates(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> 
 /// The bodies that an adapter has the workgroups and registers for; a processor only those that share nothing.
 fn bodies(caps: &Caps, elem: Dtype, acc: Dtype) -> Vec<Body> {
     if caps.kind == caps::Kind::Software {
-        let (least, most) = (caps.subgroup.0 as usize, caps.subgroup.1 as usize);
+        let least = caps.subgroup.0 as usize;
         // Processors compute f16 registers one by one.
         let sizes = TEAMS.into_iter().filter(|&(size, _)| size <= least && acc == Dtype::F32);
-        let teams = sizes.flat_map(|(size, shared)| {
-            [true, false].map(|rows| Body::Shuffle(Team { size, shared, rows, threads: most.max(64) }))
-        });
-        return teams.chain([[2, 2], [1, 1]].map(|size| Blocks::of(caps.kind, size))).collect();
+        let teams =
+            sizes.flat_map(|(size, shared)| [true, false].map(|rows| Body::Shuffle(Team { size, shared, rows })));
+        return teams.chain([2, 1].map(|n| Body::Blocks(Blocks { rows: n, columns: n }))).collect();
     }
     let tiles = TILES.iter().filter(|t| t.fits(caps, acc)).map(|t| Body::Tile(*t));
-    tiles.chain(Coop::of(caps, elem, acc).map(Body::Coop)).chain([Blocks::of(caps.kind, [1, 1])]).collect()
+    tiles
+        .chain(Coop::of(caps, elem, acc).map(Body::Coop))
+        .chain([Body::Blocks(Blocks { rows: 1, columns: 1 })])
+        .collect()
 }
 
 /// A whole sum in blocks: two of rows and of columns each, where that still leaves enough invocations.
 fn in_blocks(caps: &Caps, p: &Product) -> Variant {
-    let [large, small] = [[2, 2], [1, 1]].map(|size| Blocks::of(caps.kind, size));
+    let [large, small] = [2, 1].map(|n| Body::Blocks(Blocks { rows: n, columns: n }));
     let body = if large.invocations(p) >= busy(caps::Kind::Software) { large } else { small };
-    Variant { body, parts: 1, part: p.taps * p.steps }
+    split(caps, p, body, 1, Dtype::F32)
 }
 
 /// The product in `parts`, or fewer if that leaves nothing to the last.
-fn split(p: &Product, body: Body, parts: usize, acc: Dtype) -> Variant {
+fn split(caps: &Caps, p: &Product, body: Body, parts: usize, acc: Dtype) -> Variant {
     let sum = p.taps * p.steps;
     let part = sum.div_ceil(parts).next_multiple_of(body.deep(acc));
-    Variant { body, parts: sum.div_ceil(part), part }
+    let parts = sum.div_ceil(part);
+    Variant { body, parts, part, threads: body.threads(caps, body.invocations(p) * parts) }
 }
 
 /// The most parts that are worth it: written and read again, they move no more than the operands.
@@ -473,7 +468,7 @@ pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Prod
         }
     };
     let dispatch = v.apply(dispatch, p, acc);
-    let workgroups = [v.workgroups(p), v.body.threads()];
+    let workgroups = [v.workgroups(p), v.threads];
     if v.parts == 1 {
         let narrow = y.dtype != dispatch.shader.elem;
         let dispatch = if narrow { dispatch.wide(y.dtype).splice("result", CAST) } else { dispatch };

@@ -3,7 +3,7 @@
 
 use super::{
     norm::{warn_of, write_sums},
-    rows::choose,
+    stretches::{Pass, push},
 };
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case};
@@ -78,13 +78,17 @@ fn rows(x: Shape) -> usize {
     x.len() / x.last()
 }
 
-/// A dispatch over rows, which reads these operands, and holds so many arrays.
-fn over_rows(io: &Io, shader: Shader, reads: &[Operand], centred: bool, arrays: usize) -> Dispatch {
+/// A dispatch over rows, which reads these operands.
+fn over_rows(io: &Io, shader: &Shader, reads: &[Operand], centred: bool, pass: Pass) -> Dispatch {
     let x = io.inputs[0].shape;
-    let shader = shader.constant("CENTRED", centred.into());
+    let shader = shader.clone().constant("CENTRED", centred.into());
     let dispatch = reads.iter().fold(Dispatch::new(io.label, shader), |d, &x| d.read(x));
-    let dispatch = dispatch.param("rows", rows(x)).param("last", x.last()).flops(8 * x.len());
-    choose(io.caps, rows(x), x.last().div_ceil(GROUP), arrays).over(rows(x), dispatch)
+    dispatch.param("rows", rows(x)).param("last", x.last()).flops(pass.flops(8 * x.len()))
+}
+
+/// The sizes that [`push`] wants of a kernel that holds so many arrays of its rows.
+fn sizes(x: Operand, arrays: usize) -> [usize; 3] {
+    [rows(x.shape), x.shape.last().div_ceil(GROUP), arrays]
 }
 
 impl Op for LayerNorm {
@@ -111,16 +115,19 @@ impl Op for LayerNorm {
 
     fn lower(&self, io: &Io, program: &mut Program) {
         let shader = io.shader("layer_norm", include_str!("../../shaders/layer_norm.wgsl"));
-        let mut d = over_rows(io, shader, &io.inputs[..1], self.centred, 1)
-            .write(io.outputs[0])
-            .write(io.outputs[1])
-            .param_f32("epsilon", self.epsilon);
-        let mut value = "v".to_owned();
-        for (x, (name, sign)) in io.inputs[1..].iter().zip([("gain", "*"), ("bias", "+")]) {
-            d = d.extra(*x, Access::Read, &format!("{name}: array<elem4>"));
-            value += &format!(" {sign} unpack4({name}[k])");
-        }
-        program.push(d.splice("affine", format!("    return {value};\n")));
+        push(io, program, sizes(io.inputs[0], 1), |pass| {
+            let mut d = over_rows(io, &shader, &io.inputs[..1], self.centred, pass)
+                .write(pass.result(io.outputs[0]))
+                .write(pass.result(io.outputs[1]))
+                .param_f32("epsilon", self.epsilon);
+            let mut value = "v".to_owned();
+            let affine = if pass == Pass::First { &[] } else { &io.inputs[1..] };
+            for (x, (name, sign)) in affine.iter().zip([("gain", "*"), ("bias", "+")]) {
+                d = d.extra(*x, Access::Read, &format!("{name}: array<elem4>"));
+                value += &format!(" {sign} unpack4({name}[k])");
+            }
+            d.splice("affine", format!("    return {value};\n"))
+        });
     }
 
     #[cfg(feature = "reference")]
@@ -163,14 +170,15 @@ impl Op for LayerNormBackward {
 
     fn lower(&self, io: &Io, program: &mut Program) {
         let shader = io.shader("layer_norm_backward", include_str!("../../shaders/layer_norm_backward.wgsl"));
-        let d = over_rows(io, shader, &io.inputs[..3], self.centred, 2).write(io.outputs[0]);
-        let d = match io.inputs.get(3) {
-            Some(&gain) => {
-                d.extra(gain, Access::Read, "gain: array<elem4>").splice("gain", "    return d * unpack4(gain[k]);\n")
+        push(io, program, sizes(io.inputs[0], 2), |pass| {
+            let d = over_rows(io, &shader, &io.inputs[..3], self.centred, pass).write(pass.result(io.outputs[0]));
+            match io.inputs.get(3) {
+                Some(&gain) => d
+                    .extra(gain, Access::Read, "gain: array<elem4>")
+                    .splice("gain", "    return d * unpack4(gain[k]);\n"),
+                None => d,
             }
-            None => d,
-        };
-        program.push(d.fuse("epilogue", io.chain));
+        });
     }
 
     #[cfg(feature = "reference")]
@@ -232,11 +240,21 @@ impl Op for LayerNormSums {
     }
 }
 
-/// One lane to many, rows that registers hold and one that they do not, padding, with gain and bias, with one and with none.
+/// One lane to many, rows that registers hold and others, padding, with gain and bias, with one and with none.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<Case> {
-    let shapes: [&[usize]; 9] =
-        [&[3], &[1, 5], &[5, 17], &[2, 3, 65], &[5, 257], &[3, 1000], &[257, 17], &[1000, 3], &[2, 8203]];
+    let shapes: [&[usize]; 10] = [
+        &[3],
+        &[1, 5],
+        &[5, 17],
+        &[2, 3, 65],
+        &[5, 257],
+        &[3, 1000],
+        &[257, 17],
+        &[1000, 3],
+        &[2, 8203],
+        &[2, 16_389], // cut in stretches
+    ];
     let of = |dims: &'static [usize]| {
         let d = &dims[dims.len() - 1..];
         let n: usize = dims.iter().product();

@@ -23,6 +23,7 @@ mod resample2d;
 mod rounded;
 mod rows;
 mod softmax;
+mod stretches;
 
 pub use attention::Attention;
 pub use conv2d::{Conv2d, Padding};

@@ -8,7 +8,7 @@
 //! | a workgroup, or a part of one | the same | one |
 //! | the same, where there are no subgroups | the same | one among up to 16 invocations, two among more |
 //!
-//! Sums of few long rows are split further, over workgroups: [`super::reduce`].
+//! Few long rows are cut further, for several workgroups each: [`super::stretches`], of plain sums [`super::reduce`].
 
 use super::gemm::busy;
 use crate::{Caps, caps::Kind, dispatch::Dispatch};
@@ -29,11 +29,13 @@ pub(super) struct Rows {
 /// Groups that an invocation has registers for, of all arrays that it holds: 32 registers of 32 bits.
 const HELD: usize = 8;
 /// Groups of an invocation of a GPU, where rows are long enough: its neighbours read memory side by side.
-const EACH: usize = 4;
+pub(super) const EACH: usize = 4;
 /// Invocations of the largest workgroup: WebGPU's default limit.
-const WIDEST: usize = 256;
-/// Those of the smallest.
+pub(super) const WIDEST: usize = 256;
+/// Those of the smallest; a quarter of it on processors, where few rows are to make more than one.
 const WORKGROUP: usize = 64;
+/// Workgroups that few rows on a processor are to make, for its cores.
+const CORES: usize = 16;
 /// Groups that a processor's invocations share a row for: neighbours gain nothing there, and only few rows leave it idle.
 const SHARED: usize = 8;
 
@@ -60,8 +62,12 @@ pub(super) fn choose(caps: &Caps, rows: usize, groups: usize, arrays: usize) -> 
     while rows * lanes < busy(caps.kind) && 2 * lanes <= bound {
         lanes *= 2;
     }
+    let workgroup = match software {
+        true => (rows * lanes / CORES).next_power_of_two().clamp(WORKGROUP / 4, WORKGROUP),
+        false => WORKGROUP,
+    };
     Rows {
-        threads: WORKGROUP.max(lanes).max(if subgroups { most } else { 0 }),
+        threads: workgroup.max(lanes).max(if subgroups { most } else { 0 }),
         lanes,
         held: if software || arrays == 0 || !fits(lanes) { 0 } else { groups.div_ceil(lanes) },
         subgroup: if subgroups && lanes > 1 { least } else { 0 },
@@ -84,6 +90,11 @@ impl Rows {
             0 => dispatch.import("lanes_shared"),
             least => dispatch.import("lanes_subgroups").constant("LEAST", least as u32),
         }
+    }
+
+    /// The same for a kernel that wants few workgroups.
+    pub fn gathered(self) -> Self {
+        Rows { threads: self.threads.max(WORKGROUP), ..self }
     }
 
     /// Rows that a workgroup takes at once.

@@ -173,6 +173,7 @@ pub fn heavy() -> Result<Vec<Variant>> {
             networks(&adapter.caps, precision, &["mlp", "lenet", "resnet20", "mobilenet", "vit8"], &mut keep)?;
             keep(training("mlp", &adapter.caps, precision, &Sgd::new(0.1).momentum(0.9))?)?;
             keep(rows(&adapter.caps, precision)?)?;
+            keep(vocabulary(&adapter.caps, precision)?)?;
             for width in [64, 256] {
                 keep(products(&adapter.caps, precision, width)?)?;
             }
@@ -198,6 +199,13 @@ fn rows(caps: &Caps, precision: Precision) -> Result<Program> {
     let x = graph.weight("x", [256, 1024], Init::Kaiming);
     let loss = (x.softmax() * graph.input("weight", [256, 1024])).mean_all();
     Ok(lower_training(loss, &Sgd::new(0.1), caps, &Options::default())?.program)
+}
+
+/// Cross-entropy of few long rows, which are cut.
+fn vocabulary(caps: &Caps, precision: Precision) -> Result<Program> {
+    let graph = Graph::new(precision);
+    let x = graph.weight("x", [4, 1 << 15], Init::Kaiming);
+    Ok(lower_training(x.cross_entropy(graph.labels("label", [4])), &Sgd::new(0.1), caps, &Options::default())?.program)
 }
 
 /// A dense layer and a convolution of so many channels, larger than those of the networks.

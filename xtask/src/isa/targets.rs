@@ -10,7 +10,7 @@ const SHARE: u64 = 85;
 /// Instructions on two halves at once, where registers are f16: half the multiply-adds of a turn of the loop.
 const PACKED: u64 = 256;
 /// Kernels whose invocations share rows, and hold them in registers.
-const ROWS: [&str; 4] = ["softmax", "layer_norm", "reduce_rows", "cross_entropy"];
+const ROWS: [&str; 5] = ["softmax", "layer_norm", "reduce_rows", "cross_entropy", "row_exponentials"];
 /// Their waves on a SIMD: enough of them to wait for memory.
 const WAVES_OF_ROWS: [(&str, u64); 2] = [("NAVI21", 16), ("RENOIR", 4)];
 
