@@ -1,13 +1,14 @@
 //! Convolution in two dimensions, channels last: `[n, h, w, in] * [kh, kw, in / groups, out] → [n, oh, ow, out]`.
 //!
-//! An implicit matrix product on the body of `matmul` (`lib/gemm.wgsl`), so no patch is ever copied; windows of one pixel
-//! are a plain product, and channels that are convolved by themselves have kernels of their own. Forward, gradient to the
-//! input and gradient to the weights are three linear ops, and each is the gradient of the other two: all orders of
-//! gradients follow.
+//! An implicit matrix product on the body of `matmul` (`lib/gemm.wgsl`), so no patch is ever copied, but for rows of a window that
+//! sees one channel; windows of one pixel are a plain product, and channels that are convolved by themselves have kernels of
+//! their own. Forward, gradient to the input and gradient to the weights are three linear ops, and each is the gradient of the
+//! other two: all orders of gradients follow.
 
 use super::{
     far,
     gemm::{self, Product},
+    layout::Windows,
     reduce::lanes,
 };
 #[cfg(feature = "reference")]
@@ -293,6 +294,9 @@ fn convolve<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tenso
     if s.is_product() {
         return product(wanted, s, a, b);
     }
+    if wanted == Wanted::Result && s.image[3] == 1 && s.window[1] > 1 {
+        return of_windows(s, a, b);
+    }
     let stored = [s.image[3], s.result[3]].map(|channels| channels / s.groups);
     let whole = match s.groups {
         _ if s.is_depthwise() => stored,
@@ -314,6 +318,24 @@ fn product<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tensor
         Wanted::Image => a.matmul_with(matrix(b), false, true),
         Wanted::Weights => a.flatten_rows().matmul_with(b.flatten_rows(), true, false).reshape(s.weights()),
     }
+}
+
+/// The convolution of a lone channel, which would fill a quarter of a group of four: what a row of the window sees are the channels.
+#[track_caller]
+fn of_windows<'g>(s: Sizes, x: Tensor<'g>, w: Tensor<'g>) -> Tensor<'g> {
+    let ([n, h, width, _], [kh, kw], [.., results, out]) = (s.image, s.window, s.result);
+    let [stride, dilation, before] = [s.stride, s.dilation, s.before].map(|each| each[1]);
+    let seen = x.reshape([n, h, width]).windows(Windows { results, count: kw, stride, dilation, before });
+    let rows = Sizes {
+        image: [n, h, results, kw],
+        inner: kw,
+        window: [kh, 1],
+        stride: [s.stride[0], 1],
+        dilation: [s.dilation[0], 1],
+        before: [s.before[0], 0],
+        ..s
+    };
+    convolve(Wanted::Result, rows, seen, w.reshape([kh, 1, kw, out]))
 }
 
 /// The convolution with as many channels and results for each group as kernels take, those added zero.
