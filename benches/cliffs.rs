@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --features reference --bench cliffs -- [part of a name]`
 
+mod common;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use halfgrad::{
@@ -40,7 +42,7 @@ fn rounded(size: usize) -> usize {
 }
 
 fn main() {
-    let filter = std::env::args().skip(1).find(|a| !a.starts_with("--")).unwrap_or_default();
+    let Some(filter) = common::filter() else { return };
     let gpu = Gpu::new().expect("an adapter");
     println!("{}", gpu.caps().adapter);
     let odd: Vec<Odd> = products().into_iter().chain(convolutions()).filter(|odd| odd.name.contains(&filter)).collect();

@@ -1,8 +1,10 @@
 //! What looking at a network costs: training steps of which one in ten is observed and recorded, against plain ones.
 //!
-//! Within a tenth is the aim; what was found is in docs/performance.md.
+//! Within a tenth is the aim; what was found is in docs/performance.md. Both take turns, as in `steps`.
 //!
 //! `cargo bench --bench metrics -- [part of a name]`
+
+mod common;
 
 use std::time::Instant;
 
@@ -18,8 +20,8 @@ const STEPS: usize = 10;
 const ROUNDS: usize = 15;
 
 fn main() {
+    let Some(filter) = common::filter() else { return };
     let gpu = Gpu::new().expect("an adapter");
-    let filter = std::env::args().skip(1).find(|a| !a.starts_with("--")).unwrap_or_default();
     println!("{}", gpu.caps().adapter);
     for (name, hidden, sample, batch) in
         [("mlp", &[512, 512][..], &[784][..], 128), ("lenet", &[][..], &[28, 28, 1][..], 64)]

@@ -1,9 +1,15 @@
 //! From the start of a process to its first result, with an empty shader cache and with a warm one.
 //!
-//! `cargo bench --bench startup -- [part of a name]`
+//! `cargo bench --bench startup -- [regular expression]`; see "How to measure" in docs/performance.md.
 
-use std::{env, process::Command, time::Instant};
+use std::{
+    env,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
+use criterion::{Criterion, SamplingMode};
 use halfgrad::{Gpu, Graph, Plan, Precision, Sgd, Shape, Weights, study};
 
 /// What a process does before it ends, and its name.
@@ -12,27 +18,36 @@ type Task = (&'static str, fn(&Gpu));
 const TASKS: [Task; 3] =
     [("first matmul 512³", matmul), ("first step of mlp, batch 128", mlp), ("first step of lenet, batch 64", lenet)];
 const TASK: &str = "HALFGRAD_BENCH_TASK";
-/// Processes of each kind.
-const COLD: usize = 3;
-const WARM: usize = 7;
 
 fn main() {
     if let Ok(task) = env::var(TASK) {
         let task: usize = task.parse().expect("the place of a task");
         return TASKS[task].1(&Gpu::new().expect("an adapter"));
     }
-    println!("{}", Gpu::new().expect("an adapter").caps().adapter);
-    let filter = env::args().skip(1).find(|a| !a.starts_with("--")).unwrap_or_default();
-    for (i, (name, _)) in TASKS.iter().enumerate().filter(|(_, (name, _))| name.contains(&filter)) {
-        let folder = tempfile::tempdir().expect("a folder for the driver's cache");
-        let cold: Vec<f64> = (0..COLD).map(|k| process(i, &folder.path().join(k.to_string()))).collect();
-        let warm: Vec<f64> = (0..WARM).map(|_| process(i, &folder.path().join("0"))).collect();
-        println!("{name:<30} cold {:>6.2} s, warm {:>6.2} s", study::median(&cold), study::median(&warm));
+    let (one, all) = (Duration::from_millis(1), Duration::from_secs(3));
+    let criterion = Criterion::default().warm_up_time(one).measurement_time(all).sample_size(10);
+    let mut criterion = criterion.without_plots().configure_from_args();
+    for (i, (name, _)) in TASKS.iter().enumerate() {
+        let mut group = criterion.benchmark_group(*name);
+        group.sampling_mode(SamplingMode::Flat);
+        let folder = tempfile::tempdir().expect("a folder for the driver's caches");
+        let mut caches = 0..;
+        group.bench_function("cold", |bencher| {
+            let mut cold = || process(i, &folder.path().join(caches.next().expect("a number").to_string()));
+            bencher.iter_custom(|processes| (0..processes).map(|_| cold()).sum());
+        });
+        let warm = || process(i, &folder.path().join("warm"));
+        let mut first = None;
+        group.bench_function("warm", |bencher| {
+            first.get_or_insert_with(warm);
+            bencher.iter_custom(|processes| (0..processes).map(|_| warm()).sum());
+        });
     }
+    criterion.final_summary();
 }
 
-/// Seconds from the start of a process to its end, its driver's shader cache being in `folder`.
-fn process(task: usize, folder: &std::path::Path) -> f64 {
+/// From the start of a process to its end, its driver's shader cache being in `folder`.
+fn process(task: usize, folder: &Path) -> Duration {
     let start = Instant::now();
     let mut command = Command::new(env::current_exe().expect("this program"));
     // Mesa's variable, NVIDIA's, and what others derive theirs from.
@@ -41,7 +56,7 @@ fn process(task: usize, folder: &std::path::Path) -> f64 {
     }
     let ended = command.env(TASK, task.to_string()).status().expect("this program runs");
     assert!(ended.success());
-    start.elapsed().as_secs_f64()
+    start.elapsed()
 }
 
 fn matmul(gpu: &Gpu) {

@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench steady -- [part of a name]`
 
+mod common;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Instant,
@@ -22,8 +24,8 @@ const TIMED: usize = 12;
 const COUNTED: usize = 2;
 
 fn main() {
+    let Some(filter) = common::filter() else { return };
     allocations::prepare();
-    let filter = std::env::args().skip(1).find(|a| !a.starts_with("--")).unwrap_or_default();
     let gpu = Gpu::new().expect("an adapter");
     println!("{}", gpu.caps().adapter);
     for (model, batch) in [("mlp", 128), ("lenet", 64), ("resnet20", 8)] {

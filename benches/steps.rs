@@ -1,7 +1,10 @@
 //! Whole training steps: time by precision, dispatches, bytes, the share of the adapter's measured limits that the dispatches reach,
-//! what the host does for one, and how time grows with work.
+//! what the host does for one, and how time grows with work. Not on criterion, which takes all samples of one entry before the
+//! next: here plans that are compared take turns, so that noise hits all alike.
 //!
 //! `cargo bench --features reference --bench steps -- [part of a name]`
+
+mod common;
 
 use std::time::{Duration, Instant};
 
@@ -48,7 +51,7 @@ fn mlp(name: &'static str, hidden: Vec<usize>, batch: usize, adam: bool) -> Work
 }
 
 fn main() {
-    let filter = std::env::args().skip(1).find(|a| !a.starts_with("--")).unwrap_or_default();
+    let Some(filter) = common::filter() else { return };
     let gpu = Gpu::new().expect("an adapter");
     println!("{}", gpu.caps().adapter);
     let deep = |name, model, sample, batch| Workload { name, model, hidden: vec![], sample, batch, adam: false };

@@ -37,7 +37,7 @@ fn spot_a(i: u32, r: u32, member: u32) -> Spot {
 fn line_a(s: Spot, tap: u32) -> Line {
     let n = quotient(tap, p.oh, FAR);
     let down = (tap - n * p.oh) * p.stride_h;
-    let start = s.start + (n * p.h + down) * p.w * groups(p.c);
+    let start = s.start + (n * p.h + down) * (p.w * groups(p.c));
     return Line(start, 4u * p.stride_w * groups(p.c), s.first, select(s.first, s.end, s.row + down < p.h));
 }
 
@@ -46,7 +46,7 @@ fn spot_b(j: u32, r: u32, member: u32) -> Spot {
 }
 
 fn line_b(s: Spot, tap: u32) -> Line {
-    return Line(s.start + tap * p.ow * groups(p.o), 4u * groups(p.o), 0u, s.end);
+    return Line(s.start + tap * (p.ow * groups(p.o)), 4u * groups(p.o), 0u, s.end);
 }
 
 fn place(i: u32, r: u32, j: u32, member: u32) -> u32 {

@@ -40,6 +40,17 @@ const COMPOSED: &[Composed] = &[
     }),
     ("pixels of one channel", &[&[2, 3, 5, 1], &[1, 1, 1, 7]], (&[], 1), |x| x[0].conv2d(x[1], Conv2d::default())),
     ("pixels to one channel", &[&[2, 3, 5, 4], &[1, 1, 4, 1]], (&[], 1), |x| x[0].conv2d(x[1], Conv2d::default())),
+    ("windows of one channel", &[&[2, 6, 7, 1], &[3, 3, 1, 5]], (&[], 1), |x| {
+        x[0].conv2d(x[1], Conv2d { padding: Padding::Same, ..Conv2d::default() })
+    }),
+    ("windows of one channel, apart", &[&[2, 9, 13, 1], &[2, 5, 1, 3]], (&[], 1), |x| {
+        let padding = Padding::Explicit([1, 0, 3, 2]);
+        x[0].conv2d(x[1], Conv2d { stride: [2, 3], dilation: [3, 2], padding, ..Conv2d::default() })
+    }),
+    ("windows of one channel to one, and its gradient", &[&[1, 5, 6, 1], &[3, 2, 1, 1]], (&[], 1), |x| {
+        let y = x[0].conv2d(x[1], Conv2d { padding: Padding::Same, ..Conv2d::default() });
+        x[0].graph.grad(y.square().sum_all(), &[x[0]])[0].square()
+    }),
     ("every third pixel", &[&[1, 7, 7, 3], &[1, 1, 3, 5]], (&[], 1), |x| {
         x[0].conv2d(x[1], Conv2d { stride: [3, 3], ..Conv2d::default() })
     }),

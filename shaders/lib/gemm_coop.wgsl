@@ -21,16 +21,18 @@ var<workgroup> tile_a: array<operand, STRIDE_A * (ALONG_A * 64u + (1u - ALONG_A)
 var<workgroup> tile_b: array<operand, STRIDE_B * (ALONG_B * 64u + (1u - ALONG_B) * 4u * DEEP)>;
 var<workgroup> tile_y: array<f32, 4096>;
 
-fn keep_a(s: Seat, v: vec4<acc>) {
-    let at = select((4u * s.k + s.r) * STRIDE_A + 4u * s.block, (4u * s.block + s.r) * STRIDE_A + 4u * s.k, ALONG_A == 1u);
+fn keep_a(nth: u32, s: Seat, v: vec4<acc>) {
+    let k = nth * PASS + s.k;
+    let at = select((4u * k + s.r) * STRIDE_A + 4u * s.block, (4u * s.block + s.r) * STRIDE_A + 4u * k, ALONG_A == 1u);
     tile_a[at] = operand(v.x);
     tile_a[at + 1u] = operand(v.y);
     tile_a[at + 2u] = operand(v.z);
     tile_a[at + 3u] = operand(v.w);
 }
 
-fn keep_b(s: Seat, v: vec4<acc>) {
-    let at = select((4u * s.k + s.r) * STRIDE_B + 4u * s.block, (4u * s.block + s.r) * STRIDE_B + 4u * s.k, ALONG_B == 1u);
+fn keep_b(nth: u32, s: Seat, v: vec4<acc>) {
+    let k = nth * PASS + s.k;
+    let at = select((4u * k + s.r) * STRIDE_B + 4u * s.block, (4u * s.block + s.r) * STRIDE_B + 4u * k, ALONG_B == 1u);
     tile_b[at] = operand(v.x);
     tile_b[at + 1u] = operand(v.y);
     tile_b[at + 2u] = operand(v.z);
@@ -74,11 +76,11 @@ fn main(
         y[i] = total_at((row + i / ACROSS * SIZE) * 64u + column + i % ACROSS * SIZE);
     }
     let l = loads(lane, t);
-    var tap = quotient(start, e.steps, MANY);
-    var k = start - tap * e.steps;
-    for (var left = max(end_of(t.part, t.member, e), start) - start; left > 0u; left -= min(left, DEEP)) {
+    let tap = quotient(start, e.steps, MANY);
+    var at = Cursor(tap, start - tap * e.steps, max(end_of(t.part, t.member, e), start) - start);
+    while at.left > 0u {
         workgroupBarrier();
-        load(l, lane, tap, k, left, e.steps);
+        at = load(l, lane, at, e.steps);
         workgroupBarrier();
         if team < TEAMS {
             for (var q = 0u; q < 4u * DEEP; q += SIZE) {
@@ -90,9 +92,6 @@ fn main(
                 }
             }
         }
-        let further = taps_on(k, e.steps);
-        tap += further;
-        k += DEEP - further * e.steps;
     }
     if team < TEAMS {
         for (var i = 0u; i < ACROSS * ACROSS; i++) {

@@ -1,16 +1,18 @@
 // What the bodies with tiles share: a turn of a workgroup loads DEEP blocks of the sum of its DOWN block rows of a and WIDE
-// block columns of b, and each invocation one or two groups of either, or none. The file that imports this says DOWN, WIDE
-// and THREADS, and where groups go: keep_a(seat, v), keep_b(seat, v).
+// block columns of b, in passes of PASS blocks, and each invocation in each pass one or two groups of either, or none. The file
+// that imports this says DOWN, WIDE and THREADS, and where groups go: keep_a(nth, seat, v), keep_b(nth, seat, v).
 #import gemm
 
 const DEEP: u32 = 4u;    // blocks that a turn sums over
-const EVEN: u32 = 0u;    // whether a turn is always within one tap
+const PASS: u32 = 4u;    // those that a pass loads
+const EVEN: u32 = 0u;    // 1: a pass reaches the next tap at most, 2: it is within one tap, 3: so is a turn
+const FULL: u32 = 0u;    // whether no turn goes beyond the sum
 const WHOLE_A: u32 = 0u; // whether every line of a that counts is there at every step, so that no load needs a mask
 const WHOLE_B: u32 = 0u;
 
-// Groups of a turn.
-const GROUPS_A: u32 = DEEP * 4u * DOWN;
-const GROUPS_B: u32 = DEEP * 4u * WIDE;
+// Groups of a pass.
+const GROUPS_A: u32 = PASS * 4u * DOWN;
+const GROUPS_B: u32 = PASS * 4u * WIDE;
 
 // The tile of a workgroup.
 struct Tile {
@@ -40,7 +42,7 @@ struct Seat {
 
 fn seat(lane: u32, along: u32, blocks: u32) -> Seat {
     if along == 1u {
-        return Seat(lane % DEEP, lane / DEEP % 4u, lane / (4u * DEEP));
+        return Seat(lane % PASS, lane / PASS % 4u, lane / (4u * PASS));
     }
     return Seat(lane / (4u * blocks), lane / blocks % 4u, lane % blocks);
 }
@@ -48,9 +50,34 @@ fn seat(lane: u32, along: u32, blocks: u32) -> Seat {
 // What it loads then.
 fn second(s: Seat, along: u32, blocks: u32) -> Seat {
     if along == 1u {
-        return Seat(s.k, s.r, s.block + THREADS / (4u * DEEP));
+        return Seat(s.k, s.r, s.block + THREADS / (4u * PASS));
     }
     return Seat(s.k + THREADS / (4u * blocks), s.r, s.block);
+}
+
+// How far the sum is: block k of a tap is next, and so many are left.
+struct Cursor {
+    tap: u32,
+    k: u32,
+    left: u32,
+}
+
+// How many taps further what is counted as block k of one is.
+fn taps_on(k: u32, steps: u32) -> u32 {
+    if EVEN == 0u {
+        return quotient(k, steps, FAR);
+    }
+    return u32(k >= steps);
+}
+
+// Behind a pass, which is the last of a turn or not.
+fn behind(at: Cursor, last: bool, steps: u32) -> Cursor {
+    let k = at.k + PASS;
+    var further = taps_on(k, steps);
+    if EVEN == 3u && !last {
+        further = 0u;
+    }
+    return Cursor(at.tap + further, k - further * steps, at.left - min(at.left, PASS));
 }
 
 // Where a block of the sum lies.
@@ -60,13 +87,13 @@ struct Step {
     there: bool,
 }
 
-// `ahead` blocks behind block k of a tap; `left` are left of the sum.
-fn step(tap: u32, k: u32, ahead: u32, left: u32, steps: u32) -> Step {
-    if EVEN == 1u {
-        return Step(tap, k + ahead, true);
+// `ahead` blocks behind a cursor.
+fn step(at: Cursor, ahead: u32, steps: u32) -> Step {
+    if EVEN >= 2u {
+        return Step(at.tap, at.k + ahead, true);
     }
-    let further = quotient(k + ahead, steps, FAR);
-    return Step(tap + further, k + ahead - further * steps, ahead < left);
+    let further = taps_on(at.k + ahead, steps);
+    return Step(at.tap + further, at.k + ahead - further * steps, FULL == 1u || ahead < at.left);
 }
 
 fn load_a(spot: Spot, s: Step) -> vec4<acc> {
@@ -116,23 +143,27 @@ fn loads(lane: u32, t: Tile) -> Loads {
     );
 }
 
-// The turn that starts at block k of a tap, with so many blocks left of the sum.
-fn load(l: Loads, lane: u32, tap: u32, k: u32, left: u32, steps: u32) {
+fn load_pass(l: Loads, lane: u32, nth: u32, at: Cursor, steps: u32) {
     if GROUPS_A >= THREADS || lane < GROUPS_A {
-        keep_a(l.a0, load_a(l.spot_a0, step(tap, k, l.a0.k, left, steps)));
+        keep_a(nth, l.a0, load_a(l.spot_a0, step(at, l.a0.k, steps)));
     }
     if GROUPS_A > THREADS {
-        keep_a(l.a1, load_a(l.spot_a1, step(tap, k, l.a1.k, left, steps)));
+        keep_a(nth, l.a1, load_a(l.spot_a1, step(at, l.a1.k, steps)));
     }
     if GROUPS_B >= THREADS || lane < GROUPS_B {
-        keep_b(l.b0, load_b(l.spot_b0, step(tap, k, l.b0.k, left, steps)));
+        keep_b(nth, l.b0, load_b(l.spot_b0, step(at, l.b0.k, steps)));
     }
     if GROUPS_B > THREADS {
-        keep_b(l.b1, load_b(l.spot_b1, step(tap, k, l.b1.k, left, steps)));
+        keep_b(nth, l.b1, load_b(l.spot_b1, step(at, l.b1.k, steps)));
     }
 }
 
-// How many taps further the turn behind one that starts at block k is.
-fn taps_on(k: u32, steps: u32) -> u32 {
-    return select(quotient(k + DEEP, steps, FAR), u32(k + DEEP >= steps), EVEN == 1u);
+// Loads a turn, and returns where the next one begins.
+fn load(l: Loads, lane: u32, start: Cursor, steps: u32) -> Cursor {
+    var at = start;
+    for (var i = 0u; i < DEEP / PASS; i++) {
+        load_pass(l, lane, i, at, steps);
+        at = behind(at, i == DEEP / PASS - 1u, steps);
+    }
+    return at;
 }

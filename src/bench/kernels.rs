@@ -1,11 +1,11 @@
 //! One kernel by itself: its time and its distance from f64.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use super::{
     report::Measured,
     suite::{self, Kernel, Make},
-    timing::{Effort, Work},
+    timing::{Effort, Timing, Work},
 };
 use crate::{
     Dtype, Gpu, Graph, Plan, Precision, Result, Tensor, Weights,
@@ -23,50 +23,86 @@ pub(super) const REFERENCE_FLOPS: u64 = 1 << 28;
 /// # Errors
 /// What the adapter cannot run, compile or hold.
 pub fn measure(gpu: &Gpu, kernel: &Kernel, precision: Precision, effort: Effort) -> Result<Measured> {
-    let graph = Graph::new(precision);
-    match kernel.family.make {
-        Make::Tensor(build) => {
-            let y = build(&graph, kernel.sizes);
-            let weights = Weights::init(gpu, &graph, 1)?;
-            let mut plan = Plan::infer(gpu, &weights, [y])?;
-            let given = fill(&mut plan, &graph)?;
-            plan.run();
-            let all = 0..plan.program().dispatches.len();
-            let cheap = plan.program().flops() <= REFERENCE_FLOPS;
-            let error = if cheap { Some(error(&plan, y, &given)?) } else { None };
-            timed(&plan, all, effort, error)
+    let ready = Ready::new(gpu, kernel, precision)?;
+    let error = ready.error()?;
+    Ok(Measured { error, ..ready.measured(ready.work().measure(effort)?) })
+}
+
+/// A kernel that is compiled, has its operands and was run once.
+#[derive(Debug)]
+pub struct Ready {
+    graph: Graph,
+    plan: Plan,
+    range: Range<usize>,
+    given: BTreeMap<Value, Array>,
+    /// What it computes, unless it is an update.
+    result: Option<Value>,
+}
+
+impl Ready {
+    /// Makes a kernel in a precision.
+    ///
+    /// # Errors
+    /// What the adapter cannot run, compile or hold.
+    pub fn new(gpu: &Gpu, kernel: &Kernel, precision: Precision) -> Result<Self> {
+        let graph = Graph::new(precision);
+        match kernel.family.make {
+            Make::Tensor(build) => {
+                let y = build(&graph, kernel.sizes);
+                let weights = Weights::init(gpu, &graph, 1)?;
+                let mut plan = Plan::infer(gpu, &weights, [y])?;
+                let given = fill(&mut plan, &graph)?;
+                plan.run();
+                let (range, result) = (0..plan.program().dispatches.len(), Some(y.value));
+                Ok(Ready { graph, plan, range, given, result })
+            }
+            Make::Update(optimizer) => {
+                let loss = suite::weights(&graph, kernel.sizes[0]);
+                let weights = Weights::init(gpu, &graph, 1)?;
+                let mut plan = Plan::train_with(gpu, &weights, loss, &*optimizer(), Default::default())?;
+                plan.run(); // the gradient, and the numbers that the update reads
+                let updates = |d: &Dispatch| d.label.ends_with(" update");
+                let first = plan.program().dispatches.iter().position(updates).expect("a plan that trains updates");
+                let count = plan.program().dispatches[first..].iter().take_while(|d| updates(d)).count();
+                Ok(Ready { graph, plan, range: first..first + count, given: BTreeMap::new(), result: None })
+            }
         }
-        Make::Update(optimizer) => {
-            let loss = suite::weights(&graph, kernel.sizes[0]);
-            let weights = Weights::init(gpu, &graph, 1)?;
-            let mut plan = Plan::train_with(gpu, &weights, loss, &*optimizer(), Default::default())?;
-            plan.run(); // the gradient, and the numbers that the update reads
-            let updates = |d: &Dispatch| d.label.ends_with(" update");
-            let first = plan.program().dispatches.iter().position(updates).expect("a plan that trains updates");
-            let count = plan.program().dispatches[first..].iter().take_while(|d| updates(d)).count();
-            timed(&plan, first..first + count, effort, None)
-        }
+    }
+
+    /// Its dispatches.
+    pub fn work(&self) -> Work<'_> {
+        work(&self.plan, self.range.clone())
+    }
+
+    /// What is known of it, its distance from f64 left out.
+    pub fn measured(&self, timing: Timing) -> Measured {
+        measured(&self.plan, self.range.clone(), timing)
+    }
+
+    /// Its distance from f64, where that takes no long time.
+    fn error(&self) -> Result<Option<f64>> {
+        let cheap = self.plan.program().flops() <= REFERENCE_FLOPS;
+        let value = self.result.filter(|_| cheap);
+        value.map(|value| error(&self.plan, Tensor { graph: &self.graph, value }, &self.given)).transpose()
     }
 }
 
-/// The time of some dispatches of a plan.
-pub(super) fn timed(
-    plan: &Plan,
-    range: std::ops::Range<usize>,
-    effort: Effort,
-    error: Option<f64>,
-) -> Result<Measured> {
-    let dispatches = plan.program().dispatches[range.clone()].to_vec();
-    let part = Program { dispatches, ..Program::default() };
-    let work = Work { gpu: plan.gpu(), executable: plan.executable(), range };
-    Ok(Measured {
-        timing: work.measure(effort)?,
+/// Some dispatches of a plan.
+pub(super) fn work(plan: &Plan, range: Range<usize>) -> Work<'_> {
+    Work { gpu: plan.gpu(), executable: plan.executable(), range }
+}
+
+/// What is known of them.
+pub(super) fn measured(plan: &Plan, range: Range<usize>, timing: Timing) -> Measured {
+    let part = Program { dispatches: plan.program().dispatches[range].to_vec(), ..Program::default() };
+    Measured {
+        timing,
         dispatches: part.dispatches.len(),
         flops: part.flops(),
         bytes: part.dispatches.iter().map(|d| d.bytes_read() + d.bytes_written()).sum(),
         device_bytes: plan.program().total_bytes(),
-        error,
-    })
+        error: None,
+    }
 }
 
 /// Fills every input of a plan with numbers that its precision holds, and labels with classes.

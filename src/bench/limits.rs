@@ -128,7 +128,7 @@ fn multiply_adds(gpu: &Gpu, precision: Precision, stored: u32, effort: Effort) -
     loop {
         let executable = executable(gpu, &loops_of(precision, stored, 0, INVOCATIONS, rounds))?;
         let work = Work { gpu, executable: &executable, range: 0..1 };
-        let seconds = work.once()?.min(work.once()?);
+        let seconds = work.repeat(1)?.min(work.repeat(1)?);
         if seconds >= LONG {
             let timing = work.measure(effort)?;
             return Ok(timing.device().map(|t| (INVOCATIONS * ROUND * rounds) as f64 / t / 1e9));
@@ -173,9 +173,9 @@ fn overheads(gpu: &Gpu, effort: Effort) -> Result<(Sample, Sample)> {
     let executable = executable(gpu, &program)?;
     let one = Work { gpu, executable: &executable, range: 0..1 };
     let many = Work { range: 0..MANY, ..one.clone() };
-    many.once()?;
-    let single = sample(effort, || one.once())?;
-    let more = sample(effort, || many.once())?;
+    many.repeat(1)?;
+    let single = sample(effort, || one.repeat(1))?;
+    let more = sample(effort, || many.repeat(1))?;
     let dispatch = more.map(|t| 1e6 * ((t - single.median) / (MANY - 1) as f64).max(0.0));
     Ok((dispatch, single.map(|t| 1e6 * t)))
 }

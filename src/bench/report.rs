@@ -280,7 +280,8 @@ pub struct Measured {
 }
 
 impl Measured {
-    pub(super) fn entry(self, id: String, precision: Precision, gpu: &Gpu, limits: &Limits) -> Entry {
+    /// Held against the limits, the line of a report.
+    pub fn entry(self, id: String, precision: Precision, gpu: &Gpu, limits: &Limits) -> Entry {
         let (flops, bytes) = (self.flops as f64, self.bytes as f64);
         let seconds = self.timing.device().median;
         Entry {

@@ -1,7 +1,7 @@
 //! Whole training steps: forward, backward, update.
 
 use super::{
-    kernels::{REFERENCE_FLOPS, error, fill, timed},
+    kernels::{REFERENCE_FLOPS, error, fill, measured, work},
     report::Measured,
     suite::Step,
     timing::Effort,
@@ -34,5 +34,7 @@ pub fn measure(gpu: &Gpu, step: &Step, precision: Precision, effort: Effort) -> 
     let random = plan.program().dispatches.iter().any(|d| d.shader.name == "dropout");
     let cheap = plan.program().flops() / 3 <= REFERENCE_FLOPS && !random;
     let error = if cheap { Some(error(&plan, loss, &given)?) } else { None };
-    timed(&plan, 0..plan.program().dispatches.len(), effort, error)
+    let all = 0..plan.program().dispatches.len();
+    let timing = work(&plan, all.clone()).measure(effort)?;
+    Ok(Measured { error, ..measured(&plan, all, timing) })
 }

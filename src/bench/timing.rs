@@ -66,21 +66,17 @@ impl Work<'_> {
         let runs = (2e-3 / warm.max(1e-6)).ceil().clamp(1.0, 64.0) as usize;
         let wall = sample(effort, || Ok(self.repeat(runs)? / runs as f64))?;
         let stamps = Stamps::new(self.gpu, self.range.len());
-        let gpu = stamps.map(|stamps| sample(effort, || Ok(self.stamped(&stamps)?.iter().sum())));
+        let gpu = stamps.map(|stamps| sample(effort, || self.stamped(&stamps)));
         // A device whose clock stands still has none.
         let gpu = gpu.transpose()?.filter(|gpu| gpu.median > 0.0);
         Ok(Timing { first, wall, gpu })
     }
 
-    /// The seconds of one run, submission and wait included.
+    /// The seconds of so many runs in one submission, it and the wait for its end included.
     ///
     /// # Errors
     /// As [`measure`](Self::measure).
-    pub fn once(&self) -> Result<f64> {
-        self.repeat(1)
-    }
-
-    fn repeat(&self, runs: usize) -> Result<f64> {
+    pub fn repeat(&self, runs: usize) -> Result<f64> {
         let start = Instant::now();
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
         for _ in 0..runs {
@@ -91,11 +87,15 @@ impl Work<'_> {
         Ok(start.elapsed().as_secs_f64())
     }
 
-    fn stamped(&self, stamps: &Stamps) -> Result<Vec<f64>> {
+    /// The seconds of one run by the device's clock, the sum of its dispatches.
+    ///
+    /// # Errors
+    /// As [`measure`](Self::measure).
+    pub fn stamped(&self, stamps: &Stamps) -> Result<f64> {
         let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
         self.executable.encode_stamped(&mut encoder, self.range.clone(), stamps);
         self.gpu.queue().submit([encoder.finish()]);
-        stamps.read(self.gpu).wait()
+        Ok(stamps.read(self.gpu).wait()?.iter().sum())
     }
 }
 

@@ -20,7 +20,8 @@ pub(super) fn push(io: &Io, program: &mut Program, product: Dispatch, [workgroup
     let Some(y) = io.beside else { return program.push(product.workgroups(workgroups)) };
     let b = io.inputs[1].shape;
     let (rows, groups) = (b.len() / b.last(), b.last().div_ceil(GROUP));
-    let (summing, across) = (threads.min(64), groups.next_power_of_two().min(16));
+    let summing = threads.min(64);
+    let across = groups.next_power_of_two().min(16).min(summing);
     let blocks = groups.div_ceil(across);
     let (splits, chunk) = shares(rows, summing / across * TERMS, blocks);
     let (acc, flops) = (product.shader.acc, product.flops as usize + b.len());

@@ -1,13 +1,14 @@
 //! Convolution in two dimensions, channels last: `[n, h, w, in] * [kh, kw, in / groups, out] → [n, oh, ow, out]`.
 //!
-//! An implicit matrix product on the body of `matmul` (`lib/gemm.wgsl`), so no patch is ever copied; windows of one pixel
-//! are a plain product, and channels that are convolved by themselves have kernels of their own. Forward, gradient to the
-//! input and gradient to the weights are three linear ops, and each is the gradient of the other two: all orders of
-//! gradients follow.
+//! An implicit matrix product on the body of `matmul` (`lib/gemm.wgsl`), so no patch is ever copied, but for rows of a window that
+//! sees one channel; windows of one pixel are a plain product, and channels that are convolved by themselves have kernels of
+//! their own. Forward, gradient to the input and gradient to the weights are three linear ops, and each is the gradient of the
+//! other two: all orders of gradients follow.
 
 use super::{
     far,
     gemm::{self, Product},
+    layout::Windows,
     reduce::lanes,
 };
 #[cfg(feature = "reference")]
@@ -293,6 +294,9 @@ fn convolve<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tenso
     if s.is_product() {
         return product(wanted, s, a, b);
     }
+    if wanted == Wanted::Result && s.image[3] == 1 && s.window[1] > 1 {
+        return of_windows(s, a, b);
+    }
     let stored = [s.image[3], s.result[3]].map(|channels| channels / s.groups);
     let whole = match s.groups {
         _ if s.is_depthwise() => stored,
@@ -314,6 +318,24 @@ fn product<'g>(wanted: Wanted, s: Sizes, a: Tensor<'g>, b: Tensor<'g>) -> Tensor
         Wanted::Image => a.matmul_with(matrix(b), false, true),
         Wanted::Weights => a.flatten_rows().matmul_with(b.flatten_rows(), true, false).reshape(s.weights()),
     }
+}
+
+/// The convolution of a lone channel, which would fill a quarter of a group of four: what a row of the window sees are the channels.
+#[track_caller]
+fn of_windows<'g>(s: Sizes, x: Tensor<'g>, w: Tensor<'g>) -> Tensor<'g> {
+    let ([n, h, width, _], [kh, kw], [.., results, out]) = (s.image, s.window, s.result);
+    let [stride, dilation, before] = [s.stride, s.dilation, s.before].map(|each| each[1]);
+    let seen = x.reshape([n, h, width]).windows(Windows { results, count: kw, stride, dilation, before });
+    let rows = Sizes {
+        image: [n, h, results, kw],
+        inner: kw,
+        window: [kh, 1],
+        stride: [s.stride[0], 1],
+        dilation: [s.dilation[0], 1],
+        before: [s.before[0], 0],
+        ..s
+    };
+    convolve(Wanted::Result, rows, seen, w.reshape([kh, 1, kw, out]))
 }
 
 /// The convolution with as many channels and results for each group as kernels take, those added zero.
@@ -464,7 +486,9 @@ impl Conv {
             Wanted::Weights => (inside && even, even),
         };
         let members = if self.wanted == Wanted::Image { s.groups * rows.count * across.count } else { s.groups };
-        Product { members, down, wide, taps, steps, whole_a, whole_b, lone: false, elem }
+        // Phases differ in the weights that they meet.
+        let alike = self.wanted != Wanted::Image || rows.count * across.count == 1;
+        Product { members, down, wide, taps, steps, alike, whole_a, whole_b, lone: false, elem }
     }
 
     /// Each channel by itself: no product of matrices, but one of values, for each weight.
@@ -521,7 +545,8 @@ impl Conv {
 pub fn cases() -> Vec<Case> {
     let plain = Conv2d::default();
     let explicit = |p| Conv2d { padding: Padding::Explicit(p), ..plain };
-    let shapes: [([usize; 4], [usize; 4], Conv2d); 17] = [
+    let same = Conv2d { padding: Padding::Same, ..plain };
+    let shapes: [([usize; 4], [usize; 4], Conv2d); 20] = [
         ([2, 5, 7, 3], [3, 3, 3, 5], plain),
         ([1, 8, 8, 4], [3, 3, 4, 8], explicit([1; 4])),
         ([2, 7, 6, 1], [3, 2, 1, 5], Conv2d { stride: [1, 2], padding: Padding::Same, ..plain }),
@@ -533,8 +558,12 @@ pub fn cases() -> Vec<Case> {
         ([2, 3, 4, 5], [2, 2, 5, 3], Conv2d { stride: [5, 9], ..plain }),
         ([1, 5, 5, 8], [3, 3, 4, 8], Conv2d { groups: 2, ..explicit([1; 4]) }),
         ([2, 17, 5, 17], [1, 1, 17, 3], plain),
-        ([1, 14, 14, 8], [3, 3, 8, 16], Conv2d { padding: Padding::Same, ..plain }),
-        ([3, 1, 9, 3], [1, 3, 3, 5], Conv2d { padding: Padding::Same, ..plain }),
+        ([1, 14, 14, 8], [3, 3, 8, 16], same),
+        ([3, 1, 9, 3], [1, 3, 3, 5], same),
+        // Whole turns of tiles: of one tap, of two and of more, loaded in passes that are of one, reach the next or more.
+        ([1, 8, 28, 8], [3, 3, 8, 32], same),
+        ([1, 4, 6, 16], [2, 4, 16, 8], same),
+        ([2, 4, 10, 4], [2, 4, 4, 20], same),
         ([2, 5, 6, 5], [3, 3, 1, 5], Conv2d { groups: 5, ..explicit([1; 4]) }),
         ([1, 9, 8, 8], [3, 2, 1, 8], Conv2d { groups: 8, stride: [2, 3], padding: Padding::Same, ..plain }),
         ([1, 9, 7, 2], [2, 3, 1, 2], Conv2d { groups: 2, stride: [1, 2], dilation: [3, 2], ..explicit([2, 0, 1, 3]) }),

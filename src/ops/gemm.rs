@@ -24,6 +24,8 @@ pub(super) struct Product {
     pub wide: usize,
     /// Pairs of matrices summed over.
     pub taps: usize,
+    /// Whether each member sums over all of these.
+    pub alike: bool,
     /// Blocks that each pair is summed over.
     pub steps: usize,
     /// Whether every line of `a` that counts is there at every step, the last one included.
@@ -34,6 +36,13 @@ pub(super) struct Product {
     pub lone: bool,
     /// The type of both in memory.
     pub elem: Dtype,
+}
+
+impl Product {
+    /// Whether the sum is whole turns of so many blocks.
+    fn fills(&self, deep: usize) -> bool {
+        self.steps.is_multiple_of(deep) || self.alike && (self.taps * self.steps).is_multiple_of(deep)
+    }
 }
 
 /// How a product is computed.
@@ -88,12 +97,15 @@ pub(super) struct Tile {
     /// Blocks of rows and columns of each.
     pub rows: usize,
     pub columns: usize,
+    /// Blocks that a turn sums over, and those of them that it loads at once.
+    pub deep: usize,
+    pub pass: usize,
     /// The share of a GPU's arithmetic that it reaches, as far as compiled code shows it, in a hundred.
     pub worth: usize,
 }
 
 const fn tile(width: usize, height: usize, rows: usize, columns: usize, worth: usize) -> Tile {
-    Tile { width, height, rows, columns, worth }
+    Tile { width, height, rows, columns, deep: 0, pass: 0, worth }
 }
 
 /// A tile of 64×64 on cooperative matrices.
@@ -177,10 +189,24 @@ impl Tile {
         16 * deep * self.blocks().iter().sum::<usize>() * acc.bytes()
     }
 
-    /// Blocks that a turn sums over: an invocation has registers for two loads of each operand.
-    fn deep(&self, acc: Dtype) -> usize {
+    /// With turns as long as suits a product.
+    fn turning(mut self, caps: &Caps, p: &Product, acc: Dtype) -> Self {
+        // An invocation has registers for two loads of each operand.
         let most = 4 * 4 * self.blocks().into_iter().max().unwrap_or(0);
-        if most <= 2 * self.threads() && self.bytes(4, acc) <= SHARED { 4 } else { 2 }
+        self.deep = if most <= 2 * self.threads() && self.bytes(4, acc) <= SHARED { 4 } else { 2 };
+        self.pass = self.deep;
+        // Mesa 22 unpacks sums in f16 and packs them again once a turn, so it should be long. The other half of the memory is for
+        // what runs beside.
+        let deep = 2 * self.deep;
+        let room = 2 * self.bytes(deep, acc) <= caps.workgroup_bytes as usize;
+        // Blocks loaded at once are of one tap where that can be.
+        let pass = if p.steps % 4 == 2 { 2 } else { 4 };
+        if self.is_flat(acc) && room && p.fills(deep) { Tile { deep, pass, ..self } } else { self }
+    }
+
+    /// Whether the blocks of a turn are written one after another.
+    fn is_flat(&self, acc: Dtype) -> bool {
+        acc == Dtype::F16 && self.deep >= 4
     }
 
     /// Whether an adapter has the workgroups, and the registers for the sums.
@@ -189,7 +215,7 @@ impl Tile {
         // Intel and Adreno have half of AMD's and Nvidia's; their subgroups come in other sizes.
         let roomy = caps.kind == caps::Kind::Discrete || least >= 32 && most <= 64;
         self.threads() <= caps.invocations as usize
-            && self.bytes(self.deep(acc), acc) <= caps.workgroup_bytes as usize
+            && self.bytes(self.deep, acc) <= caps.workgroup_bytes as usize
             && (roomy || self.rows * self.columns < 4)
     }
 }
@@ -234,10 +260,10 @@ impl Body {
     }
 
     /// Blocks of the sum that are taken at once.
-    fn deep(&self, acc: Dtype) -> usize {
+    fn deep(&self) -> usize {
         match self {
             Body::Blocks(..) | Body::Shuffle(..) => 1,
-            Body::Tile(t) => t.deep(acc),
+            Body::Tile(t) => t.deep,
             Body::Coop(c) => c.deep,
         }
     }
@@ -257,14 +283,23 @@ impl Body {
     }
 
     /// The constants of `lib/gemm_turn.wgsl` and of a body on it.
-    fn turns(&self, body: Dispatch, p: &Product, acc: Dtype, own: &[(&'static str, usize)]) -> Dispatch {
-        let deep = self.deep(acc);
-        let whole = p.steps.is_multiple_of(deep);
+    fn turns(&self, body: Dispatch, p: &Product, pass: usize, own: &[(&'static str, usize)]) -> Dispatch {
+        let deep = self.deep();
+        let full = p.fills(deep);
+        let even = if p.taps == 1 || p.steps.is_multiple_of(deep) {
+            3
+        } else if full && p.steps.is_multiple_of(pass) {
+            2
+        } else {
+            (p.steps >= pass).into()
+        };
         let constants = [
             ("DEEP", deep),
-            ("EVEN", (whole || p.taps == 1).into()),
-            ("WHOLE_A", (whole && p.whole_a).into()),
-            ("WHOLE_B", (whole && p.whole_b).into()),
+            ("PASS", pass),
+            ("EVEN", even),
+            ("FULL", full.into()),
+            ("WHOLE_A", (full && p.whole_a).into()),
+            ("WHOLE_B", (full && p.whole_b).into()),
         ];
         own.iter().chain(&constants).fold(body.unzeroed(), |d, (name, value)| d.constant(name, *value as u32))
     }
@@ -291,15 +326,14 @@ impl Variant {
                     ("HEIGHT", t.height),
                     ("ROWS", t.rows),
                     ("COLUMNS", t.columns),
-                    // Sums in f16 are packed and unpacked once a loop.
-                    ("FLAT", (acc == Dtype::F16 && t.deep(acc) == 4).into()),
+                    ("FLAT", t.is_flat(acc).into()),
                 ];
-                self.body.turns(far.import("gemm_tile"), p, acc, &tile)
+                self.body.turns(far.import("gemm_tile"), p, t.pass, &tile)
             }
             Body::Coop(c) => {
                 let fragments = if c.size == 16 { "coop16" } else { "coop8" };
                 let body = far.import("gemm_coop").import(fragments).declare(&format!("alias operand = {};\n", p.elem));
-                self.body.turns(body, p, acc, &[("THREADS", c.threads)])
+                self.body.turns(body, p, c.deep, &[("THREADS", c.threads)])
             }
             Body::Shuffle(team) => far
                 .import("gemm_shuffle")
@@ -347,14 +381,14 @@ const DISPATCH: usize = 64;
 /// What the adapter can run a product of operands of so many bytes on, where registers are `acc`: each body and number of parts with
 /// its [`cost`], the cheapest first; never nothing.
 pub(super) fn candidates(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> Vec<(Variant, usize)> {
-    let variants = bodies(caps, p.elem, acc).into_iter().flat_map(|body| {
+    let variants = bodies(caps, p, acc).into_iter().flat_map(|body| {
         let most = most_parts(caps, p, bytes);
         let mut parts = vec![1, fill(caps, p, body).min(most)];
         if matches!(body, Body::Shuffle(..)) {
             parts.extend((1..=most.ilog2()).map(|n| 1 << n));
         }
         parts.sort_unstable();
-        let mut found: Vec<_> = parts.into_iter().map(|parts| split(caps, p, body, parts, acc)).collect();
+        let mut found: Vec<_> = parts.into_iter().map(|parts| split(caps, p, body, parts)).collect();
         found.dedup();
         found
     });
@@ -364,7 +398,7 @@ pub(super) fn candidates(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> 
 }
 
 /// The bodies that an adapter has the workgroups and registers for; a processor only those that share nothing.
-fn bodies(caps: &Caps, elem: Dtype, acc: Dtype) -> Vec<Body> {
+fn bodies(caps: &Caps, p: &Product, acc: Dtype) -> Vec<Body> {
     if caps.kind == caps::Kind::Software {
         let least = caps.subgroup.0 as usize;
         // Processors compute f16 registers one by one.
@@ -373,9 +407,9 @@ fn bodies(caps: &Caps, elem: Dtype, acc: Dtype) -> Vec<Body> {
             sizes.flat_map(|(size, shared)| [true, false].map(|rows| Body::Shuffle(Team { size, shared, rows })));
         return teams.chain([2, 1].map(|n| Body::Blocks(Blocks { rows: n, columns: n }))).collect();
     }
-    let tiles = TILES.iter().filter(|t| t.fits(caps, acc)).map(|t| Body::Tile(*t));
+    let tiles = TILES.iter().map(|t| t.turning(caps, p, acc)).filter(|t| t.fits(caps, acc)).map(Body::Tile);
     tiles
-        .chain(Coop::of(caps, elem, acc).map(Body::Coop))
+        .chain(Coop::of(caps, p.elem, acc).map(Body::Coop))
         .chain([Body::Blocks(Blocks { rows: 1, columns: 1 })])
         .collect()
 }
@@ -384,13 +418,13 @@ fn bodies(caps: &Caps, elem: Dtype, acc: Dtype) -> Vec<Body> {
 fn in_blocks(caps: &Caps, p: &Product) -> Variant {
     let [large, small] = [2, 1].map(|n| Body::Blocks(Blocks { rows: n, columns: n }));
     let body = if large.invocations(p) >= busy(caps::Kind::Software) { large } else { small };
-    split(caps, p, body, 1, Dtype::F32)
+    split(caps, p, body, 1)
 }
 
 /// The product in `parts`, or fewer if that leaves nothing to the last.
-fn split(caps: &Caps, p: &Product, body: Body, parts: usize, acc: Dtype) -> Variant {
+fn split(caps: &Caps, p: &Product, body: Body, parts: usize) -> Variant {
     let sum = p.taps * p.steps;
-    let part = sum.div_ceil(parts).next_multiple_of(body.deep(acc));
+    let part = sum.div_ceil(parts).next_multiple_of(body.deep());
     let parts = sum.div_ceil(part);
     Variant { body, parts, part, threads: body.threads(caps, body.invocations(p) * parts) }
 }
@@ -484,7 +518,7 @@ pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Prod
 
 /// What is computed, by the name that measurements go by.
 fn product(dispatch: &Dispatch, p: &Product) -> String {
-    let Product { members, down, wide, taps, steps, whole_a, whole_b, lone, elem: _ } = p;
+    let Product { members, down, wide, taps, steps, whole_a, whole_b, lone, alike: _, elem: _ } = p;
     let Shader { name, elem, acc, .. } = &*dispatch.shader;
     let whole = [whole_a, whole_b].map(|&whole| if whole { "whole" } else { "part" }).join(",");
     let lone = if *lone { " line" } else { "" };
@@ -555,7 +589,8 @@ pub(super) mod tests {
 
     fn matmul(m: usize, k: usize, n: usize) -> Product {
         let [down, steps, wide] = [m, k, n].map(|size| size.div_ceil(4));
-        Product { members: 1, down, wide, taps: 1, steps, whole_a: true, whole_b: true, lone: m == 1, elem: Dtype::F32 }
+        let (alike, whole_a, whole_b, lone) = (true, true, true, m == 1);
+        Product { members: 1, down, wide, taps: 1, steps, alike, whole_a, whole_b, lone, elem: Dtype::F32 }
     }
 
     /// Bytes of both operands in f32.
@@ -635,9 +670,9 @@ pub(super) mod tests {
                     let v = choose(&caps, &p, operands(&p), acc);
                     assert!(v.parts * v.part >= p.steps && (v.parts - 1) * v.part < p.steps, "{m} {k} {n}: {v:?}");
                     if let Body::Tile(t) = v.body {
-                        assert!(t.fits(&caps, acc) && t.bytes(t.deep(acc), acc) <= SHARED, "{v:?}");
-                        assert_eq!(v.part % t.deep(acc), 0, "{v:?}");
-                        let most = 4 * t.deep(acc) * t.blocks().into_iter().max().unwrap();
+                        assert!(t.fits(&caps, acc) && t.bytes(t.deep, acc) <= 2 * SHARED, "{v:?}");
+                        assert_eq!(v.part % t.deep, 0, "{v:?}");
+                        let most = 4 * t.pass * t.blocks().into_iter().max().unwrap();
                         assert!(most <= 2 * t.threads(), "{v:?}");
                     }
                 }

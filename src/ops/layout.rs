@@ -30,10 +30,44 @@ enum Layout {
     Pad { axis: usize, before: usize, after: usize },
     /// Each of so many equal parts of the last axis with zeros behind it, or without its end.
     Parts { parts: usize, length: usize },
+    /// Windows along the last axis: `[.., d] → [.., results, count]`.
+    Windows(Windows),
     /// Operands one after another.
     Concat { axis: usize },
     /// The operand, without a gradient.
     Stop,
+}
+
+/// Value `k` of window `i` is value `i · stride + k · dilation − before` of an axis, or zero where there is none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Windows {
+    pub results: usize,
+    pub count: usize,
+    pub stride: usize,
+    pub dilation: usize,
+    pub before: usize,
+}
+
+impl Windows {
+    /// Values that all windows see, from the first one's first to the last one's last.
+    fn reach(&self) -> usize {
+        (self.results - 1) * self.stride + (self.count - 1) * self.dilation + 1
+    }
+
+    /// The gradient to the axis, of `d` values: that of value `k` of each window goes where it came from.
+    #[track_caller]
+    fn grad<'g>(&self, dy: Tensor<'g>, x: Shape) -> Tensor<'g> {
+        let (axis, d) = (x.rank() - 1, x.last());
+        let spread = with_axis(x, axis, self.results * self.stride).expect("as many values as the gradient, and zeros");
+        let terms = (0..self.count).filter_map(|k| {
+            let at = k * self.dilation;
+            let [cut, first] = [self.before.saturating_sub(at), at.saturating_sub(self.before)];
+            let length = (spread.last().checked_sub(cut)?).min(d.checked_sub(first)?);
+            let one = dy.slice(axis + 1, k..k + 1).pad(axis + 1, 0, self.stride - 1).reshape(spread);
+            (length > 0).then(|| one.slice(axis, cut..cut + length).pad(axis, first, d - first - length))
+        });
+        terms.reduce(|sum, term| sum + term).unwrap_or_else(|| dy.graph.full(x, 0.0))
+    }
 }
 
 impl<'g> Tensor<'g> {
@@ -118,6 +152,12 @@ impl<'g> Tensor<'g> {
             1 => self.pad(axis, 0, length - own),
             _ => self.lay(Layout::Parts { parts, length }, &[]),
         }
+    }
+
+    /// Windows along the last axis: `[.., d] → [.., results, count]`.
+    #[track_caller]
+    pub(super) fn windows(self, windows: Windows) -> Tensor<'g> {
+        self.lay(Layout::Windows(windows), &[])
     }
 
     /// This tensor and others, one after another along an axis: `[.., a, ..], [.., b, ..], … → [.., a + b + …, ..]`.
@@ -206,6 +246,11 @@ impl Layout {
                 let last = parts.checked_mul(length).ok_or("the result is too large")?;
                 with_axis(x[0], x[0].rank().saturating_sub(1), last)
             }
+            Layout::Windows(w) => {
+                let mut dims = with_axis(x[0], x[0].rank().saturating_sub(1), w.results)?.to_vec();
+                dims.push(w.count);
+                Shape::new(&dims).ok_or_else(|| "the result is too large".into())
+            }
             Layout::Concat { axis } => {
                 let mut sum = 0;
                 for &s in x {
@@ -241,7 +286,7 @@ impl Layout {
         }
         let last = stored - 1;
         match self {
-            Layout::Reshape { .. } => false,
+            Layout::Reshape { .. } | Layout::Windows(..) => false,
             Layout::Permute(axes) => axes[last] == last,
             Layout::Parts { parts, .. } => [x[0], y].iter().all(|s| (s.last() / parts).is_multiple_of(GROUP)),
             _ => {
@@ -284,6 +329,7 @@ impl Op for Layout {
             Layout::Slice { .. } => "slice",
             Layout::Pad { .. } => "pad",
             Layout::Parts { .. } => "parts",
+            Layout::Windows(..) => "windows",
             Layout::Concat { .. } => "concat",
             Layout::Stop => "stop_gradient",
         }
@@ -339,6 +385,7 @@ impl Op for Layout {
             Layout::Slice { axis, start, end } => dy.pad(axis, start, x[axis] - end),
             Layout::Pad { axis, before, .. } => dy.slice(axis, before..before + x[axis]),
             Layout::Parts { parts, .. } => dy.resized_parts(parts, x.last() / parts),
+            Layout::Windows(windows) => windows.grad(dy, x),
             Layout::Concat { axis } => {
                 let shapes: Vec<Shape> = at.x.iter().map(Tensor::shape).collect();
                 let starts = self.starts(&shapes).1.into_iter().map(|s| s as usize);
@@ -357,9 +404,18 @@ impl Op for Layout {
         // The result is rows, into which a row of each operand is laid, side by side.
         let width = |s: Shape| match *self {
             Layout::Parts { parts, .. } => units(s, whole).last().map_or(0, |last| last / parts),
+            Layout::Windows(..) => s.last(),
             _ => units(s, whole)[axis..].iter().product::<usize>(),
         };
-        let column = |start: i64| (start * width(y.shape) as i64 / y.shape[axis] as i64) as u32;
+        let row = match *self {
+            Layout::Windows(w) => w.reach(),
+            _ => width(y.shape),
+        };
+        let lines = shapes[0].len() / width(shapes[0]);
+        let column = |start: i64| match *self {
+            Layout::Windows(w) => w.before as u32,
+            _ => (start * row as i64 / y.shape[axis] as i64) as u32,
+        };
         let sources: Vec<(Operand, [u32; 4])> = io
             .inputs
             .iter()
@@ -372,10 +428,16 @@ impl Op for Layout {
             .collect();
         let axes = match self {
             Layout::Permute(axes) => strides(&units(shapes[0], whole), axes),
-            _ => vec![[width(y.shape) as u32, 1, 0, 0]],
+            Layout::Windows(w) => {
+                let axes = [[lines, row], [w.results, w.stride], [w.count, w.dilation]];
+                axes.map(|[n, by]| [n as u32, by as u32, 0, 0]).to_vec()
+            }
+            _ => vec![[row as u32, 1, 0, 0]],
         };
         let groups = y.shape.groups();
         let values = shapes.iter().chain([&y.shape]).map(Shape::len).max().unwrap_or_default();
+        // Rows of windows are numbered with the zeros around them.
+        let values = values.max(lines * row);
         // Eight bindings are what WebGPU promises, and one is the result. A later dispatch adds to it.
         for (i, sources) in sources.chunks(io.caps.storage_buffers.min(8) as usize - 1).enumerate() {
             // Bits are moved, whatever they mean, so the precision makes no variant.
@@ -403,7 +465,7 @@ impl Op for Layout {
                 dispatch
                     .param("groups", groups)
                     .param("last", y.shape.storage().last())
-                    .param("width", width(y.shape))
+                    .param("width", row)
                     .table(table)
                     .invocations(groups, io.lanes()),
             );
@@ -431,6 +493,14 @@ impl Op for Layout {
                         return 0.0;
                     }
                     i[last] = i[last] / length * own + i[last] % length;
+                }
+                Layout::Windows(w) => {
+                    let k = i.pop().expect("an axis of windows");
+                    let at = i.len() - 1;
+                    match (i[at] * w.stride + k * w.dilation).checked_sub(w.before) {
+                        Some(seen) if seen < x[0].shape.last() => i[at] = seen,
+                        _ => return 0.0,
+                    }
                 }
                 Layout::Concat { axis } => {
                     for a in x {
@@ -504,6 +574,14 @@ pub fn cases() -> Vec<Case> {
         (&[3, 8], 2, 12),
         (&[17], 17, 2),
     ];
+    let windows: [(&[usize], [usize; 5]); 6] = [
+        (&[17], [17, 3, 1, 1, 1]),
+        (&[2, 3, 5], [5, 3, 1, 1, 1]),
+        (&[3, 8], [4, 5, 2, 1, 2]),
+        (&[5, 9], [3, 2, 4, 3, 0]),
+        (&[2, 65], [20, 4, 3, 2, 0]),
+        (&[2, 3], [6, 2, 1, 1, 3]),
+    ];
     let concats: [(usize, &[&[usize]]); 10] = [
         (0, &[&[3], &[1], &[17]]),
         (0, &[&[1, 5], &[3, 5]]),
@@ -532,6 +610,9 @@ pub fn cases() -> Vec<Case> {
     all.extend(slices.into_iter().map(|(s, axis, r)| case(Layout::Slice { axis, start: r.start, end: r.end }, &[s])));
     all.extend(pads.into_iter().map(|(s, axis, (before, after))| case(Layout::Pad { axis, before, after }, &[s])));
     all.extend(parts.into_iter().map(|(s, parts, length)| case(Layout::Parts { parts, length }, &[s])));
+    all.extend(windows.into_iter().map(|(s, [results, count, stride, dilation, before])| {
+        case(Layout::Windows(Windows { results, count, stride, dilation, before }), &[s])
+    }));
     all.extend(concats.into_iter().map(|(axis, shapes)| case(Layout::Concat { axis }, shapes)));
     all.push(case(Layout::Stop, &[&[5, 17]]).not_smooth());
     // Labels move too.

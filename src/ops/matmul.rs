@@ -211,6 +211,7 @@ pub(super) fn lower(io: &Io, program: &mut Program, s: Sizes, a: Matrices, b: Ma
         wide,
         taps: 1,
         steps,
+        alike: true,
         // What the sum runs along is padded with zeros.
         whole_a: !a.transposed || whole,
         whole_b: b.transposed || whole,
@@ -252,7 +253,7 @@ pub fn cases() -> Vec<Case> {
     // Tiles of each size, sums in parts, and more of each than fits.
     let large = [
         (1024, 20, 1021),
-        (510, 48, 1021),
+        (510, 64, 1021),
         (16380, 9, 31),
         (31, 9, 16380),
         (16380, 12, 15),

@@ -32,7 +32,8 @@ fn multiplies_and_adds(name: &str) -> bool {
     ["_fma", "_mac_f", "_mad_f", "_mad_mix", "_dot2"].iter().any(|part| name.contains(part))
 }
 
-/// First and last line of each loop that has no other within it: from a label to the last jump back to it.
+/// First and last line of each loop in which no other starts: from a label to the last jump back to it, which may stand in an inner
+/// loop.
 fn innermost(lines: &[&str]) -> Vec<(usize, usize)> {
     let mut loops: Vec<(usize, usize)> = vec![];
     for (end, line) in lines.iter().enumerate().filter(|(_, l)| l.starts_with("s_branch") || l.starts_with("s_cbranch"))
@@ -44,8 +45,8 @@ fn innermost(lines: &[&str]) -> Vec<(usize, usize)> {
             None => loops.push((start, end)),
         }
     }
-    let within = |a: &(usize, usize), b: &(usize, usize)| a != b && b.0 <= a.0 && a.1 <= b.1;
-    loops.iter().filter(|l| !loops.iter().any(|other| within(other, l))).copied().collect()
+    let starts_in = |a: &(usize, usize), b: &(usize, usize)| b.0 < a.0 && a.0 <= b.1;
+    loops.iter().filter(|l| !loops.iter().any(|other| starts_in(other, l))).copied().collect()
 }
 
 #[cfg(test)]
@@ -58,6 +59,9 @@ mod tests {
                     \tv_dual_fmac_f32 v1, v2, v3 :: v_dual_mov_b32 v4, v5\n\tv_add_u32 v6, 1, v6\n\tbuffer_load_dword v7, v6\n\
                     \ts_cbranch_scc1 BB2 ; bf\n\ts_branch BB1\n\tv_fma_f32 v1, v2, v3, v4\n\ts_endpgm";
         assert_eq!(Counts::of(code), Counts { packed: 1, share: Some(50) });
+        let leaves =
+            "BB1:\n\tv_mov_b32 v1, v2\nBB2:\n\tv_fma_f32 v1, v2, v3, v1\n\ts_cbranch_scc1 BB1\n\ts_branch BB2\n";
+        assert_eq!(Counts::of(leaves), Counts { packed: 0, share: Some(100) });
         assert_eq!(Counts::of("\tv_fma_f32 v1, v2, v3, v4\n\ts_endpgm"), Counts { packed: 0, share: None });
         assert_eq!(Counts::of("BB1:\n\tv_add_f32 v1, v2, v3\n\ts_branch BB1\n"), Counts { packed: 0, share: None });
     }
