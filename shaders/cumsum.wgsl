@@ -15,8 +15,19 @@ struct Params {
     terms: u32, // groups that an invocation walks along
     inner: u32, // groups between two of them
     last: u32,  // length of the last axis
+    first: u32, // where on the way this dispatch begins
+    end: u32,   // and ends
 }
 @group(1) @binding(0) var<uniform> p: Params;
+
+// What a dispatch that begins further on goes on from, and what it leaves to the next.
+//: carry
+fn carried(line: u32) -> vec4<acc> {
+    return vec4<acc>();
+}
+
+fn carry(line: u32, v: vec4<acc>) {}
+//: end
 
 // The sums within a group, which `before` lies before.
 fn sums(v: vec4<acc>, before: acc) -> vec4<acc> {
@@ -39,8 +50,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         return;
     }
     let outer = line / p.inner;
-    var v = vec4<acc>();
-    for (var k = 0u; k < p.terms; k++) {
+    var v = carried(line);
+    for (var k = p.first; k < p.end; k++) {
         let term = select(k, p.terms - 1u - k, REVERSE == 1u);
         let g = (outer * p.terms + term) * p.inner + line - outer * p.inner;
         if ALONG_ROWS == 1u {
@@ -50,4 +61,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
         y[g] = pack4(tail(epilogue(g, v), g, p.last));
     }
+    carry(line, v);
 }

@@ -1,9 +1,10 @@
 //! Cumulative sums.
 
+use super::gemm::TURNS;
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case};
 use crate::{
-    Precision,
+    Precision, Shape, caps,
     dispatch::{Dispatch, Program},
     op::{Backward, Io, Kind, Op, Type},
     shape::GROUP,
@@ -28,6 +29,16 @@ impl<'g> Tensor<'g> {
         }
     }
 }
+
+/// What stands in the place of `carry` in `cumsum.wgsl` where one dispatch may not take as many turns as there are terms.
+const CARRY: &str = "\
+@group(0) @binding(2) var<storage, read_write> sums_before: array<wide4>;
+fn carried(line: u32) -> vec4<acc> {
+    return select(unpack4_wide(sums_before[line]), vec4<acc>(), p.first == 0u);
+}
+fn carry(line: u32, v: vec4<acc>) {
+    sums_before[line] = pack4_wide(v);
+}";
 
 impl Op for Cumsum {
     fn name(&self) -> &'static str {
@@ -71,18 +82,30 @@ impl Op for Cumsum {
             .shader("cumsum", include_str!("../../shaders/cumsum.wgsl"))
             .constant("ALONG_ROWS", along_rows.into())
             .constant("REVERSE", self.reverse.into());
-        program.push(
-            Dispatch::new(io.label, shader)
-                .read(x)
-                .write(y)
-                .param("lines", lines)
-                .param("terms", terms)
-                .param("inner", inner)
-                .param("last", last)
-                .flops(x.shape.len())
-                .fuse("epilogue", io.chain)
-                .workgroups(lines.div_ceil(64)),
-        );
+        let most = if io.caps.kind == caps::Kind::Software { TURNS / 2 } else { terms };
+        let carried = (terms > most).then(|| program.scratch(Shape::from([lines, GROUP]), shader.acc));
+        for first in (0..terms).step_by(most) {
+            let dispatch = Dispatch::new(io.label, shader.clone()).read(x);
+            let dispatch = if first == 0 { dispatch.write(y) } else { dispatch.update(y) };
+            let dispatch = match carried {
+                Some(sums) if first == 0 => dispatch.wide(sums.dtype).splice("carry", CARRY).write(sums),
+                Some(sums) => dispatch.wide(sums.dtype).splice("carry", CARRY).update(sums),
+                None => dispatch,
+            };
+            let share = x.shape.len() * most.min(terms - first) / terms;
+            program.push(
+                dispatch
+                    .param("lines", lines)
+                    .param("terms", terms)
+                    .param("inner", inner)
+                    .param("last", last)
+                    .param("first", first)
+                    .param("end", terms.min(first + most))
+                    .flops(share)
+                    .fuse("epilogue", io.chain)
+                    .workgroups(lines.div_ceil(64)),
+            );
+        }
     }
 
     #[cfg(feature = "reference")]

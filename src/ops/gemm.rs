@@ -375,6 +375,8 @@ const CACHE: usize = 256 << 10;
 const BYTES: usize = 24;
 /// Products of two blocks that it computes in the time that it takes to load one.
 const LOAD: usize = 4;
+/// Turns that an invocation of a processor may take, in all its loops: llvmpipe ends them after 65,535, without a word.
+pub(super) const TURNS: usize = 1 << 16;
 /// What a second dispatch costs, as blocks multiplied by an invocation on a GPU that is busy.
 const DISPATCH: usize = 64;
 
@@ -383,12 +385,14 @@ const DISPATCH: usize = 64;
 pub(super) fn candidates(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> Vec<(Variant, usize)> {
     let variants = bodies(caps, p, acc).into_iter().flat_map(|body| {
         let most = most_parts(caps, p, bytes);
+        // Blocks take a turn for each tap, besides those of the sum.
+        let least = if caps.kind == caps::Kind::Software { (p.taps * p.steps).div_ceil(TURNS / 4) } else { 1 };
         let mut parts = vec![1, fill(caps, p, body).min(most)];
         if matches!(body, Body::Shuffle(..)) {
             parts.extend((1..=most.ilog2()).map(|n| 1 << n));
         }
         parts.sort_unstable();
-        let mut found: Vec<_> = parts.into_iter().map(|parts| split(caps, p, body, parts)).collect();
+        let mut found: Vec<_> = parts.into_iter().map(|parts| split(caps, p, body, parts.max(least))).collect();
         found.dedup();
         found
     });
@@ -661,13 +665,14 @@ pub(super) mod tests {
 
     #[test]
     fn variants_stay_within_limits_and_cover_the_sum() {
-        let sizes = [1, 2, 5, 17, 64, 129, 1000, 5000];
+        let sizes = [1, 2, 5, 17, 64, 129, 5000, 1_000_000];
         for caps in adapters() {
             for i in 0..8 * 8 * 8 {
                 let [m, k, n] = [1, 8, 64].map(|place| sizes[i / place % 8]);
                 let p = matmul(m, k, n);
                 for acc in [Dtype::F32, Dtype::F16] {
                     let v = choose(&caps, &p, operands(&p), acc);
+                    assert!(caps.kind != caps::Kind::Software || v.part <= TURNS / 4, "{m} {k} {n}: {v:?}");
                     assert!(v.parts * v.part >= p.steps && (v.parts - 1) * v.part < p.steps, "{m} {k} {n}: {v:?}");
                     if let Body::Tile(t) = v.body {
                         assert!(t.fits(&caps, acc) && t.bytes(t.deep, acc) <= 2 * SHARED, "{v:?}");
