@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::OnceLock};
 
 use halfgrad::{
-    Dtype, Gpu, Graph, Plan, Precision, Tensor, Weights,
+    Dtype, Gpu, Graph, Plan, Precision, Shape, Tensor, Weights,
     caps::Kind,
     gpu::Settings,
     ops::CrossEntropy,
@@ -160,4 +160,37 @@ fn largest_halves() {
     let x: Vec<f64> =
         (0..d).map(|k| if k / 10_000 % 2 == 0 { -65504.0 } else { 65504.0 - 32.0 * (k % 3) as f64 }).collect();
     agree(&KERNELS[..3], [1, d], &x, true);
+}
+
+/// llvmpipe ends all loops of an invocation after 65,535 turns, without a word.
+#[test]
+fn sums_of_more_terms_than_an_invocation_may_walk_through() {
+    type Sum = for<'g> fn(Tensor<'g>) -> Tensor<'g>;
+    let sums: [(&str, &[usize], Sum); 5] = [
+        ("product", &[3, 300_007], |x| x.matmul_with(x, false, true)),
+        ("cumulative sum", &[2, 300_007], |x| x.cumsum(1)),
+        ("cumulative sum of columns, backwards", &[70_001, 3], |x| {
+            x.graph.grad(x.cumsum(0).square().sum_all(), &[x])[0]
+        }),
+        ("sum", &[3_000_017], |x| x.sum([0])),
+        ("largest value", &[3_000_017], |x| (x + 1.0).max([0])),
+    ];
+    let gpu = &devices()[0].1;
+    for (name, shape, build) in sums {
+        let graph = Graph::new(Precision::F32);
+        let x = graph.input("x", Shape::new(shape).unwrap());
+        let y = build(x);
+        let n = x.shape().len();
+        // The last values are large, so that a sum that ends early is far off.
+        let numbers = (0..n).map(|i| if i + 50 > n { 9.0 } else { ((i * 37) % 127) as f64 / 1024.0 }).collect();
+        let given = BTreeMap::from([(x.value, Array::new(x.shape(), numbers))]);
+        let weights = Weights::init(gpu, &graph, 1).unwrap();
+        let mut plan = Plan::infer(gpu, &weights, [y]).unwrap();
+        plan.write(x, &given[&x.value].data.iter().map(|&v| v as f32).collect::<Vec<_>>()).unwrap();
+        plan.run();
+        let (found, expected) = (plan.read(y).unwrap().wait().unwrap(), &evaluate(&graph, &given, &[y])[0].data);
+        let largest = expected.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+        let off = found.iter().zip(expected).map(|(&f, e)| (f64::from(f) - e).abs()).fold(0.0, f64::max);
+        assert!(off < 1e-3 * largest, "{name}: {off} off of {largest}");
+    }
 }

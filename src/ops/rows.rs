@@ -10,7 +10,7 @@
 //!
 //! Few long rows are cut further, for several workgroups each: [`super::stretches`], of plain sums [`super::reduce`].
 
-use super::gemm::busy;
+use super::gemm::{TURNS, busy};
 use crate::{Caps, caps::Kind, dispatch::Dispatch};
 
 /// How rows are shared out.
@@ -39,6 +39,9 @@ const CORES: usize = 16;
 /// Groups that a processor's invocations share a row for: neighbours gain nothing there, and only few rows leave it idle.
 const SHARED: usize = 8;
 
+/// Groups that one invocation of a processor may walk through: a kernel may take each three times.
+pub(super) const FARTHEST: usize = TURNS / 4;
+
 /// How so many rows of so many groups are shared out, of each of which a kernel holds `arrays` if it can.
 pub(super) fn choose(caps: &Caps, rows: usize, groups: usize, arrays: usize) -> Rows {
     let (least, most) = (caps.subgroup.0 as usize, caps.subgroup.1 as usize);
@@ -60,6 +63,9 @@ pub(super) fn choose(caps: &Caps, rows: usize, groups: usize, arrays: usize) -> 
     let bound = power_below(useful.min(bound));
     let mut lanes = near.min(bound);
     while rows * lanes < busy(caps.kind) && 2 * lanes <= bound {
+        lanes *= 2;
+    }
+    while software && groups > lanes * FARTHEST && 2 * lanes <= WIDEST {
         lanes *= 2;
     }
     let workgroup = match software {

@@ -3,7 +3,7 @@
 
 use super::{
     gemm::busy,
-    rows::{EACH, WIDEST, choose},
+    rows::{EACH, FARTHEST, WIDEST, choose},
 };
 use crate::{
     Caps, Shape,
@@ -18,9 +18,6 @@ const LONG: usize = 4096;
 /// Stretches of a row, at most, since all who write a part of the row join them: more only of rows that would else be walked
 /// too far.
 const MOST: usize = 512;
-/// Groups that one invocation of a processor may walk through: llvmpipe ends all loops of a shader after 65,535 turns in all,
-/// without a word, and a kernel may take each three times.
-const FARTHEST: usize = 1 << 14;
 
 /// Which pass over rows a dispatch is.
 #[derive(Debug, Clone, Copy, PartialEq)]
