@@ -1,4 +1,5 @@
-//! Odd shapes beside their rounded-up neighbours: how much longer a multiply-add takes, the worst first.
+//! Odd shapes beside their rounded-up neighbours: how much longer a multiply-add takes, without what the dispatches take that do
+//! nothing and with it, the worst first.
 //!
 //! `cargo bench --features reference --bench cliffs -- [part of a name]`
 
@@ -46,36 +47,62 @@ fn main() {
     let gpu = Gpu::new().expect("an adapter");
     println!("{}", gpu.caps().adapter);
     let odd: Vec<Odd> = products().into_iter().chain(convolutions()).filter(|odd| odd.name.contains(&filter)).collect();
+    let idle = measured(&gpu, &IDLE, &[4], Precision::F32).seconds;
+    println!("a dispatch that does next to nothing takes {:.1} µs", 1e6 * idle);
     let mut known = BTreeMap::new();
     let mut found = vec![];
     for precision in [Precision::F32, Precision::F16] {
         for odd in &odd {
             let even: Vec<usize> = odd.neighbour();
-            let mut per_flop = |sizes: &[usize]| {
-                let seconds = *known.entry((precision.to_string(), odd.name, sizes.to_vec())).or_insert_with(|| {
-                    let seconds = measured(&gpu, odd, sizes, precision);
-                    eprintln!("{precision} {} {sizes:?}: {:.3} ms", odd.name, 1e3 * seconds);
-                    seconds
-                });
-                seconds / (odd.flops)(sizes) as f64
+            let mut time = |sizes: &[usize], again: bool| {
+                let found: &mut Time = known
+                    .entry((precision.to_string(), odd.name, sizes.to_vec()))
+                    .or_insert_with(|| measured(&gpu, odd, sizes, precision));
+                if again {
+                    found.seconds = found.seconds.min(measured(&gpu, odd, sizes, precision).seconds);
+                }
+                *found
             };
-            let (own, other) = (per_flop(&odd.sizes), per_flop(&even));
-            found.push((own / other, precision, odd, even, own));
+            let mut ratios = |again: bool| {
+                let (own, other) = (time(&odd.sizes, again), time(&even, again));
+                // What the neighbour's rate makes of its work.
+                let expected = other.seconds / (odd.flops)(&even) as f64 * (odd.flops)(&odd.sizes) as f64;
+                let without = (own.seconds - own.dispatches as f64 * idle).max(0.0);
+                (without / expected, own.seconds / expected, own)
+            };
+            let mut ratio = ratios(false);
+            if ratio.1 > 3.0 {
+                // The driver's threads share cores as they are woken, and stay so for a while.
+                ratio = ratios(true);
+            }
+            eprintln!("{precision} {} {:?}: {:.3} ms, {:.2} ×", odd.name, odd.sizes, 1e3 * ratio.2.seconds, ratio.1);
+            found.push((ratio, precision, odd, even));
         }
     }
-    found.sort_by(|a, b| b.0.total_cmp(&a.0));
-    for (ratio, precision, odd, even, own) in &found {
+    found.sort_by(|a, b| b.0.0.total_cmp(&a.0.0));
+    for ((without, whole, own), precision, odd, even) in &found {
         println!(
-            "{ratio:>6.2} × the time a FLOP  {precision:<4} {:<24} {:<28} {:>7.2} GFLOP/s, beside {even:?}",
+            "{without:>6.2} × the time a FLOP, {whole:>5.2} × with what {} of such take  {precision:<4} {:<24} {:<28} {:>7.2} GFLOP/s, beside {even:?}",
+            own.dispatches,
             odd.name,
             format!("{:?}", odd.sizes),
-            1e-9 / own
+            1e-9 * (odd.flops)(&odd.sizes) as f64 / own.seconds
         );
     }
 }
 
-/// The median seconds of a kernel, which was held against f64 before.
-fn measured(gpu: &Gpu, odd: &Odd, sizes: &[usize], precision: Precision) -> f64 {
+/// The least that a dispatch can do.
+const IDLE: Odd = Odd { name: "relu", build: |g, s| g.input("x", [s[0]]).relu(), sizes: vec![], flops: |s| s[0] };
+
+/// How long something takes.
+#[derive(Clone, Copy)]
+struct Time {
+    seconds: f64,
+    dispatches: usize,
+}
+
+/// The median time of a kernel, which was held against f64 before.
+fn measured(gpu: &Gpu, odd: &Odd, sizes: &[usize], precision: Precision) -> Time {
     let axes = "";
     // A bench makes few of them and ends.
     let family = Box::leak(Box::new(Family { name: odd.name, axes, make: Make::Tensor(odd.build), sizes: &[] }));
@@ -83,7 +110,7 @@ fn measured(gpu: &Gpu, odd: &Odd, sizes: &[usize], precision: Precision) -> f64 
     let found = kernels::measure(gpu, &kernel, precision, EFFORT).expect("a kernel that runs");
     let bound = if precision == Precision::F32 { 1e-4 } else { 1e-2 };
     assert!(found.error.is_none_or(|e| e < bound), "{} {sizes:?}, {precision}: {:?} off", odd.name, found.error);
-    found.timing.wall.median
+    Time { seconds: found.timing.wall.median, dispatches: found.dispatches }
 }
 
 impl Odd {
