@@ -162,9 +162,15 @@ impl Dispatch {
             let (elem4, unpack4) =
                 if x.dtype == shader.elem { ("elem4", "unpack4") } else { ("wide4", "unpack4_wide") };
             let at = self.bindings.len();
+            // Of f32 a lone value can be read without those beside it.
+            let lone = match x.dtype {
+                Dtype::F32 => format!("acc(chain_{i}[o / 4u][o % 4u])"),
+                _ => format!("chain_load_{i}(o / 4u)[o % 4u]"),
+            };
             shader.declarations += &format!(
                 "@group(0) @binding({at}) var<storage, read> chain_{i}: array<{elem4}>;\n\
-                 fn chain_load_{i}(g: u32) -> vec4<acc> {{ return {unpack4}(chain_{i}[g]); }}\n"
+                 fn chain_load_{i}(g: u32) -> vec4<acc> {{ return {unpack4}(chain_{i}[g]); }}\n\
+                 fn chain_lone_{i}(o: u32) -> acc {{ return {lone}; }}\n"
             );
             self.bindings.push((*x, Access::Read));
             if let Some(result) = result.filter(|_| chain.body.contains(&format!("chain_load_{i}(g)"))) {

@@ -76,14 +76,11 @@ impl Text {
         let at = self.params.len() / GROUP;
         let _ = match strides {
             _ if x.shape.storage() == root.storage() => writeln!(self.body, "    let a{i} = chain_load_{i}(g);"),
-            _ if x.shape.len() == 1 => writeln!(self.body, "    let a{i} = vec4(chain_load_{i}(0u).x);"),
+            _ if x.shape.len() == 1 => writeln!(self.body, "    let a{i} = vec4(chain_lone_{i}(0u));"),
             Some(s) if s[0] == 1 => {
                 writeln!(self.body, "    let a{i} = chain_load_{i}(chain_offset(g, {at}u) / 4u);")
             }
-            _ => {
-                let _ = writeln!(self.body, "    let o{i} = chain_offset(g, {at}u);");
-                writeln!(self.body, "    let a{i} = vec4(chain_load_{i}(o{i} / 4u)[o{i} % 4u]);")
-            }
+            _ => writeln!(self.body, "    let a{i} = vec4(chain_lone_{i}(chain_offset(g, {at}u)));"),
         };
         if x.shape.storage() != root.storage() && x.shape.len() > 1 {
             self.push(strides.unwrap_or_default().iter().map(|&s| s as u32), 2 * GROUP);
