@@ -2,23 +2,13 @@
 // are cut it is the second pass, behind `row_exponentials`.
 #import epilogue
 #import exponentials
+#import logits
 #import tail
 
 const LOG: u32 = 0u; // whether it is the logarithm
 const HOLDS_EXPONENTIALS: bool = LOG == 0u;
 
-@group(0) @binding(0) var<storage, read> x: array<elem4>;       // [rows, last]
 @group(0) @binding(1) var<storage, read_write> y: array<elem4>; // [rows, last]
-
-struct Params {
-    rows: u32,
-    last: u32,
-}
-@group(1) @binding(0) var<uniform> p: Params;
-
-fn load(row: u32, k: u32) -> vec4<acc> {
-    return unpack4(x[row * ((p.last + 3u) / 4u) + k]);
-}
 
 fn work(workgroup: u32, lane: u32) {
     let groups = (p.last + 3u) / 4u;

@@ -15,9 +15,9 @@ fn load_lines_a(l: Lines, k: u32) -> block {
     if LONE == 1u {
         let zero = vec4<acc>();
         let there = (k >= l.first.x) & (k < l.end.x);
-        return block(select(zero, plain_unpack4(a[groups_at(l, k).x]), there), zero, zero, zero);
+        return block(select(zero, group_of(true, groups_at(l, k).x), there), zero, zero, zero);
     }
-    return block_a(load_a(l, k, 4u));
+    return block_of(true, load_of(true, l, k, 4u));
 }
 
 // y + b * a.
@@ -57,15 +57,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let start = part * e.part;
     let stop = end_of(part, member, e);
 
-    let rows0 = spots_a(i, member);
-    let columns0 = spots_b(j, member);
+    let rows0 = spots_of(true, i, member);
+    let columns0 = spots_of(false, j, member);
     var rows1 = rows0;
     var columns1 = columns0;
     if ROWS == 2u {
-        rows1 = spots_a(i + 1u, member);
+        rows1 = spots_of(true, i + 1u, member);
     }
     if COLUMNS == 2u {
-        columns1 = spots_b(j + 1u, member);
+        columns1 = spots_of(false, j + 1u, member);
     }
     var y00 = block();
     var y01 = block();
@@ -77,21 +77,21 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var t10 = block();
     var t11 = block();
     for (var tap = quotient(start, e.steps, MANY); tap * e.steps < stop; tap++) {
-        let a0 = lines_a(rows0, tap);
-        let b0 = lines_b(columns0, tap);
+        let a0 = lines_of(true, rows0, tap);
+        let b0 = lines_of(false, columns0, tap);
         var a1 = a0;
         var b1 = b0;
         if ROWS == 2u {
-            a1 = lines_a(rows1, tap);
+            a1 = lines_of(true, rows1, tap);
         }
         if COLUMNS == 2u {
-            b1 = lines_b(columns1, tap);
+            b1 = lines_of(false, columns1, tap);
         }
         let first = max(start, tap * e.steps) - tap * e.steps;
         let end = min(stop - tap * e.steps, e.steps);
         for (var k = first; k < end; k++) {
             let u0 = load_lines_a(a0, k);
-            let v0 = block_b(load_b(b0, k, 4u));
+            let v0 = block_of(false, load_of(false, b0, k, 4u));
             y00 = added_product(y00, v0, u0);
             var u1 = block();
             if ROWS == 2u {
@@ -99,7 +99,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
                 y10 = added_product(y10, v0, u1);
             }
             if COLUMNS == 2u {
-                let v1 = block_b(load_b(b1, k, 4u));
+                let v1 = block_of(false, load_of(false, b1, k, 4u));
                 y01 = added_product(y01, v1, u0);
                 if ROWS == 2u {
                     y11 = added_product(y11, v1, u1);

@@ -76,8 +76,7 @@ fn main(
         y[i] = total_at((row + i / ACROSS * SIZE) * 64u + column + i % ACROSS * SIZE);
     }
     let l = loads(lane, t);
-    let tap = quotient(start, e.steps, MANY);
-    var at = Cursor(tap, start - tap * e.steps, max(end_of(t.part, t.member, e), start) - start);
+    var at = cursor(t, start, e);
     while at.left > 0u {
         workgroupBarrier();
         at = load(l, lane, at, e.steps);

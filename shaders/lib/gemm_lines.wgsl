@@ -26,63 +26,56 @@ struct Spots {
     s3: Spot,
 }
 
-fn spots_a(i: u32, member: u32) -> Spots {
-    return Spots(spot_a(i, 0u, member), spot_a(i, 1u, member), spot_a(i, 2u, member), spot_a(i, 3u, member));
+// Of either operand, here and below: a, or else b.
+fn spot_of(of_a: bool, i: u32, r: u32, member: u32) -> Spot {
+    if of_a {
+        return spot_a(i, r, member);
+    }
+    return spot_b(i, r, member);
 }
 
-fn spots_b(j: u32, member: u32) -> Spots {
-    return Spots(spot_b(j, 0u, member), spot_b(j, 1u, member), spot_b(j, 2u, member), spot_b(j, 3u, member));
+fn line_of(of_a: bool, s: Spot, tap: u32) -> Line {
+    if of_a {
+        return line_a(s, tap);
+    }
+    return line_b(s, tap);
 }
 
-fn lines_a(s: Spots, tap: u32) -> Lines {
-    return lines(line_a(s.s0, tap), line_a(s.s1, tap), line_a(s.s2, tap), line_a(s.s3, tap));
+fn group_of(of_a: bool, at: u32) -> vec4<acc> {
+    if of_a {
+        return plain_unpack4(a[at]);
+    }
+    return plain_unpack4(b[at]);
 }
 
-fn lines_b(s: Spots, tap: u32) -> Lines {
-    return lines(line_b(s.s0, tap), line_b(s.s1, tap), line_b(s.s2, tap), line_b(s.s3, tap));
+fn spots_of(of_a: bool, i: u32, member: u32) -> Spots {
+    return Spots(
+        spot_of(of_a, i, 0u, member), spot_of(of_a, i, 1u, member), spot_of(of_a, i, 2u, member), spot_of(of_a, i, 3u, member),
+    );
 }
 
-// The groups of a at step k of the first `count` lines.
-fn load_a(l: Lines, k: u32, count: u32) -> block {
+fn lines_of(of_a: bool, s: Spots, tap: u32) -> Lines {
+    return lines(line_of(of_a, s.s0, tap), line_of(of_a, s.s1, tap), line_of(of_a, s.s2, tap), line_of(of_a, s.s3, tap));
+}
+
+// The groups at step k of the first `count` lines.
+fn load_of(of_a: bool, l: Lines, k: u32, count: u32) -> block {
     let at = groups_at(l, k);
     var v = block();
-    v[0] = plain_unpack4(a[at.x]);
+    v[0] = group_of(of_a, at.x);
     if count > 1u {
-        v[1] = plain_unpack4(a[at.y]);
+        v[1] = group_of(of_a, at.y);
     }
     if count > 2u {
-        v[2] = plain_unpack4(a[at.z]);
-        v[3] = plain_unpack4(a[at.w]);
+        v[2] = group_of(of_a, at.z);
+        v[3] = group_of(of_a, at.w);
     }
     return mask(v, l, k);
 }
 
-// The groups of b at step k of the first `count` lines.
-fn load_b(l: Lines, k: u32, count: u32) -> block {
-    let at = groups_at(l, k);
-    var v = block();
-    v[0] = plain_unpack4(b[at.x]);
-    if count > 1u {
-        v[1] = plain_unpack4(b[at.y]);
-    }
-    if count > 2u {
-        v[2] = plain_unpack4(b[at.z]);
-        v[3] = plain_unpack4(b[at.w]);
-    }
-    return mask(v, l, k);
-}
-
-// A block of a of what its four lines load.
-fn block_a(v: block) -> block {
-    if ALONG_A == 1u {
-        return v;
-    }
-    return transpose(v);
-}
-
-// The same of b.
-fn block_b(v: block) -> block {
-    if ALONG_B == 1u {
+// The block that four lines load, as `plus` takes it.
+fn block_of(of_a: bool, v: block) -> block {
+    if (of_a && ALONG_A == 0u) || (!of_a && ALONG_B == 1u) {
         return transpose(v);
     }
     return v;

@@ -20,42 +20,11 @@ fn groups_at(l: Lines, k: u32) -> vec4<u32> {
     return subgroupShuffleXor(l.start + vec4(k * l.step), 0u);
 }
 
-fn spots_of(rows: bool, i: u32, member: u32) -> Spots {
-    if rows {
-        return spots_a(i, member);
-    }
-    return spots_b(i, member);
-}
-
 // Line n of the shared blocks from i on.
-fn spot_of(rows: bool, i: u32, n: u32, member: u32) -> Spot {
+fn shared_spot(i: u32, n: u32, member: u32) -> Spot {
     // A team of more than there are lines has some twice.
     let line = n % (4u * SHARED);
-    if rows {
-        return spot_a(i + line / 4u, line % 4u, member);
-    }
-    return spot_b(i + line / 4u, line % 4u, member);
-}
-
-fn lines_of(rows: bool, s: Spots, tap: u32) -> Lines {
-    if rows {
-        return lines_a(s, tap);
-    }
-    return lines_b(s, tap);
-}
-
-fn block_of(rows: bool, v: block) -> block {
-    if rows {
-        return block_a(v);
-    }
-    return block_b(v);
-}
-
-fn load_of(rows: bool, l: Lines, k: u32, count: u32) -> block {
-    if rows {
-        return load_a(l, k, count);
-    }
-    return load_b(l, k, count);
+    return spot_of(ROWS == 1u, i + line / 4u, line % 4u, member);
 }
 
 // Line n of the shared blocks, of which the team from `first` on has loaded EACH an invocation.
@@ -76,9 +45,9 @@ fn plus_given(y: block, own: block, u: block, i: u32, first: u32) -> block {
     let n = 4u * i;
     let v = block(given(u, n, first), given(u, n + 1u, first), given(u, n + 2u, first), given(u, n + 3u, first));
     if ROWS == 1u {
-        return plus(y, own, block_a(v));
+        return plus(y, own, block_of(true, v));
     }
-    return plus(y, block_b(v), own);
+    return plus(y, block_of(false, v), own);
 }
 
 @compute @workgroup_size(LANES)
@@ -119,10 +88,10 @@ fn main(
     }
     let stop = end_of(part, member, e);
     let spots_shared = Spots(
-        spot_of(rows, i, lane_of_team, member),
-        spot_of(rows, i, lane_of_team + TEAM, member),
-        spot_of(rows, i, lane_of_team + 2u * TEAM, member),
-        spot_of(rows, i, lane_of_team + 3u * TEAM, member),
+        shared_spot(i, lane_of_team, member),
+        shared_spot(i, lane_of_team + TEAM, member),
+        shared_spot(i, lane_of_team + 2u * TEAM, member),
+        shared_spot(i, lane_of_team + 3u * TEAM, member),
     );
     let spots_own = spots_of(!rows, j, member);
     var lines_shared = lines_of(rows, spots_shared, 0u);

@@ -123,8 +123,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let l = loads(lane, t);
     let tx = lane % WIDTH;
     let ty = lane / WIDTH;
-    let tap = quotient(start, e.steps, MANY);
-    var at = Cursor(tap, start - tap * e.steps, max(end_of(t.part, t.member, e), start) - start);
+    var at = cursor(t, start, e);
     var y: Sums;
     while at.left > 0u {
         workgroupBarrier();

@@ -62,6 +62,12 @@ struct Cursor {
     left: u32,
 }
 
+// Where a tile's sum starts: block `start` of all taps.
+fn cursor(t: Tile, start: u32, e: Extent) -> Cursor {
+    let tap = quotient(start, e.steps, MANY);
+    return Cursor(tap, start - tap * e.steps, max(end_of(t.part, t.member, e), start) - start);
+}
+
 // How many taps further what is counted as block k of one is.
 fn taps_on(k: u32, steps: u32) -> u32 {
     if EVEN == 0u {

@@ -50,6 +50,7 @@ pub(super) static LIBRARY: &[(&str, &str)] = &[
     ("lanes", include_str!("../../shaders/lib/lanes.wgsl")),
     ("lanes_shared", include_str!("../../shaders/lib/lanes_shared.wgsl")),
     ("lanes_subgroups", include_str!("../../shaders/lib/lanes_subgroups.wgsl")),
+    ("logits", include_str!("../../shaders/lib/logits.wgsl")),
     ("math", include_str!("../../shaders/lib/math.wgsl")),
     ("moments", include_str!("../../shaders/lib/moments.wgsl")),
     ("parts", include_str!("../../shaders/lib/parts.wgsl")),

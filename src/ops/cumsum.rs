@@ -85,11 +85,10 @@ impl Op for Cumsum {
         let most = if io.caps.kind == caps::Kind::Software { TURNS / 2 } else { terms };
         let carried = (terms > most).then(|| program.scratch(Shape::from([lines, GROUP]), shader.acc));
         for first in (0..terms).step_by(most) {
-            let dispatch = Dispatch::new(io.label, shader.clone()).read(x);
-            let dispatch = if first == 0 { dispatch.write(y) } else { dispatch.update(y) };
+            let bind = |d: Dispatch, t| if first == 0 { d.write(t) } else { d.update(t) };
+            let dispatch = bind(Dispatch::new(io.label, shader.clone()).read(x), y);
             let dispatch = match carried {
-                Some(sums) if first == 0 => dispatch.wide(sums.dtype).splice("carry", CARRY).write(sums),
-                Some(sums) => dispatch.wide(sums.dtype).splice("carry", CARRY).update(sums),
+                Some(sums) => bind(dispatch.wide(sums.dtype).splice("carry", CARRY), sums),
                 None => dispatch,
             };
             let share = x.shape.len() * most.min(terms - first) / terms;

@@ -65,22 +65,20 @@ fn sizes(x: Operand) -> [usize; 2] {
 fn over_rows(log: bool, shader: &Shader, io: &Io, pass: Pass) -> Dispatch {
     let y = io.outputs[0];
     let dispatch = Dispatch::new(io.label, shader.clone().constant("LOG", log.into()));
-    let dispatch = io.inputs.iter().fold(dispatch, |d, &x| d.read(x));
-    dispatch
-        .write(pass.result(y))
-        .param("rows", sizes(y)[0])
-        .param("last", y.shape.last())
-        .flops(pass.flops(5 * y.shape.len()))
+    let dispatch = io.inputs.iter().fold(dispatch, |d, &x| d.read(x)).write(pass.result(y));
+    sized(dispatch, y).flops(pass.flops(5 * y.shape.len()))
+}
+
+/// With the uniforms of rows like those of `x`.
+fn sized(dispatch: Dispatch, x: Operand) -> Dispatch {
+    dispatch.param("rows", sizes(x)[0]).param("last", x.shape.last())
 }
 
 /// The first pass over the rows of `x`, where they are cut, of what is made of their exponentials.
 pub(super) fn row_exponentials(io: &Io, x: Operand) -> Dispatch {
     let source = include_str!("../../shaders/row_exponentials.wgsl");
-    Dispatch::new(io.label, Shader::new("row_exponentials", source, x.dtype, io.precision))
-        .read(x)
-        .param("rows", sizes(x)[0])
-        .param("last", x.shape.last())
-        .flops(4 * x.shape.len())
+    let dispatch = Dispatch::new(io.label, Shader::new("row_exponentials", source, x.dtype, io.precision)).read(x);
+    sized(dispatch, x).flops(4 * x.shape.len())
 }
 
 impl Op for Softmax {
