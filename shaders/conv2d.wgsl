@@ -2,8 +2,8 @@
 #import conv
 #import gemm
 
-@group(0) @binding(0) var<storage, read> a: array<elem4>;       // image [n, h, w, c]
-@group(0) @binding(1) var<storage, read> b: array<elem4>;       // weights [kh, kw, inner, o]
+@group(0) @binding(0) var<storage, read> a: array<stored_a>; // image [n, h, w, c]
+@group(0) @binding(1) var<storage, read> b: array<stored_b>; // weights [kh, kw, inner, o]
 // y: result [n, oh, ow, o]
 
 fn extent() -> Extent {

@@ -9,8 +9,8 @@
 
 const STRIDED: u32 = 1u; // whether a stride is not 1: else there is one phase
 
-@group(0) @binding(0) var<storage, read> a: array<elem4>;       // result [n, oh, ow, o]
-@group(0) @binding(1) var<storage, read> b: array<elem4>;       // weights [kh, kw, inner, o]
+@group(0) @binding(0) var<storage, read> a: array<stored_a>; // result [n, oh, ow, o]
+@group(0) @binding(1) var<storage, read> b: array<stored_b>; // weights [kh, kw, inner, o]
 // y: image [n, h, w, c]
 
 // The pixels along an axis that have one phase: the first, and each `stride` further.

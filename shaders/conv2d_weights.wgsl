@@ -3,8 +3,8 @@
 #import conv
 #import gemm
 
-@group(0) @binding(0) var<storage, read> a: array<elem4>;       // image [n, h, w, c]
-@group(0) @binding(1) var<storage, read> b: array<elem4>;       // result [n, oh, ow, o]
+@group(0) @binding(0) var<storage, read> a: array<stored_a>; // image [n, h, w, c]
+@group(0) @binding(1) var<storage, read> b: array<stored_b>; // result [n, oh, ow, o]
 // y: weights [kh, kw, inner, o]
 
 fn extent() -> Extent {

@@ -7,8 +7,8 @@ const HEADS_A: u32 = 1u;
 const HEADS_B: u32 = 1u;
 const HEADS_Y: u32 = 1u;
 
-@group(0) @binding(0) var<storage, read> a: array<elem4>; // [batch, m, k], or [batch, k, m] transposed
-@group(0) @binding(1) var<storage, read> b: array<elem4>; // [batch, k, n], or [batch, n, k] transposed
+@group(0) @binding(0) var<storage, read> a: array<stored_a>; // [batch, m, k], or [batch, k, m] transposed
+@group(0) @binding(1) var<storage, read> b: array<stored_b>; // [batch, k, n], or [batch, n, k] transposed
 // y: [batch, m, n]
 
 struct Params {

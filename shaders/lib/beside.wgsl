@@ -36,7 +36,7 @@ fn beside(workgroup: vec3<u32>, lane: u32) -> u32 {
     if live {
         let end = min((split + 1u) * table[1].x, table[0].y);
         for (var k = split * table[1].x + lane / across; k < end; k += SUMMING / across) {
-            s = added(s, unpack4(b[k * groups + g]));
+            s = added(s, unpack4(group_b(k * groups + g)));
         }
     }
     if lane < SUMMING {

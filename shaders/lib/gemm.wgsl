@@ -15,6 +15,8 @@ const ALONG_A: u32 = 1u; // whether a line of a is a row, which the sum runs alo
 const ALONG_B: u32 = 0u; // whether a line of b is a column, which the sum runs along; else it runs across the lines
 const FAR: u32 = 0u;     // whether a loop divides numbers of 2^20 or more
 const MANY: u32 = 0u;    // whether there are 2^20 invocations, or blocks of the sum, or more
+const PAIRS_A: u32 = 0u; // whether a is loaded in pairs of groups: packed halves, whose lines are across, of even length and start
+const PAIRS_B: u32 = 0u; // the same of b
 const NOWHERE: u32 = 0xffffffffu;
 
 // A block whose columns are rows of y: with rows of a and of b as columns too, the product of two blocks is `b * a`.
@@ -48,6 +50,31 @@ struct Line {
     first: u32,
     end: u32,
 }
+
+// Operands in memory, group by group or in pairs of groups.
+//: stored a
+alias stored_a = elem4;
+
+fn group_a(at: u32) -> elem4 {
+    return a[at];
+}
+
+fn pair_a(at: u32) -> array<elem4, 2> {
+    return array<elem4, 2>(a[at], a[at + 1u]);
+}
+//: end
+
+//: stored b
+alias stored_b = elem4;
+
+fn group_b(at: u32) -> elem4 {
+    return b[at];
+}
+
+fn pair_b(at: u32) -> array<elem4, 2> {
+    return array<elem4, 2>(b[at], b[at + 1u]);
+}
+//: end
 
 // The result as it is kept: whole, or in parts that another dispatch sums.
 //: result

@@ -43,9 +43,9 @@ fn line_of(of_a: bool, s: Spot, tap: u32) -> Line {
 
 fn group_of(of_a: bool, at: u32) -> vec4<acc> {
     if of_a {
-        return plain_unpack4(a[at]);
+        return plain_unpack4(group_a(at));
     }
-    return plain_unpack4(b[at]);
+    return plain_unpack4(group_b(at));
 }
 
 fn spots_of(of_a: bool, i: u32, member: u32) -> Spots {

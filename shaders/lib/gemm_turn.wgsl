@@ -104,7 +104,7 @@ fn step(at: Cursor, ahead: u32, steps: u32) -> Step {
 
 fn load_a(spot: Spot, s: Step) -> vec4<acc> {
     let l = line_a(spot, s.tap);
-    let v = unpack4(a[l.start + s.k * l.step]);
+    let v = unpack4(group_a(l.start + s.k * l.step));
     if WHOLE_A == 1u {
         return v;
     }
@@ -113,7 +113,7 @@ fn load_a(spot: Spot, s: Step) -> vec4<acc> {
 
 fn load_b(spot: Spot, s: Step) -> vec4<acc> {
     let l = line_b(spot, s.tap);
-    let v = unpack4(b[l.start + s.k * l.step]);
+    let v = unpack4(group_b(l.start + s.k * l.step));
     if WHOLE_B == 1u {
         return v;
     }

@@ -471,7 +471,7 @@ impl Conv {
         let [inner, out, columns] = [s.inner, s.result[3] / s.groups, s.result[2]];
         let blocks = |n: usize| n.div_ceil(GROUP);
         let inside = !s.is_padded();
-        let even = columns % GROUP == 0;
+        let whole = columns % GROUP == 0;
         let [rows, across] = [0, 1].map(|d| s.phases(d));
         let [down, wide, taps, steps] = match self.wanted {
             Wanted::Result => [blocks(s.result[..3].iter().product()), blocks(out), s.taps(), blocks(inner)],
@@ -483,12 +483,17 @@ impl Conv {
         let (whole_a, whole_b) = match self.wanted {
             Wanted::Result => (inside, inner % GROUP == 0),
             Wanted::Image => (false, true),
-            Wanted::Weights => (inside && even, even),
+            Wanted::Weights => (inside && whole, whole),
         };
         let members = if self.wanted == Wanted::Image { s.groups * rows.count * across.count } else { s.groups };
         // Phases differ in the weights that they meet.
         let alike = self.wanted != Wanted::Image || rows.count * across.count == 1;
-        Product { members, down, wide, taps, steps, alike, whole_a, whole_b, lone: false, elem }
+        let pairs = match self.wanted {
+            Wanted::Result => [false, blocks(out) % 2 == 0],
+            Wanted::Image => [false; 2],
+            Wanted::Weights => [inner, out].map(|channels| blocks(channels) % 2 == 0),
+        };
+        Product { members, down, wide, taps, steps, alike, whole_a, whole_b, lone: false, pairs, elem }
     }
 
     /// Each channel by itself: no product of matrices, but one of values, for each weight.

@@ -34,6 +34,8 @@ pub(super) struct Product {
     pub whole_b: bool,
     /// Whether `a` is one line, which the sum runs along.
     pub lone: bool,
+    /// Of either operand, whether its blocks lie side by side in pairs: the sum runs across its lines, of an even number of groups.
+    pub pairs: [bool; 2],
     /// The type of both in memory.
     pub elem: Dtype,
 }
@@ -335,14 +337,23 @@ impl Variant {
                 let body = far.import("gemm_coop").import(fragments).declare(&format!("alias operand = {};\n", p.elem));
                 self.body.turns(body, p, c.deep, &[("THREADS", c.threads)])
             }
-            Body::Shuffle(team) => far
-                .import("gemm_shuffle")
-                .constant("TEAM", team.size as u32)
-                .constant("SHARED", team.shared as u32)
-                .constant("ROWS", team.rows.into())
-                .constant("LANES", self.threads as u32)
-                .constant("SEVERAL", (p.taps > 1).into())
-                .constant("LARGE", cached(p) as u32),
+            Body::Shuffle(team) => {
+                let mut shuffled = far
+                    .import("gemm_shuffle")
+                    .constant("TEAM", team.size as u32)
+                    .constant("SHARED", team.shared as u32)
+                    .constant("ROWS", team.rows.into())
+                    .constant("LANES", self.threads as u32)
+                    .constant("SEVERAL", (p.taps > 1).into())
+                    .constant("LARGE", cached(p) as u32);
+                let names = [("PAIRS_A", "stored a", 'a'), ("PAIRS_B", "stored b", 'b')];
+                for ((constant, mark, operand), even) in names.into_iter().zip(p.pairs) {
+                    if even && p.elem == Dtype::F16 {
+                        shuffled = shuffled.constant(constant, 1).splice(mark, &stored_in_pairs(operand));
+                    }
+                }
+                shuffled
+            }
         }
     }
 
@@ -479,6 +490,15 @@ fn cost(caps: &Caps, p: &Product, v: &Variant) -> usize {
     products + read + if v.parts > 1 { parts } else { 0 }
 }
 
+/// What stands in the place of `stored a` or `stored b` in `lib/gemm.wgsl` where packed halves are read in pairs of groups.
+fn stored_in_pairs(x: char) -> String {
+    format!(
+        "alias stored_{x} = vec4<u32>;
+fn group_{x}(at: u32) -> elem4 {{ let v = {x}[at / 2u]; return select(v.xy, v.zw, at % 2u == 1u); }}
+fn pair_{x}(at: u32) -> array<elem4, 2> {{ let v = {x}[at / 2u]; return array<elem4, 2>(v.xy, v.zw); }}"
+    )
+}
+
 /// What stands in the place of `result` in `lib/gemm.wgsl` where what is fused behind it changes the type.
 const CAST: &str = "\
 @group(0) @binding(2) var<storage, read_write> y: array<wide4>;
@@ -522,7 +542,7 @@ pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Prod
 
 /// What is computed, by the name that measurements go by.
 fn product(dispatch: &Dispatch, p: &Product) -> String {
-    let Product { members, down, wide, taps, steps, whole_a, whole_b, lone, alike: _, elem: _ } = p;
+    let Product { members, down, wide, taps, steps, whole_a, whole_b, lone, alike: _, pairs: _, elem: _ } = p;
     let Shader { name, elem, acc, .. } = &*dispatch.shader;
     let whole = [whole_a, whole_b].map(|&whole| if whole { "whole" } else { "part" }).join(",");
     let lone = if *lone { " line" } else { "" };
@@ -594,7 +614,19 @@ pub(super) mod tests {
     fn matmul(m: usize, k: usize, n: usize) -> Product {
         let [down, steps, wide] = [m, k, n].map(|size| size.div_ceil(4));
         let (alike, whole_a, whole_b, lone) = (true, true, true, m == 1);
-        Product { members: 1, down, wide, taps: 1, steps, alike, whole_a, whole_b, lone, elem: Dtype::F32 }
+        Product {
+            members: 1,
+            down,
+            wide,
+            taps: 1,
+            steps,
+            alike,
+            whole_a,
+            whole_b,
+            lone,
+            pairs: [false; 2],
+            elem: Dtype::F32,
+        }
     }
 
     /// Bytes of both operands in f32.

@@ -216,6 +216,7 @@ pub(super) fn lower(io: &Io, program: &mut Program, s: Sizes, a: Matrices, b: Ma
         whole_a: !a.transposed || whole,
         whole_b: b.transposed || whole,
         lone: s.m == 1,
+        pairs: [a.transposed && down % 2 == 0, !b.transposed && wide % 2 == 0],
         elem: a.x.dtype,
     };
     let dispatch = Dispatch::new(io.label, shader)
@@ -249,6 +250,14 @@ pub fn cases() -> Vec<Case> {
         let a: [usize; 4] = if ta { [2, 3, 5, 7] } else { [2, 3, 7, 5] };
         let b: [usize; 4] = if tb { [2, 3, 6, 5] } else { [2, 3, 5, 6] };
         cases.push(Case::new(Matmul { ta, tb }, [&a, &b]).terms(5));
+    }
+    // Even numbers of blocks, which processors load in pairs, and whose last may be a part of one.
+    for (m, k, n) in [(31, 14, 22), (72, 24, 40)] {
+        for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+            let a = if ta { [k, m] } else { [m, k] };
+            let b = if tb { [n, k] } else { [k, n] };
+            cases.push(Case::new(Matmul { ta, tb }, [&a, &b]).terms(k));
+        }
     }
     // Tiles of each size, sums in parts, and more of each than fits.
     let large = [
