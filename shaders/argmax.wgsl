@@ -1,6 +1,7 @@
 // Where the largest value of each row is. An invocation has four rows, whose indices are a group of the result, and walks along
 // all of them in one loop: llvmpipe ends a shader's loops after 65,535 turns in all.
 #import grid
+#import quotient
 
 @group(0) @binding(0) var<storage, read> x: array<elem4>;           // [rows, d]
 @group(0) @binding(1) var<storage, read_write> y: array<vec4<u32>>; // [_, last] = [rows]
@@ -51,7 +52,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         return;
     }
     let across = (p.last + 3u) / 4u;
-    let line = g / across;
+    let line = quotient(g, across, 1u);
     let columns = vec4((g - line * across) * 4u) + vec4(0u, 1u, 2u, 3u);
     let row = vec4(line * p.last) + min(columns, vec4(p.last - 1u));
     var a = first_of(row.x);

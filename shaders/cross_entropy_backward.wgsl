@@ -28,16 +28,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         return;
     }
     let groups = (p.classes + 3u) / 4u;
-    let row = g / groups;
+    let row = quotient(g, groups, 1u);
+    let k = g - row * groups;
     let label = labels[label_place(row, p.last)];
     var v = vec4<acc>();
     if !is_ignored(label, p.ignore) {
         let of_row = unpack4_wide(rows[row]);
         v = vec4<acc>(exp4(vec4<f32>(unpack4(logits[g]) - of_row.x - of_row.y)));
         let low = p.smoothing / f32(p.classes);
-        let is_label = vec4((g - row * groups) * 4u) + vec4(0u, 1u, 2u, 3u) == vec4(label);
+        let is_label = vec4(4u * k) + vec4(0u, 1u, 2u, 3u) == vec4(label);
         v -= select(vec4(acc(low)), vec4(acc(1.0 - p.smoothing + low)), is_label);
         v *= acc(f32(unpack4_wide(dloss[0]).x) / f32(max(count[0].x, 1u)));
     }
-    dlogits[g] = pack4(tail(v, g, p.classes));
+    dlogits[g] = pack4(tail_along(v, k, p.classes));
 }

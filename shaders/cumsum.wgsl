@@ -49,17 +49,20 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if line >= p.lines {
         return;
     }
-    let outer = line / p.inner;
+    let outer = quotient(line, p.inner, 1u);
+    let column = line - outer * p.inner;
+    let across = (p.last + 3u) / 4u;
+    let along = column - quotient(column, across, 1u) * across;
     var v = carried(line);
     for (var k = p.first; k < p.end; k++) {
         let term = select(k, p.terms - 1u - k, REVERSE == 1u);
-        let g = (outer * p.terms + term) * p.inner + line - outer * p.inner;
+        let g = (outer * p.terms + term) * p.inner + column;
         if ALONG_ROWS == 1u {
             v = sums(unpack4(x[g]), select(v.w, v.x, REVERSE == 1u));
         } else {
             v += unpack4(x[g]);
         }
-        y[g] = pack4(tail(epilogue(g, v), g, p.last));
+        y[g] = pack4(tail_along(epilogue(g, v), select(along, term, ALONG_ROWS == 1u), p.last));
     }
     carry(line, v);
 }

@@ -64,7 +64,7 @@ fn work(workgroup: u32, lane: u32) {
             } else {
                 v = unpack4(x[start + k]);
             }
-            y[start + k] = pack4(tail(affine((v - mean) * rstd, k), start + k, p.last));
+            y[start + k] = pack4(tail_along(affine((v - mean) * rstd, k), k, p.last));
         }
     }
 }

@@ -66,7 +66,7 @@ fn work(workgroup: u32, lane: u32) {
             if CENTRED == 1u {
                 v -= means.y;
             }
-            dx[g] = pack4(tail(epilogue(g, v * of_row.y), g, p.last));
+            dx[g] = pack4(tail_along(epilogue(g, v * of_row.y), k, p.last));
         }
     }
 }

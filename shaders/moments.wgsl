@@ -10,8 +10,9 @@
 // An invocation's terms of a row; all four members are the same.
 fn of_row(row: u32, s: Span) -> Part {
     var q: Part;
+    let groups = (p.last_in + 3u) / 4u;
     for (var k = s.first; k < s.end; k += LANES) {
-        let first = k % ((p.last_in + 3u) / 4u) * 4u;
+        let first = 4u * (k - quotient(k, groups, 1u) * groups);
         let counts = vec4(first) + vec4(0u, 1u, 2u, 3u) < vec4(p.last_in);
         q = with_value(q, unpack4(x[row * p.terms + k]), counts);
     }
@@ -32,7 +33,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
     } else if s.live {
         for (var k = s.first; k < s.end; k += LANES) {
-            all = with_value(all, unpack4(x[column(s.g, k)]), vec4(true));
+            all = with_value(all, unpack4(x[s.start + k * p.inner]), vec4(true));
         }
     }
     all = gathered(all, lane);

@@ -17,7 +17,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let g = linear_id(workgroup) * 64u + lane;
     if g < p.groups {
         let across = (p.classes + 3u) / 4u;
-        let i = g / across;
+        let i = quotient(g, across, 1u);
         let label = labels[label_place(i, p.last)];
         let number = vec4((g - i * across) * 4u) + vec4(0u, 1u, 2u, 3u);
         let is_label = (number == vec4(label)) & (number < vec4(p.classes));

@@ -30,19 +30,24 @@ fn combine(u: vec4<acc>, v: vec4<acc>, largest: bool) -> vec4<acc> {
 fn across(row: u32, k: u32) -> acc {
     let v = unpack4_wide(x[row * p.terms + k]);
     if MAX == 1u {
-        let w = select(vec4(v.x), v, inside(k % ((p.last_in + 3u) / 4u), p.last_in));
+        let groups = (p.last_in + 3u) / 4u;
+        let w = select(vec4(v.x), v, inside(k - quotient(k, groups, 1u) * groups, p.last_in));
         return max(max(w.x, w.y), max(w.z, w.w));
     }
     let pairs = running(vec4<acc>(v.xz + v.yw, vec2<acc>()));
     return running(vec4<acc>(pairs.x + pairs.y)).x;
 }
 
-// Term k of the four results of group g.
-fn term(g: u32, k: u32) -> vec4<acc> {
+// The rows of the four results of group g.
+fn rows_of(g: u32) -> vec4<u32> {
     let groups = (p.last_out + 3u) / 4u;
-    let line = g / groups;
+    let line = quotient(g, groups, 1u);
     let first = (g - line * groups) * 4u;
-    let row = vec4(line * p.last_out) + min(vec4(first) + vec4(0u, 1u, 2u, 3u), vec4(p.last_out - 1u));
+    return vec4(line * p.last_out) + min(vec4(first) + vec4(0u, 1u, 2u, 3u), vec4(p.last_out - 1u));
+}
+
+// Term k of four rows.
+fn term(row: vec4<u32>, k: u32) -> vec4<acc> {
     return vec4(across(row.x, k), across(row.y, k), across(row.z, k), across(row.w, k));
 }
 
@@ -50,16 +55,16 @@ fn work(workgroup: u32, lane: u32) {
     let g = own_row(workgroup, lane);
     let part = lane % LANES;
     // Invocations past the end take the last results along, since all must meet.
-    let at = min(g, p.groups - 1u);
+    let rows = rows_of(min(g, p.groups - 1u));
     var sum = Sum();
     if MAX == 1u {
-        sum.part = term(at, part);
+        sum.part = term(rows, part);
     }
     for (var k = part; k < p.terms; k += LANES) {
         if MAX == 1u {
-            sum.part = max(sum.part, term(at, k));
+            sum.part = max(sum.part, term(rows, k));
         } else {
-            sum = added(sum, term(at, k));
+            sum = added(sum, term(rows, k));
         }
     }
     let v = together(whole(sum), MAX == 1u);

@@ -70,6 +70,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     if q < across && row < p.rows {
         let g = row * across + q;
-        y[g] = pack4(tail(epilogue(g, v), g, p.d));
+        y[g] = pack4(tail_along(epilogue(g, v), q, p.d));
     }
 }

@@ -33,7 +33,7 @@ fn work(workgroup: u32, lane: u32) {
                 v /= e.sum;
             }
             let g = s.row * groups + k;
-            y[g] = pack4(tail(epilogue(g, v), g, p.last));
+            y[g] = pack4(tail_along(epilogue(g, v), k, p.last));
         }
     }
 }

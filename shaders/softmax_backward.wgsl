@@ -62,7 +62,7 @@ fn work(workgroup: u32, lane: u32) {
             } else {
                 v = u * (v - sum);
             }
-            dx[g] = pack4(tail(epilogue(g, v), g, p.last));
+            dx[g] = pack4(tail_along(epilogue(g, v), k, p.last));
         }
     }
 }

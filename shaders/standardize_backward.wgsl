@@ -42,7 +42,7 @@ fn of_columns(s: Span) -> Sums {
             m = vec4(of_row.x);
             f = of_row.y;
         }
-        sums = with_term(sums, column(s.g, k), m, f);
+        sums = with_term(sums, s.start + k * p.inner, m, f);
     }
     return sums;
 }

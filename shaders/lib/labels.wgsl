@@ -1,6 +1,8 @@
+#import quotient
+
 // Where label `i` lies among labels whose last axis has this length: that axis is padded to a multiple of four.
 fn label_place(i: u32, last: u32) -> u32 {
-    let outer = i / last;
+    let outer = quotient(i, last, 1u);
     return outer * ((last + 3u) & 0xfffffffcu) + i - outer * last;
 }
 

@@ -2,6 +2,7 @@
 // of them share one, and workgroups may share it too: each then takes one of `splits` parts of the terms. The file
 // that imports this has LANES, from `parts` or `gathered`, and x, over which it runs.
 #import grid
+#import quotient
 
 struct Params {
     groups: u32,   // groups of results
@@ -18,6 +19,7 @@ const OVER_ROWS: u32 = 1u; // whether the last axis is among those that vanish
 
 struct Span {
     g: u32,     // group of results
+    start: u32, // the first term of that group of columns
     part: u32,  // the invocation's number among its LANES
     first: u32, // its first term
     end: u32,   // behind the last of all LANES
@@ -33,18 +35,14 @@ fn span(workgroup: vec3<u32>, lane: u32) -> Span {
     let g = (id - split * blocks) * across + lane % across;
     let first = split * p.chunk + lane / across;
     let end = min((split + 1u) * p.chunk, p.terms);
-    return Span(g, lane / across, first, end, split * p.groups + g, g < p.groups && split < p.splits);
-}
-
-// Where term k of group g of columns lies.
-fn column(g: u32, k: u32) -> u32 {
-    let outer = g / p.inner;
-    return (outer * p.terms + k) * p.inner + g - outer * p.inner;
+    let outer = quotient(g, p.inner, 1u);
+    let start = outer * p.terms * p.inner + g - outer * p.inner;
+    return Span(g, start, lane / across, first, end, split * p.groups + g, g < p.groups && split < p.splits);
 }
 
 // Result i of group g as the number of a row; padding repeats the last.
 fn row_of(g: u32, i: u32) -> u32 {
     let groups = (p.last_out + 3u) / 4u;
-    let line = g / groups;
+    let line = quotient(g, groups, 1u);
     return line * p.last_out + min((g - line * groups) * 4u + i, p.last_out - 1u);
 }

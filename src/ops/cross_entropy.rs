@@ -199,8 +199,10 @@ impl Op for CrossEntropyBackward {
 
     fn lower(&self, io: &Io, program: &mut Program) {
         let (logits, labels) = (io.inputs[0], io.inputs[1]);
+        let classes = logits.shape.last();
         let source = include_str!("../../shaders/cross_entropy_backward.wgsl");
-        let dispatch = Dispatch::new(io.label, CrossEntropy::shader("cross_entropy_backward", source, io));
+        let dispatch =
+            Dispatch::new(io.label, CrossEntropy::shader("cross_entropy_backward", source, io).padded(classes));
         let groups = logits.shape.groups();
         program.push(
             io.inputs
@@ -208,7 +210,7 @@ impl Op for CrossEntropyBackward {
                 .fold(dispatch, |d, &x| d.read(x))
                 .write(io.outputs[0])
                 .param("groups", groups)
-                .param("classes", logits.shape.last())
+                .param("classes", classes)
                 .param("last", labels.shape.storage().last())
                 .param("ignore", self.0.ignore as usize)
                 .param_f32("smoothing", self.0.label_smoothing)

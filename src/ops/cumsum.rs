@@ -81,7 +81,8 @@ impl Op for Cumsum {
         let shader = io
             .shader("cumsum", include_str!("../../shaders/cumsum.wgsl"))
             .constant("ALONG_ROWS", along_rows.into())
-            .constant("REVERSE", self.reverse.into());
+            .constant("REVERSE", self.reverse.into())
+            .padded(last);
         let most = if io.caps.kind == caps::Kind::Software { TURNS / 2 } else { terms };
         let carried = (terms > most).then(|| program.scratch(Shape::from([lines, GROUP]), shader.acc));
         for first in (0..terms).step_by(most) {

@@ -87,15 +87,15 @@ impl Op for Gather {
 
     fn lower(&self, io: &Io, program: &mut Program) {
         let (table, indices, y) = (io.inputs[0], io.inputs[1], io.outputs[0]);
-        let groups = y.shape.groups();
+        let (groups, d) = (y.shape.groups(), table.shape.last());
         program.push(
-            Dispatch::new(io.label, io.shader("gather", include_str!("../../shaders/gather.wgsl")))
+            Dispatch::new(io.label, io.shader("gather", include_str!("../../shaders/gather.wgsl")).padded(d))
                 .read(table)
                 .read(indices)
                 .write(y)
                 .param("groups", groups)
                 .param("rows", table.shape[0])
-                .param("d", table.shape.last())
+                .param("d", d)
                 .param("last", indices.shape.storage().last())
                 .fuse("epilogue", io.chain)
                 .workgroups(groups.div_ceil(64)),
@@ -137,7 +137,7 @@ impl Op for Scatter {
         let (dy, indices, y) = (io.inputs[0], io.inputs[1], io.outputs[0]);
         let d = dy.shape.last();
         program.push(
-            Dispatch::new(io.label, io.shader("scatter", include_str!("../../shaders/scatter.wgsl")))
+            Dispatch::new(io.label, io.shader("scatter", include_str!("../../shaders/scatter.wgsl")).padded(d))
                 .read(dy)
                 .read(indices)
                 .write(y)

@@ -81,7 +81,7 @@ fn rows(x: Shape) -> usize {
 /// A dispatch over rows, which reads these operands.
 fn over_rows(io: &Io, shader: &Shader, reads: &[Operand], centred: bool, pass: Pass) -> Dispatch {
     let x = io.inputs[0].shape;
-    let shader = shader.clone().constant("CENTRED", centred.into());
+    let shader = shader.clone().constant("CENTRED", centred.into()).padded(x.last());
     let dispatch = reads.iter().fold(Dispatch::new(io.label, shader), |d, &x| d.read(x));
     dispatch.param("rows", rows(x)).param("last", x.last()).flops(pass.flops(8 * x.len()))
 }
@@ -214,7 +214,9 @@ impl Op for LayerNormSums {
         let [x, dy, stats] = io.inputs[..] else { unreachable!("three operands") };
         let seen = |t: Operand| t.seen_as(Shape::from([rows(x.shape), x.shape.last()]));
         let (work, sums) = write_sums(io, [seen(x), seen(dy), stats], (0, 1), true, program);
-        let shader = io.shader("sums_join", include_str!("../../shaders/sums_join.wgsl")).wide(stats.dtype);
+        let last = x.shape.last();
+        let shader =
+            io.shader("sums_join", include_str!("../../shaders/sums_join.wgsl")).wide(stats.dtype).padded(last);
         program.push(
             work.join(io, shader)
                 .read(sums)
@@ -222,7 +224,7 @@ impl Op for LayerNormSums {
                 .write(io.outputs[1])
                 .param("groups", work.groups)
                 .param("splits", work.splits)
-                .param("last", x.shape.last())
+                .param("last", last)
                 .flops(sums.shape.len()),
         );
     }

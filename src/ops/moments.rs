@@ -116,12 +116,14 @@ impl Work {
     /// Its parameters and the grid.
     pub fn spread(&self, dispatch: Dispatch, y: Operand) -> Dispatch {
         let blocks = self.groups.div_ceil(64 / self.lanes as usize);
+        let last = y.shape.storage().last();
         dispatch
+            .padded(last)
             .param("groups", self.groups)
             .param("terms", self.run.terms)
             .param("inner", self.run.inner)
             .param("last_in", self.run.last)
-            .param("last_out", y.shape.storage().last())
+            .param("last_out", last)
             .param("splits", self.splits)
             .param("chunk", self.chunk)
             .workgroups(blocks * self.splits)

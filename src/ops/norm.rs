@@ -221,7 +221,8 @@ impl Op for StandardizeBackward {
         let [x, dy, mean, variance, gain] = io.inputs[..] else { unreachable!("five operands") };
         let (work, sums) = write_sums(io, [x, dy, mean], self.axes, false, program);
         let source = include_str!("../../shaders/standardize_join.wgsl");
-        let shader = Shader::new("standardize_join", source, x.dtype, io.precision).wide(mean.dtype);
+        let last = mean.shape.storage().last();
+        let shader = Shader::new("standardize_join", source, x.dtype, io.precision).wide(mean.dtype).padded(last);
         let dispatch = work.join(io, shader).read(sums).read(variance);
         let dispatch = io.outputs[..3].iter().fold(dispatch, |d, &y| d.write(y));
         // What belongs to gain and bias is of the operand's type or of the mean's.
@@ -242,7 +243,7 @@ impl Op for StandardizeBackward {
                 .splice("gain", format!("    return {one};\n"))
                 .param("groups", work.groups)
                 .param("splits", work.splits)
-                .param("last", mean.shape.storage().last())
+                .param("last", last)
                 .param("gains", gain.shape.groups())
                 .param_f32("epsilon", self.epsilon)
                 .flops(2 * sums.shape.len()),

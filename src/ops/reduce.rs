@@ -352,14 +352,14 @@ impl Reduce {
         if self.kept != Kept::Wide {
             shader = shader.accumulating(io.precision);
         }
-        let groups = y.shape.groups();
-        let dispatch = Dispatch::new(io.label, shader)
+        let (groups, last) = (y.shape.groups(), y.shape.storage().last());
+        let dispatch = Dispatch::new(io.label, shader.padded(last))
             .read(x)
             .write(y)
             .param("groups", groups)
             .param("terms", run.terms)
             .param(if run.rows { "last_in" } else { "inner" }, if run.rows { run.last } else { run.inner })
-            .param("last_out", y.shape.storage().last())
+            .param("last_out", last)
             .param_f32("factor", if let Fold::Sum(f) = self.fold { f } else { 1.0 })
             .flops(x.shape.len());
         if run.rows {

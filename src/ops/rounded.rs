@@ -79,8 +79,8 @@ impl Op for Rounded {
 
     fn lower(&self, io: &Io, program: &mut Program) {
         let y = io.outputs[0];
-        let groups = y.shape.groups();
-        let mut shader = io.shader(Self::NAME, include_str!("../../shaders/rounded.wgsl"));
+        let (groups, last) = (y.shape.groups(), y.shape.storage().last());
+        let mut shader = io.shader(Self::NAME, include_str!("../../shaders/rounded.wgsl")).padded(last);
         shader.constants.extend(self.quantization.constants());
         program.push(
             Dispatch::new(io.label, shader)
@@ -88,7 +88,7 @@ impl Op for Rounded {
                 .read(io.inputs[0])
                 .write(y)
                 .param("groups", groups)
-                .param("last", y.shape.storage().last())
+                .param("last", last)
                 .param("stream", self.stream as usize)
                 .flops(y.shape.len())
                 .fuse("epilogue", io.chain)

@@ -64,7 +64,7 @@ fn sizes(x: Operand) -> [usize; 2] {
 /// A dispatch over the rows of the operands.
 fn over_rows(log: bool, shader: &Shader, io: &Io, pass: Pass) -> Dispatch {
     let y = io.outputs[0];
-    let dispatch = Dispatch::new(io.label, shader.clone().constant("LOG", log.into()));
+    let dispatch = Dispatch::new(io.label, shader.clone().constant("LOG", log.into()).padded(y.shape.last()));
     let dispatch = io.inputs.iter().fold(dispatch, |d, &x| d.read(x)).write(pass.result(y));
     sized(dispatch, y).flops(pass.flops(5 * y.shape.len()))
 }
