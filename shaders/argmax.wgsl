@@ -1,6 +1,6 @@
-// Where the largest value of each row is. An invocation has four rows, whose indices are a group of the result, and walks along
-// all of them in one loop: llvmpipe ends a shader's loops after 65,535 turns in all.
-#import grid
+// Where the largest value of each row is, the first of equal ones; NaN is larger than any number. Four results are four rows, which
+// LANES invocations share. They meet once for each.
+#import lanes
 #import quotient
 
 @group(0) @binding(0) var<storage, read> x: array<elem4>;           // [rows, d]
@@ -13,58 +13,72 @@ struct Params {
 }
 @group(1) @binding(0) var<uniform> p: Params;
 
-// Of four columns of a row: every fourth value.
+// The largest values so far, of four columns each, and where they were.
 struct Best {
     value: vec4<acc>,
     at: vec4<u32>,
 }
 
-fn first_of(row: u32) -> Best {
-    return Best(vec4(unpack4(x[row * ((p.d + 3u) / 4u)]).x), vec4<u32>());
+fn group_of(row: u32, k: u32) -> vec4<acc> {
+    return unpack4(x[row * ((p.d + 3u) / 4u) + k]);
 }
 
-// With group k. NaN wins over all, to stay visible.
+// The first column's value is a start for all four: of equal ones the place decides.
+fn start(row: u32) -> Best {
+    return Best(vec4(group_of(row, 0u).x), vec4<u32>());
+}
+
 fn with_group(best: Best, row: u32, k: u32) -> Best {
-    let v = unpack4(x[row * ((p.d + 3u) / 4u) + k]);
-    let at = vec4(4u * k) + vec4(0u, 1u, 2u, 3u);
-    let wins = ((v > best.value) | (v != v)) & (at < vec4(p.d));
+    let v = group_of(row, k);
+    let at = 4u * k + vec4(0u, 1u, 2u, 3u);
+    let wins = ((v > best.value) | ((v != v) & (best.value == best.value))) & (at < vec4(p.d));
     return Best(select(best.value, v, wins), select(best.at, at, wins));
 }
 
-// Of equal values the first wins.
-fn argmax(best: Best) -> u32 {
-    var value = best.value.x;
-    var at = best.at.x;
-    for (var i = 1u; i < 4u; i++) {
-        let v = best.value[i];
-        if v > value || v != v || (v == value && best.at[i] < at) {
-            value = v;
-            at = best.at[i];
-        }
-    }
-    return at;
+// A value and its place, in two numbers that f32 holds.
+fn candidate(best: Best, i: u32) -> vec4<acc> {
+    return vec4(best.value[i], acc(best.at[i] >> 16u), acc(best.at[i] & 0xffffu), acc());
 }
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let g = linear_id(workgroup) * 64u + lane;
-    if g >= p.groups {
-        return;
+fn combine(u: vec4<acc>, v: vec4<acc>, largest: bool) -> vec4<acc> {
+    let u_is_nan = u.x != u.x;
+    let v_is_nan = v.x != v.x;
+    let larger = v.x > u.x || v_is_nan && !u_is_nan;
+    let equal = v.x == u.x || v_is_nan && u_is_nan;
+    let before = v.y < u.y || v.y == u.y && v.z < u.z;
+    return select(u, v, larger || equal && before);
+}
+
+fn argmax(best: Best) -> u32 {
+    var v = candidate(best, 0u);
+    for (var i = 1u; i < 4u; i++) {
+        v = combine(v, candidate(best, i), true);
     }
+    v = together(v, true);
+    return u32(v.y) << 16u | u32(v.z);
+}
+
+fn work(workgroup: u32, lane: u32) {
+    let g = own_row(workgroup, lane);
+    let part = lane % LANES;
     let across = (p.last + 3u) / 4u;
-    let line = quotient(g, across, 1u);
-    let columns = vec4((g - line * across) * 4u) + vec4(0u, 1u, 2u, 3u);
+    // Invocations past the end take the last results along, since all must meet.
+    let at = min(g, p.groups - 1u);
+    let line = quotient(at, across, 1u);
+    let columns = 4u * (at - line * across) + vec4(0u, 1u, 2u, 3u);
     let row = vec4(line * p.last) + min(columns, vec4(p.last - 1u));
-    var a = first_of(row.x);
-    var b = first_of(row.y);
-    var c = first_of(row.z);
-    var d = first_of(row.w);
-    for (var k = 0u; k < (p.d + 3u) / 4u; k++) {
+    var a = start(row.x);
+    var b = start(row.y);
+    var c = start(row.z);
+    var d = start(row.w);
+    for (var k = part; k < (p.d + 3u) / 4u; k += LANES) {
         a = with_group(a, row.x, k);
         b = with_group(b, row.y, k);
         c = with_group(c, row.z, k);
         d = with_group(d, row.w, k);
     }
     let found = vec4(argmax(a), argmax(b), argmax(c), argmax(d));
-    y[g] = select(vec4<u32>(), found, columns < vec4(p.last));
+    if part == 0u && g < p.groups {
+        y[g] = select(vec4<u32>(), found, columns < vec4(p.last));
+    }
 }

@@ -24,7 +24,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let s = span(workgroup, lane);
     var all: Part;
     if s.live && OVER_ROWS == 1u {
-        for (var i = 0u; i < 4u; i++) {
+        for (var i = 0u; i < rows_of(s.g); i++) {
             let q = of_row(row_of(s.g, i), s);
             let here = vec4(i) == vec4(0u, 1u, 2u, 3u);
             all.n = select(all.n, q.n, here);

@@ -26,7 +26,7 @@ fn combine(u: vec4<acc>, v: vec4<acc>) -> vec4<acc> {
     return joined(u, v);
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let g = linear_id(workgroup) * RESULTS + lane % RESULTS;
     var v = vec4<acc>();

@@ -166,7 +166,7 @@ fn largest_halves() {
 #[test]
 fn sums_of_more_terms_than_an_invocation_may_walk_through() {
     type Sum = for<'g> fn(Tensor<'g>) -> Tensor<'g>;
-    let sums: [(&str, &[usize], Sum); 5] = [
+    let sums: [(&str, &[usize], Sum); 8] = [
         ("product", &[3, 300_007], |x| x.matmul_with(x, false, true)),
         ("cumulative sum", &[2, 300_007], |x| x.cumsum(1)),
         ("cumulative sum of columns, backwards", &[70_001, 3], |x| {
@@ -174,6 +174,9 @@ fn sums_of_more_terms_than_an_invocation_may_walk_through() {
         }),
         ("sum", &[3_000_017], |x| x.sum([0])),
         ("largest value", &[3_000_017], |x| (x + 1.0).max([0])),
+        ("sum of a column", &[4_200_013, 1, 2], |x| x.sum([0])),
+        ("mean and variance", &[6_000_011], |x| x.moments(0..1).1),
+        ("place of the largest value", &[3_000_017], |x| x.argmax()),
     ];
     let gpu = &devices()[0].1;
     for (name, shape, build) in sums {

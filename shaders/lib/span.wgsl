@@ -46,3 +46,8 @@ fn row_of(g: u32, i: u32) -> u32 {
     let line = quotient(g, groups, 1u);
     return line * p.last_out + min((g - line * groups) * 4u + i, p.last_out - 1u);
 }
+
+// Rows of group g: four, or those before the padding.
+fn rows_of(g: u32) -> u32 {
+    return row_of(g, 3u) - row_of(g, 0u) + 1u;
+}

@@ -1,11 +1,13 @@
 //! Between labels and values.
 
+use super::rows;
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, Fill};
 use crate::{
     Dtype, Precision, Shape,
     dispatch::{Dispatch, Program, Shader},
     op::{Backward, Io, Op, Type},
+    shape::GROUP,
     tensor::Tensor,
 };
 
@@ -29,7 +31,8 @@ impl<'g> Tensor<'g> {
         if classes == 1 { wide.slice(self.shape().rank(), 0..1) } else { wide }
     }
 
-    /// Where the largest value of the last axis is, as labels; the first of equal ones: `[.., d] → [..]`.
+    /// Where the largest value of the last axis is, as labels; the first of equal ones, and NaN is larger than any number:
+    /// `[.., d] → [..]`.
     #[track_caller]
     pub fn argmax(self) -> Tensor<'g> {
         self.graph.apply(Argmax, &[self])
@@ -108,16 +111,16 @@ impl Op for Argmax {
         // A lone last axis is not stored: there are no rows to look through, and the answer is 0.
         let d = if x.shape.last() == 1 { 0 } else { x.shape.last() };
         let source = include_str!("../../shaders/argmax.wgsl");
-        program.push(
-            Dispatch::new(io.label, Shader::new("argmax", source, x.dtype, io.precision))
-                .read(x)
-                .write(y)
-                .param("groups", groups)
-                .param("d", d)
-                .param("last", y.shape.storage().last())
-                .flops(x.shape.len())
-                .workgroups(groups.div_ceil(64)),
-        );
+        // Places are numbers in f32 while invocations meet.
+        let shader = Shader::new("argmax", source, x.dtype, io.precision).acc(Dtype::F32);
+        let dispatch = Dispatch::new(io.label, shader)
+            .read(x)
+            .write(y)
+            .param("groups", groups)
+            .param("d", d)
+            .param("last", y.shape.storage().last())
+            .flops(x.shape.len());
+        program.push(rows::choose(io.caps, groups, d.div_ceil(GROUP).max(1), 0).over(groups, dispatch));
     }
 
     #[cfg(feature = "reference")]

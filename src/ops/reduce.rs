@@ -1,10 +1,13 @@
 //! Sums, means and largest values over axes.
 
-use super::{gemm::busy, rows::choose};
+use super::{
+    gemm::busy,
+    rows::{FARTHEST, WIDEST, choose},
+};
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, indices};
 use crate::{
-    Caps, Dtype, Precision, Shape,
+    Caps, Dtype, Precision, Shape, caps,
     dispatch::{Dispatch, Operand, Program},
     op::{Backward, Io, Kind, Op, Type},
     shape::GROUP,
@@ -365,8 +368,11 @@ impl Reduce {
         if run.rows {
             return choose(io.caps, groups, run.terms, 0).over(groups, dispatch);
         }
-        let lanes = lanes(run.terms);
-        dispatch.constant("LANES", lanes).workgroups((groups * lanes as usize).div_ceil(64))
+        // An invocation of a processor may not walk too far.
+        let far = io.caps.kind == caps::Kind::Software && run.terms > 64 * FARTHEST;
+        let (threads, lanes) = if far { (WIDEST, WIDEST as u32) } else { (64, lanes(run.terms)) };
+        let dispatch = dispatch.constant("THREADS", threads as u32).constant("LANES", lanes);
+        dispatch.workgroups((groups * lanes as usize).div_ceil(threads))
     }
 
     /// Another fold over the same axes.
