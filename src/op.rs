@@ -183,6 +183,7 @@ impl Dispatch {
             let narrow = x.dtype == Dtype::F16 && shader.acc == Dtype::F32;
             let (half, same) = if narrow { ("#import half\n", "half4(v)") } else { ("", "v") };
             let at = self.bindings.len();
+            shader = shader.padded(x.shape.storage().last());
             shader.declarations += &format!(
                 "#import tail\n{half}\
                  @group(0) @binding({at}) var<storage, read_write> chain_kept_{i}: array<{elem4}>;\n\
