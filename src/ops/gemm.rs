@@ -349,7 +349,7 @@ impl Variant {
                 let names = [("PAIRS_A", "stored a", 'a'), ("PAIRS_B", "stored b", 'b')];
                 for ((constant, mark, operand), even) in names.into_iter().zip(p.pairs) {
                     if even && p.elem == Dtype::F16 {
-                        shuffled = shuffled.constant(constant, 1).splice(mark, &stored_in_pairs(operand));
+                        shuffled = shuffled.constant(constant, 1).splice(mark, stored_in_pairs(operand));
                     }
                 }
                 shuffled
