@@ -1,7 +1,6 @@
 // Where the largest value of each row is, the first of equal ones; NaN is larger than any number. Four results are four rows, which
 // LANES invocations share. They meet once for each.
 #import lanes
-#import quotient
 
 @group(0) @binding(0) var<storage, read> x: array<elem4>;           // [rows, d]
 @group(0) @binding(1) var<storage, read_write> y: array<vec4<u32>>; // [_, last] = [rows]
@@ -61,12 +60,8 @@ fn argmax(best: Best) -> u32 {
 fn work(workgroup: u32, lane: u32) {
     let g = own_row(workgroup, lane);
     let part = lane % LANES;
-    let across = (p.last + 3u) / 4u;
     // Invocations past the end take the last results along, since all must meet.
-    let at = min(g, p.groups - 1u);
-    let line = quotient(at, across, 1u);
-    let columns = 4u * (at - line * across) + vec4(0u, 1u, 2u, 3u);
-    let row = vec4(line * p.last) + min(columns, vec4(p.last - 1u));
+    let row = four_of(min(g, p.groups - 1u), p.last);
     var a = start(row.x);
     var b = start(row.y);
     var c = start(row.z);
@@ -79,6 +74,6 @@ fn work(workgroup: u32, lane: u32) {
     }
     let found = vec4(argmax(a), argmax(b), argmax(c), argmax(d));
     if part == 0u && g < p.groups {
-        y[g] = select(vec4<u32>(), found, columns < vec4(p.last));
+        y[g] = select(vec4<u32>(), found, inside(place_along(g, p.last), p.last));
     }
 }

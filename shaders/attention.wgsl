@@ -1,6 +1,7 @@
 // Attention: softmax(q · kᵀ · scale) · v of each head. Sums and largest scores move along with the keys, so that nothing
 // of the size [t, s] is ever in memory.
 #import attention
+#import axis
 
 @group(0) @binding(3) var<storage, read_write> y: array<elem4>;     // [members, t, d]
 @group(0) @binding(4) var<storage, read_write> rows: array<wide4>;  // [members, blocks of t, 2]: largest score, Σ exp
@@ -89,7 +90,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
     }
     if part == 0u && i < groups(p.t) {
-        let there = vec4(4u * i) + vec4(0u, 1u, 2u, 3u) < vec4(p.t);
+        let there = inside(i, p.t);
         let at = 2u * (member * groups(p.t) + i);
         rows[at] = pack4_wide(select(vec4<acc>(), top, there));
         rows[at + 1u] = pack4_wide(select(vec4<acc>(), sum, there));

@@ -10,11 +10,8 @@
 // An invocation's terms of a row; all four members are the same.
 fn of_row(row: u32, s: Span) -> Part {
     var q: Part;
-    let groups = (p.last_in + 3u) / 4u;
     for (var k = s.first; k < s.end; k += LANES) {
-        let first = 4u * (k - quotient(k, groups, 1u) * groups);
-        let counts = vec4(first) + vec4(0u, 1u, 2u, 3u) < vec4(p.last_in);
-        q = with_value(q, unpack4(x[row * p.terms + k]), counts);
+        q = with_value(q, unpack4(x[row * p.terms + k]), inside(place_along(k, p.last_in), p.last_in));
     }
     return as_one(q);
 }
@@ -24,8 +21,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let s = span(workgroup, lane);
     var all: Part;
     if s.live && OVER_ROWS == 1u {
-        for (var i = 0u; i < rows_of(s.g); i++) {
-            let q = of_row(row_of(s.g, i), s);
+        let rows = four_of(s.g, p.last_out);
+        for (var i = 0u; i <= rows.w - rows.x; i++) {
+            let q = of_row(rows.x + i, s);
             let here = vec4(i) == vec4(0u, 1u, 2u, 3u);
             all.n = select(all.n, q.n, here);
             all.mean = select(all.mean, q.mean, here);

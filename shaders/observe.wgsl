@@ -1,15 +1,15 @@
 // Counts what a tensor holds: zeros, Inf and NaN, the largest magnitude, and magnitudes by their exponents. Integers all of
 // it, so the order of the additions does not matter. A lane counts in bytes of registers, since atomics for each value
 // would take longer than the step that is looked at.
+#import axis
 #import grid
 
-@group(0) @binding(0) var<storage, read> x: array<elem4>;                   // [rows · row]
+@group(0) @binding(0) var<storage, read> x: array<elem4>;                   // [rows, last]
 @group(0) @binding(1) var<storage, read_write> counts: array<atomic<u32>>;  // [tensors · 36]
 
 struct Params {
     groups: u32,
-    row: u32,  // groups of a row
-    last: u32, // values in a row's last group
+    last: u32,  // length of a row
     first: u32, // where this tensor's counts begin
 }
 @group(1) @binding(0) var<uniform> p: Params;
@@ -67,7 +67,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         if g < p.groups {
             let magnitude = bitcast<vec4<u32>>(vec4<f32>(unpack4(x[g]))) & vec4(0x7fffffffu);
             // What fills the last group of a row is no value.
-            let there = low < vec4(select(4u, p.last, g % p.row == p.row - 1u));
+            let there = inside(place_along(g, p.last), p.last);
             let zero = magnitude == vec4(0u);
             let finite = magnitude < vec4(0x7f800000u);
             let counts = there & finite & !zero;

@@ -31,8 +31,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let g = linear_id(workgroup) * RESULTS + lane % RESULTS;
     var v = vec4<acc>();
     if g < p.groups {
-        let outer = quotient(g, p.inner, 1u);
-        let first = outer * p.terms * p.inner + g - outer * p.inner;
+        let first = column_start(g, p.terms, p.inner);
         var sum = Sum();
         if MAX == 1u {
             sum.part = unpack4_wide(x[first]);

@@ -30,20 +30,11 @@ fn combine(u: vec4<acc>, v: vec4<acc>, largest: bool) -> vec4<acc> {
 fn across(row: u32, k: u32) -> acc {
     let v = unpack4_wide(x[row * p.terms + k]);
     if MAX == 1u {
-        let groups = (p.last_in + 3u) / 4u;
-        let w = select(vec4(v.x), v, inside(k - quotient(k, groups, 1u) * groups, p.last_in));
+        let w = select(vec4(v.x), v, inside(place_along(k, p.last_in), p.last_in));
         return max(max(w.x, w.y), max(w.z, w.w));
     }
     let pairs = running(vec4<acc>(v.xz + v.yw, vec2<acc>()));
     return running(vec4<acc>(pairs.x + pairs.y)).x;
-}
-
-// The rows of the four results of group g.
-fn rows_of(g: u32) -> vec4<u32> {
-    let groups = (p.last_out + 3u) / 4u;
-    let line = quotient(g, groups, 1u);
-    let first = (g - line * groups) * 4u;
-    return vec4(line * p.last_out) + min(vec4(first) + vec4(0u, 1u, 2u, 3u), vec4(p.last_out - 1u));
 }
 
 // Term k of four rows.
@@ -55,7 +46,7 @@ fn work(workgroup: u32, lane: u32) {
     let g = own_row(workgroup, lane);
     let part = lane % LANES;
     // Invocations past the end take the last results along, since all must meet.
-    let rows = rows_of(min(g, p.groups - 1u));
+    let rows = four_of(min(g, p.groups - 1u), p.last_out);
     var sum = Sum();
     if MAX == 1u {
         sum.part = term(rows, part);

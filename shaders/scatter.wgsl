@@ -23,11 +23,11 @@ var<workgroup> words: array<atomic<u32>, 2>; // which of them are not zero
 // Of eight groups of indices from `first` on, those that are `row`, a bit each.
 fn search(row: u32, first: u32) -> u32 {
     let across = (p.last + 3u) / 4u;
-    var column = first % across;
+    var column = place_along(first, p.last);
     var bits = 0u;
     for (var k = 0u; k < 8u && first + k < p.count; k++) {
         // Padding holds zeros, which are no indices.
-        let is_row = (indices[first + k] == vec4(row)) & (vec4(4u * column) + vec4(0u, 1u, 2u, 3u) < vec4(p.last));
+        let is_row = (indices[first + k] == vec4(row)) & inside(column, p.last);
         let one = select(vec4(0u), vec4(1u, 2u, 4u, 8u), is_row);
         bits |= (one.x | one.y | one.z | one.w) << (4u * k);
         column = select(column + 1u, 0u, column + 1u == across);

@@ -19,7 +19,7 @@ fn with_term(sums: Sums, at: u32, m: vec4<acc>, f: acc) -> Sums {
 
 // An invocation's terms of the row that is result i of its group.
 fn of_row(s: Span, i: u32) -> vec2<acc> {
-    let first = row_of(s.g, i) * p.terms;
+    let first = four_of(s.g, p.last_out)[i] * p.terms;
     let m = vec4(unpack4_wide(mean[s.g])[i]);
     var sums: Sums;
     for (var k = s.first; k < s.end; k += LANES) {

@@ -269,11 +269,6 @@ impl Dispatch {
         self
     }
 
-    /// [`Shader::padded`].
-    pub fn padded(self, last: usize) -> Self {
-        self.constant("PADDED", (!last.is_multiple_of(GROUP)).into())
-    }
-
     /// Sets the type behind `wide4`.
     pub fn wide(mut self, dtype: Dtype) -> Self {
         Arc::make_mut(&mut self.shader).wide = dtype;

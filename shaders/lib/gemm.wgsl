@@ -7,6 +7,7 @@
 //   line_a(spot, tap), line_b(spot, tap): that line in memory
 //   place(i, r, j, member): the group of y for row r of block (i, j), or NOWHERE
 // The planner adds the body: `gemm_blocks`, `gemm_shuffle`, `gemm_tile` or `gemm_coop`.
+#import axis
 #import epilogue
 #import grid
 #import quotient
@@ -99,7 +100,7 @@ fn store_row(i: u32, r: u32, j: u32, member: u32, part: u32, e: Extent, v: vec4<
     let g = place(i, r, j, member);
     if g != NOWHERE {
         // Zeros beyond the columns that count.
-        keep(g, part, e.size, v, vec4(4u * j) + vec4(0u, 1u, 2u, 3u) < vec4(e.last));
+        keep(g, part, e.size, v, inside(j, e.last));
     }
 }
 

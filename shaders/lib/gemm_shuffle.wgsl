@@ -65,6 +65,7 @@ fn shared_spot(i: u32, n: u32, member: u32) -> Spot {
     return spot_of(ROWS == 1u, i + line / 4u * (1u + SHARED_PAIRS), line % 4u, member);
 }
 
+// The lines that an invocation loads of its block, or every other one of it and its neighbour's.
 fn own_spots(j: u32, member: u32) -> Spots {
     if OWN_PAIRS == 0u {
         return spots_of(ROWS == 0u, j, member);
@@ -75,6 +76,7 @@ fn own_spots(j: u32, member: u32) -> Spots {
     return Spots(s0, s1, s0, s1);
 }
 
+// Its block at step k.
 fn own_block(l: Lines, k: u32, odd: bool) -> block {
     if OWN_PAIRS == 0u {
         return block_of(ROWS == 0u, load_of(ROWS == 0u, l, k, 4u));
@@ -91,6 +93,7 @@ fn swapped(u: vec4<acc>, v: vec4<acc>, odd: bool) -> mat2x4<acc> {
     return mat2x4(select(u, got, odd), select(got, v, odd));
 }
 
+// What it loads for its team at step k.
 fn load_shared(l: Lines, k: u32) -> Pairs {
     if SHARED_PAIRS == 1u {
         return load_pairs(ROWS == 1u, l, k, EACH);

@@ -4,6 +4,7 @@
 // The planner adds `lanes_subgroups` or `lanes_shared`, which have the entry point and say how invocations meet:
 //   meet(v, lanes, largest): the sums, or the largest values, of `lanes` neighbours, for each of them and always in the same
 //   order. The whole workgroup calls it at once.
+#import axis
 #import grid
 
 const THREADS: u32 = 64u; // a multiple of every subgroup's size
@@ -22,11 +23,6 @@ fn turns(groups: u32) -> u32 {
         return HELD;
     }
     return (groups + LANES - 1u) / LANES;
-}
-
-// Which values of group k belong to a row of this length.
-fn inside(k: u32, length: u32) -> vec4<bool> {
-    return vec4(4u * k) + vec4(0u, 1u, 2u, 3u) < vec4(length);
 }
 
 fn together(v: vec4<acc>, largest: bool) -> vec4<acc> {

@@ -1,8 +1,8 @@
 // Who folds what of a run of axes. Over columns, neighbours in a workgroup take neighbouring groups of results, LANES
 // of them share one, and workgroups may share it too: each then takes one of `splits` parts of the terms. The file
 // that imports this has LANES, from `parts` or `gathered`, and x, over which it runs.
+#import axis
 #import grid
-#import quotient
 
 struct Params {
     groups: u32,   // groups of results
@@ -35,19 +35,6 @@ fn span(workgroup: vec3<u32>, lane: u32) -> Span {
     let g = (id - split * blocks) * across + lane % across;
     let first = split * p.chunk + lane / across;
     let end = min((split + 1u) * p.chunk, p.terms);
-    let outer = quotient(g, p.inner, 1u);
-    let start = outer * p.terms * p.inner + g - outer * p.inner;
+    let start = column_start(g, p.terms, p.inner);
     return Span(g, start, lane / across, first, end, split * p.groups + g, g < p.groups && split < p.splits);
-}
-
-// Result i of group g as the number of a row; padding repeats the last.
-fn row_of(g: u32, i: u32) -> u32 {
-    let groups = (p.last_out + 3u) / 4u;
-    let line = quotient(g, groups, 1u);
-    return line * p.last_out + min((g - line * groups) * 4u + i, p.last_out - 1u);
-}
-
-// Rows of group g: four, or those before the padding.
-fn rows_of(g: u32) -> u32 {
-    return row_of(g, 3u) - row_of(g, 0u) + 1u;
 }

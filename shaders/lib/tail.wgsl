@@ -1,14 +1,10 @@
-#import quotient
+#import axis
 
 const PADDED: u32 = 1u; // whether the last axis ends within a group
 
 // Zeros beyond the end of the last axis: padding must never hold anything else, since 0 · NaN spreads.
 fn tail(v: vec4<acc>, group: u32, last: u32) -> vec4<acc> {
-    if PADDED == 0u {
-        return v;
-    }
-    let groups = (last + 3u) / 4u;
-    return tail_along(v, group - quotient(group, groups, 1u) * groups, last);
+    return tail_along(v, place_along(group, last), last);
 }
 
 // The same of group k along that axis.
@@ -16,5 +12,5 @@ fn tail_along(v: vec4<acc>, k: u32, last: u32) -> vec4<acc> {
     if PADDED == 0u {
         return v;
     }
-    return select(vec4<acc>(), v, vec4(4u * k) + vec4(0u, 1u, 2u, 3u) < vec4(last));
+    return select(vec4<acc>(), v, inside(k, last));
 }

@@ -22,6 +22,7 @@ pub(super) static LIBRARY: &[(&str, &str)] = &[
     ("attention_gradient", include_str!("../../shaders/lib/attention_gradient.wgsl")),
     ("attention_row", include_str!("../../shaders/lib/attention_row.wgsl")),
     ("attention_sees", include_str!("../../shaders/lib/attention_sees.wgsl")),
+    ("axis", include_str!("../../shaders/lib/axis.wgsl")),
     ("beside", include_str!("../../shaders/lib/beside.wgsl")),
     ("chain", include_str!("../../shaders/lib/chain.wgsl")),
     ("coop", include_str!("../../shaders/lib/coop.wgsl")),

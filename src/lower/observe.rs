@@ -3,7 +3,6 @@
 use crate::{
     Dtype, Precision, Shape,
     dispatch::{Dispatch, Operand, Program, Role, Shader, Source},
-    shape::GROUP,
 };
 
 /// Words that `observe.wgsl` keeps of a tensor.
@@ -67,8 +66,7 @@ impl Observer {
             .read(x)
             .update(counts)
             .param("groups", x.shape.groups())
-            .param("row", last.div_ceil(GROUP))
-            .param("last", (last - 1) % GROUP + 1)
+            .param("last", last)
             .param("first", first)
             .workgroups(x.shape.groups().div_ceil(64 * GROUPS));
         program.push(Dispatch { observes: true, ..d });

@@ -120,7 +120,7 @@ impl Op for Argmax {
             .param("d", d)
             .param("last", y.shape.storage().last())
             .flops(x.shape.len());
-        program.push(rows::choose(io.caps, groups, d.div_ceil(GROUP).max(1), 0).over(groups, dispatch));
+        program.push(rows::choose(io.caps, groups, d.div_ceil(GROUP), 0).over(groups, dispatch));
     }
 
     #[cfg(feature = "reference")]

@@ -108,22 +108,23 @@ impl Work {
         Work { run, groups, lanes, splits, chunk }
     }
 
-    /// The constants of `lib/span.wgsl`.
-    pub fn shader(&self, shader: Shader) -> Shader {
-        shader.constant("LANES", self.lanes).constant("OVER_ROWS", self.run.rows.into())
+    /// The constants of `lib/span.wgsl` and, for results like `y`, of `lib/tail.wgsl`.
+    pub fn shader(&self, shader: Shader, y: Operand) -> Shader {
+        shader
+            .constant("LANES", self.lanes)
+            .constant("OVER_ROWS", self.run.rows.into())
+            .padded(y.shape.storage().last())
     }
 
     /// Its parameters and the grid.
     pub fn spread(&self, dispatch: Dispatch, y: Operand) -> Dispatch {
         let blocks = self.groups.div_ceil(64 / self.lanes as usize);
-        let last = y.shape.storage().last();
         dispatch
-            .padded(last)
             .param("groups", self.groups)
             .param("terms", self.run.terms)
             .param("inner", self.run.inner)
             .param("last_in", self.run.last)
-            .param("last_out", last)
+            .param("last_out", y.shape.storage().last())
             .param("splits", self.splits)
             .param("chunk", self.chunk)
             .workgroups(blocks * self.splits)
@@ -179,13 +180,9 @@ impl Op for Moments {
         let work = Work::new(x.shape, self.axes, mean.shape);
         let shader = Shader::new("moments", include_str!("../../shaders/moments.wgsl"), x.dtype, io.precision);
         let parts = [variance, mean].map(|y| work.parts(y, program));
-        let dispatch =
-            Dispatch::new(io.label, work.shader(shader.wide(mean.dtype)).constant("CENTRED", self.centred.into()))
-                .read(x)
-                .write(parts[0])
-                .write(parts[1])
-                .flops(6 * x.shape.len());
-        program.push(work.spread(dispatch, if work.splits == 1 { mean } else { parts[1] }));
+        let shader = work.shader(shader.wide(mean.dtype), parts[1]).constant("CENTRED", self.centred.into());
+        let dispatch = Dispatch::new(io.label, shader).read(x).write(parts[0]).write(parts[1]).flops(6 * x.shape.len());
+        program.push(work.spread(dispatch, parts[1]));
         if work.splits > 1 {
             let source = include_str!("../../shaders/moments_join.wgsl");
             program.push(

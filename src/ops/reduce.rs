@@ -369,8 +369,8 @@ impl Reduce {
             return choose(io.caps, groups, run.terms, 0).over(groups, dispatch);
         }
         // An invocation of a processor may not walk too far.
-        let far = io.caps.kind == caps::Kind::Software && run.terms > 64 * FARTHEST;
-        let (threads, lanes) = if far { (WIDEST, WIDEST as u32) } else { (64, lanes(run.terms)) };
+        let long = io.caps.kind == caps::Kind::Software && run.terms > 64 * FARTHEST;
+        let (threads, lanes) = if long { (WIDEST, WIDEST as u32) } else { (64, lanes(run.terms)) };
         let dispatch = dispatch.constant("THREADS", threads as u32).constant("LANES", lanes);
         dispatch.workgroups((groups * lanes as usize).div_ceil(threads))
     }
