@@ -5,7 +5,6 @@ const WIDTH: u32 = 16u;  // invocations across the tile
 const HEIGHT: u32 = 8u;  // invocations down the tile
 const ROWS: u32 = 2u;    // blocks of rows an invocation, 1 or 2
 const COLUMNS: u32 = 1u; // blocks of columns an invocation, 1 or 2
-const FLAT: u32 = 0u;    // whether the blocks of a turn are written one after another
 
 const THREADS: u32 = WIDTH * HEIGHT;
 const DOWN: u32 = HEIGHT * ROWS;

@@ -6,9 +6,12 @@
 const DEEP: u32 = 4u;    // blocks that a turn sums over
 const PASS: u32 = 4u;    // those that a pass loads
 const EVEN: u32 = 0u;    // 1: a pass reaches the next tap at most, 2: it is within one tap, 3: so is a turn
+const FLAT: u32 = 0u;    // whether a turn is written out: then each instruction counts, and else registers do
 const FULL: u32 = 0u;    // whether no turn goes beyond the sum
-const WHOLE_A: u32 = 0u; // whether every line of a that counts is there at every step, so that no load needs a mask
-const WHOLE_B: u32 = 0u;
+const THERE_A: u32 = 0u; // when lines of a that count are there: 0: at some steps, 1: at all of a tap or at none, 2: at all
+const THERE_B: u32 = 0u; // the same of b: 0 or 2
+// Whether a line of a is there or not for a whole turn: then it is masked once, in workgroup memory.
+const BLANK_A: bool = FLAT == 1u && THERE_A == 1u && EVEN == 3u;
 
 // Groups of a pass.
 const GROUPS_A: u32 = PASS * 4u * DOWN;
@@ -90,22 +93,24 @@ fn behind(at: Cursor, last: bool, steps: u32) -> Cursor {
 struct Step {
     tap: u32,
     k: u32,
+    at: u32, // what lines are read at: k, or that of the pass's first block where they are seated
     there: bool,
 }
 
 // `ahead` blocks behind a cursor.
 fn step(at: Cursor, ahead: u32, steps: u32) -> Step {
     if EVEN >= 2u {
-        return Step(at.tap, at.k + ahead, true);
+        return Step(at.tap, at.k + ahead, at.k + (1u - FLAT) * ahead, true);
     }
     let further = taps_on(at.k + ahead, steps);
-    return Step(at.tap + further, at.k + ahead - further * steps, FULL == 1u || ahead < at.left);
+    let first = at.k - further * steps;
+    return Step(at.tap + further, first + ahead, first + (1u - FLAT) * ahead, FULL == 1u || ahead < at.left);
 }
 
 fn load_a(spot: Spot, s: Step) -> vec4<acc> {
     let l = line_a(spot, s.tap);
-    let v = unpack4(group_a(l.start + s.k * l.step));
-    if WHOLE_A == 1u {
+    let v = unpack4(group_a(l.start + s.at * l.step));
+    if THERE_A == 2u || BLANK_A {
         return v;
     }
     return select(vec4<acc>(), v, s.there & (s.k - l.first < l.end - l.first));
@@ -113,8 +118,8 @@ fn load_a(spot: Spot, s: Step) -> vec4<acc> {
 
 fn load_b(spot: Spot, s: Step) -> vec4<acc> {
     let l = line_b(spot, s.tap);
-    let v = unpack4(group_b(l.start + s.k * l.step));
-    if WHOLE_B == 1u {
+    let v = unpack4(group_b(l.start + s.at * l.step));
+    if THERE_B == 2u {
         return v;
     }
     return select(vec4<acc>(), v, s.there & (s.k - l.first < l.end - l.first));
@@ -132,21 +137,27 @@ struct Loads {
     spot_b1: Spot,
 }
 
+// Where a turn is written out, lines are seated: they start at the step of the invocation's seat, so that all are read at one.
+fn seated(s: Spot, k: u32, step: u32) -> Spot {
+    return Spot(s.start + FLAT * k * step, s.row, s.column, s.first, s.end);
+}
+
+fn spot_of_a(t: Tile, s: Seat) -> Spot {
+    let spot = spot_a(t.top + s.block, s.r, t.member);
+    return seated(spot, s.k, line_a(spot, 0u).step);
+}
+
+fn spot_of_b(t: Tile, s: Seat) -> Spot {
+    let spot = spot_b(t.leftmost + s.block, s.r, t.member);
+    return seated(spot, s.k, line_b(spot, 0u).step);
+}
+
 fn loads(lane: u32, t: Tile) -> Loads {
     let a0 = seat(lane, ALONG_A, DOWN);
     let a1 = second(a0, ALONG_A, DOWN);
     let b0 = seat(lane, ALONG_B, WIDE);
     let b1 = second(b0, ALONG_B, WIDE);
-    return Loads(
-        a0,
-        a1,
-        b0,
-        b1,
-        spot_a(t.top + a0.block, a0.r, t.member),
-        spot_a(t.top + a1.block, a1.r, t.member),
-        spot_b(t.leftmost + b0.block, b0.r, t.member),
-        spot_b(t.leftmost + b1.block, b1.r, t.member),
-    );
+    return Loads(a0, a1, b0, b1, spot_of_a(t, a0), spot_of_a(t, a1), spot_of_b(t, b0), spot_of_b(t, b1));
 }
 
 fn load_pass(l: Loads, lane: u32, nth: u32, at: Cursor, steps: u32) {
@@ -164,12 +175,28 @@ fn load_pass(l: Loads, lane: u32, nth: u32, at: Cursor, steps: u32) {
     }
 }
 
+// Puts zeros in the place of what an invocation loaded of a line that the tap has not.
+fn blank(seat: Seat, spot: Spot, tap: u32) {
+    let l = line_a(spot, tap);
+    if l.first == l.end {
+        for (var i = 0u; i < DEEP / PASS; i++) {
+            keep_a(i, seat, vec4<acc>());
+        }
+    }
+}
+
 // Loads a turn, and returns where the next one begins.
 fn load(l: Loads, lane: u32, start: Cursor, steps: u32) -> Cursor {
     var at = start;
     for (var i = 0u; i < DEEP / PASS; i++) {
         load_pass(l, lane, i, at, steps);
         at = behind(at, i == DEEP / PASS - 1u, steps);
+    }
+    if BLANK_A && (GROUPS_A >= THREADS || lane < GROUPS_A) {
+        blank(l.a0, l.spot_a0, start.tap);
+    }
+    if BLANK_A && GROUPS_A > THREADS {
+        blank(l.a1, l.spot_a1, start.tap);
     }
     return at;
 }

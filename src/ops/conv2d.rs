@@ -7,14 +7,14 @@
 
 use super::{
     far,
-    gemm::{self, Product},
+    gemm::{self, Product, There},
     layout::Windows,
     reduce::lanes,
 };
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, indices};
 use crate::{
-    Dtype, Precision, Shape,
+    Caps, Dtype, Precision, Shape, caps,
     dispatch::{Dispatch, Program, Shader},
     op::{Backward, Io, Kind, Op, Type},
     shape::GROUP,
@@ -210,6 +210,12 @@ impl Sizes {
     fn is_product(&self) -> bool {
         let still = self.stride == [1; 2] && self.before == [0; 2] && self.image[1..3] == self.result[1..3];
         self.window == [1; 2] && self.groups == 1 && still
+    }
+
+    /// Whether gradients to weights sum each pixel over images, not rows of pixels over columns: what a tile loads at once is then of
+    /// one pixel. Processors gain nothing, and stay in the order of memory.
+    fn sums_over_images(&self, caps: &Caps) -> bool {
+        self.image[0].is_multiple_of(4 * GROUP) && caps.kind != caps::Kind::Software
     }
 
     /// Whether some window sees beyond the image.
@@ -430,7 +436,10 @@ impl Op for Conv {
         if self.wanted == Wanted::Image {
             shader = shader.constant("STRIDED", u32::from(s.stride != [1; 2]));
         }
-        let p = self.product(io.inputs[0].dtype);
+        if self.wanted == Wanted::Weights {
+            shader = shader.constant("BY_IMAGE", s.sums_over_images(io.caps).into());
+        }
+        let p = self.product(io.caps, io.inputs[0].dtype);
         let dispatch = self.dispatch(io, shader, [p.members, p.down, p.wide, p.taps, p.steps]);
         gemm::lower(io, program, dispatch, &p, io.outputs[0]);
     }
@@ -466,11 +475,13 @@ impl Op for Conv {
 
 impl Conv {
     /// The product of matrices that it is.
-    fn product(&self, elem: Dtype) -> Product {
+    fn product(&self, caps: &Caps, elem: Dtype) -> Product {
         let s = self.sizes;
         let [inner, out, columns] = [s.inner, s.result[3] / s.groups, s.result[2]];
         let blocks = |n: usize| n.div_ceil(GROUP);
-        let inside = !s.is_padded();
+        // A pixel is beyond the image for all channels, or for all images.
+        let pixels = if s.is_padded() { There::Tapwise } else { There::Always };
+        let by_image = s.sums_over_images(caps);
         let whole = columns % GROUP == 0;
         let [rows, across] = [0, 1].map(|d| s.phases(d));
         let [down, wide, taps, steps] = match self.wanted {
@@ -478,12 +489,17 @@ impl Conv {
             Wanted::Image => {
                 [blocks(s.image[0] * rows.pixels * across.pixels), blocks(inner), rows.taps * across.taps, blocks(out)]
             }
-            Wanted::Weights => [s.taps() * blocks(inner), blocks(out), s.result[0] * s.result[1], blocks(columns)],
+            Wanted::Weights => {
+                let [n, oh, ow, _] = s.result;
+                let [matrices, terms] = if by_image { [oh * ow, n] } else { [n * oh, ow] };
+                [s.taps() * blocks(inner), blocks(out), matrices, blocks(terms)]
+            }
         };
-        let (whole_a, whole_b) = match self.wanted {
-            Wanted::Result => (inside, inner % GROUP == 0),
-            Wanted::Image => (false, true),
-            Wanted::Weights => (inside && whole, whole),
+        let there = match self.wanted {
+            Wanted::Result => [pixels, There::always_if(inner % GROUP == 0)],
+            Wanted::Image => [There::Tapwise, There::Always],
+            Wanted::Weights if by_image => [pixels, There::Always],
+            Wanted::Weights => [!s.is_padded() && whole, whole].map(There::always_if),
         };
         let members = if self.wanted == Wanted::Image { s.groups * rows.count * across.count } else { s.groups };
         // Phases differ in the weights that they meet.
@@ -493,7 +509,7 @@ impl Conv {
             Wanted::Image => [false; 2],
             Wanted::Weights => [inner, out].map(|channels| blocks(channels) % 2 == 0),
         };
-        Product { members, down, wide, taps, steps, alike, whole_a, whole_b, lone: false, pairs, elem }
+        Product { members, down, wide, taps, steps, alike, there, lone: false, pairs, elem }
     }
 
     /// Each channel by itself: no product of matrices, but one of values, for each weight.
@@ -551,7 +567,7 @@ pub fn cases() -> Vec<Case> {
     let plain = Conv2d::default();
     let explicit = |p| Conv2d { padding: Padding::Explicit(p), ..plain };
     let same = Conv2d { padding: Padding::Same, ..plain };
-    let shapes: [([usize; 4], [usize; 4], Conv2d); 20] = [
+    let shapes: [([usize; 4], [usize; 4], Conv2d); 23] = [
         ([2, 5, 7, 3], [3, 3, 3, 5], plain),
         ([1, 8, 8, 4], [3, 3, 4, 8], explicit([1; 4])),
         ([2, 7, 6, 1], [3, 2, 1, 5], Conv2d { stride: [1, 2], padding: Padding::Same, ..plain }),
@@ -569,6 +585,10 @@ pub fn cases() -> Vec<Case> {
         ([1, 8, 28, 8], [3, 3, 8, 32], same),
         ([1, 4, 6, 16], [2, 4, 16, 8], same),
         ([2, 4, 10, 4], [2, 4, 4, 20], same),
+        // Images enough that gradients to weights are summed over them, in whole turns of one pixel, of two and of none whole.
+        ([32, 3, 4, 4], [3, 2, 4, 8], Conv2d { dilation: [1, 2], ..same }),
+        ([16, 5, 3, 8], [2, 3, 4, 8], Conv2d { groups: 2, stride: [2, 1], ..explicit([1, 0, 1, 2]) }),
+        ([48, 3, 3, 5], [3, 3, 5, 3], explicit([1; 4])),
         ([2, 5, 6, 5], [3, 3, 1, 5], Conv2d { groups: 5, ..explicit([1; 4]) }),
         ([1, 9, 8, 8], [3, 2, 1, 8], Conv2d { groups: 8, stride: [2, 3], padding: Padding::Same, ..plain }),
         ([1, 9, 7, 2], [2, 3, 1, 2], Conv2d { groups: 2, stride: [1, 2], dilation: [3, 2], ..explicit([2, 0, 1, 3]) }),

@@ -28,16 +28,31 @@ pub(super) struct Product {
     pub alike: bool,
     /// Blocks that each pair is summed over.
     pub steps: usize,
-    /// Whether every line of `a` that counts is there at every step, the last one included.
-    pub whole_a: bool,
-    /// The same of `b`.
-    pub whole_b: bool,
+    /// At which steps the lines of `a` and of `b` that count are there.
+    pub there: [There; 2],
     /// Whether `a` is one line, which the sum runs along.
     pub lone: bool,
     /// Of either operand, whether its blocks lie side by side in pairs: the sum runs across its lines, of an even number of groups.
     pub pairs: [bool; 2],
     /// The type of both in memory.
     pub elem: Dtype,
+}
+
+/// At which steps the lines of an operand that count are there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum There {
+    /// At some.
+    Partly,
+    /// At every one of a pair of matrices or at none.
+    Tapwise,
+    /// At every one, the last included.
+    Always,
+}
+
+impl There {
+    pub fn always_if(always: bool) -> Self {
+        if always { There::Always } else { There::Partly }
+    }
 }
 
 impl Product {
@@ -295,13 +310,14 @@ impl Body {
         } else {
             (p.steps >= pass).into()
         };
+        let there = p.there.map(|there| if full { there as usize } else { 0 });
         let constants = [
             ("DEEP", deep),
             ("PASS", pass),
             ("EVEN", even),
             ("FULL", full.into()),
-            ("WHOLE_A", (full && p.whole_a).into()),
-            ("WHOLE_B", (full && p.whole_b).into()),
+            ("THERE_A", there[0]),
+            ("THERE_B", there[1]),
         ];
         own.iter().chain(&constants).fold(body.unzeroed(), |d, (name, value)| d.constant(name, *value as u32))
     }
@@ -542,11 +558,11 @@ pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Prod
 
 /// What is computed, by the name that measurements go by.
 fn product(dispatch: &Dispatch, p: &Product) -> String {
-    let Product { members, down, wide, taps, steps, whole_a, whole_b, lone, alike: _, pairs: _, elem: _ } = p;
+    let Product { members, down, wide, taps, steps, there, lone, alike: _, pairs: _, elem: _ } = p;
     let Shader { name, elem, acc, .. } = &*dispatch.shader;
-    let whole = [whole_a, whole_b].map(|&whole| if whole { "whole" } else { "part" }).join(",");
+    let there = there.map(|there| format!("{there:?}").to_lowercase()).join(",");
     let lone = if *lone { " line" } else { "" };
-    format!("{name} {elem}/{acc} {members}×{down}×{wide}×{taps}×{steps} {whole}{lone}")
+    format!("{name} {elem}/{acc} {members}×{down}×{wide}×{taps}×{steps} {there}{lone}")
 }
 
 /// The candidate that was measured to be the fastest, or the cheapest.
@@ -613,20 +629,8 @@ pub(super) mod tests {
 
     fn matmul(m: usize, k: usize, n: usize) -> Product {
         let [down, steps, wide] = [m, k, n].map(|size| size.div_ceil(4));
-        let (alike, whole_a, whole_b, lone) = (true, true, true, m == 1);
-        Product {
-            members: 1,
-            down,
-            wide,
-            taps: 1,
-            steps,
-            alike,
-            whole_a,
-            whole_b,
-            lone,
-            pairs: [false; 2],
-            elem: Dtype::F32,
-        }
+        let (alike, there, lone) = (true, [There::Always; 2], m == 1);
+        Product { members: 1, down, wide, taps: 1, steps, alike, there, lone, pairs: [false; 2], elem: Dtype::F32 }
     }
 
     /// Bytes of both operands in f32.

@@ -1,6 +1,6 @@
 //! Matrix multiplication: `[.., m, k] · [.., k, n] → [.., m, n]`, with either operand transposed in place.
 
-use super::gemm::{self, Product};
+use super::gemm::{self, Product, There};
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case};
 use crate::{
@@ -213,8 +213,7 @@ pub(super) fn lower(io: &Io, program: &mut Program, s: Sizes, a: Matrices, b: Ma
         steps,
         alike: true,
         // What the sum runs along is padded with zeros.
-        whole_a: !a.transposed || whole,
-        whole_b: b.transposed || whole,
+        there: [!a.transposed || whole, b.transposed || whole].map(There::always_if),
         lone: s.m == 1,
         pairs: [a.transposed && down % 2 == 0, !b.transposed && wide % 2 == 0],
         elem: a.x.dtype,

@@ -5,12 +5,9 @@ use super::table::{COLUMNS, Table};
 
 /// Waves on a SIMD: the chip, of tiles of 128×128 (8×8 sums an invocation), and of 64×64 (8×4).
 const WAVES: [(&str, u64, u64); 2] = [("NAVI21", 4, 4), ("RENOIR", 2, 4)];
-/// Multiply-adds in a hundred vector instructions of the inner loop.
+/// Multiply-adds in a hundred vector instructions of the inner loop. Where registers are f16, that is a whole turn with all its loads
+/// (`docs/performance.md`).
 const SHARE: u64 = 85;
-/// The same of those that miss it. Where registers are f16, the loop is a whole turn with all its loads, the masks of a padded
-/// image and the pixels of taps (`docs/performance.md`).
-const STRICT: [(&str, u64); 4] =
-    [("conv2d-64x64", 80), ("conv2d_image-64x64", 80), ("conv2d_weights-64x64", 70), ("conv2d_weights-128x128", 80)];
 /// Instructions on two halves at once, where registers are f16: half the multiply-adds of a turn.
 const PACKED: u64 = 512;
 /// Kernels whose invocations share rows, and hold them in registers.
@@ -45,10 +42,8 @@ fn demands(kernel: &str, chip: &str, large: bool) -> Vec<(&'static str, u64, u64
     let mut demands = vec![("spills", 0, 0)];
     if let Some((_, eight, four)) = WAVES.iter().find(|(name, ..)| *name == chip) {
         demands.push(("waves", if large { *eight } else { *four }, u64::MAX));
-        let strict = kernel.ends_with("-strict");
-        let less = STRICT.iter().find(|(start, _)| strict && kernel.starts_with(start));
-        demands.push(("mad%", less.map_or(SHARE, |(_, share)| *share), 100));
-        if strict {
+        demands.push(("mad%", SHARE, 100));
+        if kernel.ends_with("-strict") {
             demands.push(("packed", PACKED, u64::MAX));
         }
     }
@@ -89,8 +84,6 @@ mod tests {
         let strict = "matmul-64x64-along-across-f16-strict";
         assert!(missed_by(strict, "NAVI21", ["0", "18", "512", "85"]).is_empty());
         assert_eq!(missed_by(strict, "NAVI21", ["0", "18", "16", "84"]).len(), 2);
-        assert!(missed_by("conv2d-64x64-along-across-f16-strict", "RENOIR", ["0", "4", "512", "80"]).is_empty());
-        assert_eq!(missed_by("conv2d-64x64-along-across-f16", "RENOIR", ["0", "4", "0", "80"]).len(), 1);
         assert!(missed_by("matmul-32x32-along-across-f32", "RENOIR", ["0", "1", "0", "50"]).is_empty());
         assert!(missed_by("softmax_backward-f32", "RENOIR", ["0", "5", "0", "0"]).is_empty());
         assert_eq!(missed_by("layer_norm-f16", "NAVI21", ["1", "10", "0", "0"]).len(), 2);
