@@ -1,6 +1,9 @@
 // The parts that `moments.wgsl` left of each result, as one.
+#import axis
 #import grid
 #import gathered
+
+const OVER_ROWS: u32 = 0u; // whether a term is a group of a row, the last of which may be padded
 
 @group(0) @binding(0) var<storage, read> variances: array<elem4>;      // [splits, groups]
 @group(0) @binding(1) var<storage, read> means: array<elem4>;          // [splits, groups]
@@ -9,11 +12,22 @@
 
 struct Params {
     groups: u32,
-    terms: u32,  // of all parts
-    splits: u32, // parts
-    chunk: u32,  // terms of a part; the last may have fewer
+    terms: u32,   // of all parts
+    last_in: u32, // length of x's last axis
+    splits: u32,  // parts
+    chunk: u32,   // terms of a part; the last may have fewer
 }
 @group(1) @binding(0) var<uniform> p: Params;
+
+// Values in so many terms.
+fn values(terms: u32) -> u32 {
+    if OVER_ROWS == 0u {
+        return terms;
+    }
+    let along = place_along(terms, p.last_in);
+    let lines = quotient(terms - along, (p.last_in + 3u) / 4u, 1u);
+    return lines * p.last_in + min(4u * along, p.last_in);
+}
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -22,14 +36,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var all: Part;
     if g < p.groups {
         for (var k = lane / across; k < p.splits; k += LANES) {
-            let n = f32(min(p.chunk, p.terms - k * p.chunk));
+            let first = k * p.chunk;
+            let n = f32(values(min(first + p.chunk, p.terms)) - values(first));
             let at = k * p.groups + g;
             all = joined(all, Part(vec4(n), unpack4(means[at]), unpack4(variances[at])));
         }
     }
     all = gathered(all, lane);
     if lane < across && g < p.groups {
-        // Of columns, so padding is made of padding: zeros.
+        // Padding is made of padding: zeros.
         variance[g] = pack4(all.variance);
         mean[g] = pack4(all.mean);
     }

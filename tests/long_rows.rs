@@ -166,27 +166,40 @@ fn largest_halves() {
 #[test]
 fn sums_of_more_terms_than_an_invocation_may_walk_through() {
     type Sum = for<'g> fn(Tensor<'g>) -> Tensor<'g>;
-    let sums: [(&str, &[usize], Sum); 8] = [
-        ("product", &[3, 300_007], |x| x.matmul_with(x, false, true)),
-        ("cumulative sum", &[2, 300_007], |x| x.cumsum(1)),
-        ("cumulative sum of columns, backwards", &[70_001, 3], |x| {
+    let rounded = "f16+acc=f16".parse().unwrap();
+    let sums: [(&str, Precision, &[usize], Sum); 10] = [
+        ("product", Precision::F32, &[3, 300_007], |x| x.matmul_with(x, false, true)),
+        ("product rounded at each step", rounded, &[3, 300_007], |x| x.matmul_with(x, false, true)),
+        ("cumulative sum", Precision::F32, &[2, 300_007], |x| x.cumsum(1)),
+        ("cumulative sum of columns, backwards", Precision::F32, &[70_001, 3], |x| {
             x.graph.grad(x.cumsum(0).square().sum_all(), &[x])[0]
         }),
-        ("sum", &[3_000_017], |x| x.sum([0])),
-        ("largest value", &[3_000_017], |x| (x + 1.0).max([0])),
-        ("sum of a column", &[4_200_013, 1, 2], |x| x.sum([0])),
-        ("mean and variance", &[6_000_011], |x| x.moments(0..1).1),
-        ("place of the largest value", &[3_000_017], |x| x.argmax()),
+        ("sum", Precision::F32, &[3_000_017], |x| x.sum([0])),
+        ("largest value", Precision::F32, &[3_000_017], |x| (x + 1.0).max([0])),
+        ("sum of a column", Precision::F32, &[4_200_013, 1, 2], |x| x.sum([0])),
+        ("mean and variance", Precision::F32, &[6_000_011], |x| x.moments(0..1).1),
+        ("means and variances of rows", Precision::F32, &[4, 39_091, 111], |x| x.moments(1..3).1),
+        ("place of the largest value", Precision::F32, &[3_000_017], |x| x.argmax()),
     ];
     let gpu = &devices()[0].1;
-    for (name, shape, build) in sums {
-        let graph = Graph::new(Precision::F32);
+    for (name, precision, shape, build) in sums {
+        let graph = Graph::new(precision);
         let x = graph.input("x", Shape::new(shape).unwrap());
         let y = build(x);
         let n = x.shape().len();
-        // The last values are large, so that a sum that ends early is far off.
-        let numbers = (0..n).map(|i| if i + 50 > n { 9.0 } else { ((i * 37) % 127) as f64 / 1024.0 }).collect();
-        let given = BTreeMap::from([(x.value, Array::new(x.shape(), numbers))]);
+        // The last values are large, so that a sum that ends early is far off. Sums of twos are exact in f16.
+        let number = |i: usize| match n - i {
+            ..50 => {
+                if precision == rounded {
+                    2.0
+                } else {
+                    9.0
+                }
+            }
+            _ if precision == rounded => 0.0,
+            _ => ((i * 37) % 127) as f64 / 1024.0,
+        };
+        let given = BTreeMap::from([(x.value, Array::new(x.shape(), (0..n).map(number).collect()))]);
         let weights = Weights::init(gpu, &graph, 1).unwrap();
         let mut plan = Plan::infer(gpu, &weights, [y]).unwrap();
         plan.write(x, &given[&x.value].data.iter().map(|&v| v as f32).collect::<Vec<_>>()).unwrap();

@@ -1,6 +1,6 @@
-// Who folds what of a run of axes. Over columns, neighbours in a workgroup take neighbouring groups of results, LANES
-// of them share one, and workgroups may share it too: each then takes one of `splits` parts of the terms. The file
-// that imports this has LANES, from `parts` or `gathered`, and x, over which it runs.
+// Who folds what of a run of axes. Neighbours in a workgroup take neighbouring groups of results, LANES of them share
+// one, and workgroups may share it too: each then takes one of `splits` parts of the terms. The file that imports this
+// has LANES, from `parts` or `gathered`, and x, over which it runs.
 #import axis
 #import grid
 

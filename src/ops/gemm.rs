@@ -11,6 +11,7 @@ use crate::{
     Caps, Dtype, Shape, caps,
     dispatch::{Choice, Dispatch, Operand, Program, Shader},
     op::Io,
+    precision::Accumulate,
 };
 
 /// A matrix product in blocks of 4×4: what `Extent` is in `lib/gemm.wgsl`.
@@ -411,9 +412,7 @@ const DISPATCH: usize = 64;
 /// its [`cost`], the cheapest first; never nothing.
 pub(super) fn candidates(caps: &Caps, p: &Product, bytes: usize, acc: Dtype) -> Vec<(Variant, usize)> {
     let variants = bodies(caps, p, acc).into_iter().flat_map(|body| {
-        let most = most_parts(caps, p, bytes);
-        // Blocks take a turn for each tap, besides those of the sum.
-        let least = if caps.kind == caps::Kind::Software { (p.taps * p.steps).div_ceil(TURNS / 4) } else { 1 };
+        let (least, most) = (least_parts(caps, p), most_parts(caps, p, bytes));
         let mut parts = vec![1, fill(caps, p, body).min(most)];
         if matches!(body, Body::Shuffle(..)) {
             parts.extend((1..=most.ilog2()).map(|n| 1 << n));
@@ -445,11 +444,11 @@ fn bodies(caps: &Caps, p: &Product, acc: Dtype) -> Vec<Body> {
         .collect()
 }
 
-/// A whole sum in blocks: two of rows and of columns each, where that still leaves enough invocations.
+/// A sum in as few parts as can be, in blocks: two of rows and of columns each, where that still leaves enough invocations.
 fn in_blocks(caps: &Caps, p: &Product) -> Variant {
     let [large, small] = [2, 1].map(|n| Body::Blocks(Blocks { rows: n, columns: n }));
     let body = if large.invocations(p) >= busy(caps::Kind::Software) { large } else { small };
-    split(caps, p, body, 1)
+    split(caps, p, body, least_parts(caps, p))
 }
 
 /// The product in `parts`, or fewer if that leaves nothing to the last.
@@ -458,6 +457,11 @@ fn split(caps: &Caps, p: &Product, body: Body, parts: usize) -> Variant {
     let part = sum.div_ceil(parts).next_multiple_of(body.deep());
     let parts = sum.div_ceil(part);
     Variant { body, parts, part, threads: body.threads(caps, body.invocations(p) * parts) }
+}
+
+/// The fewest parts that an adapter computes right: blocks take a turn for each tap, besides those of the sum.
+fn least_parts(caps: &Caps, p: &Product) -> usize {
+    if caps.kind == caps::Kind::Software { (p.taps * p.steps).div_ceil(TURNS / 4) } else { 1 }
 }
 
 /// The most parts that are worth it: written and read again, they move no more than the operands.
@@ -552,7 +556,10 @@ pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Prod
     }
     let parts = program.scratch(Shape::from([v.parts, y.shape.stored()]), acc);
     beside::push(io, program, dispatch.wide(acc).splice("result", PARTS).write(parts), workgroups);
-    program.push(sum_of_parts(io, parts, y).fuse("epilogue", io.chain));
+    let sum = sum_of_parts(io, parts, y).fuse("epilogue", io.chain);
+    // Chunks were added up in f32 as it is.
+    let rounded = io.precision.rounds_sums() && io.precision.accumulate == Accumulate::F16;
+    program.push(sum.constant("SUM_IN_F16", rounded.into()));
     program.dispatches[start].choice = choice;
 }
 

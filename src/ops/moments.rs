@@ -91,7 +91,7 @@ pub(super) struct Work {
     chunk: usize,
 }
 
-/// Terms for each invocation, at least, before more workgroups share a column.
+/// Terms for each invocation, at least, before more workgroups share a result.
 const TERMS: usize = 32;
 
 impl Work {
@@ -101,10 +101,7 @@ impl Work {
         let most = if run.rows { 64 } else { 64 / groups.next_power_of_two().min(16) as u32 };
         let lanes = lanes(run.terms).min(most);
         let blocks = groups.div_ceil(64 / lanes as usize);
-        let (splits, chunk) = match run.rows {
-            true => (1, run.terms),
-            false => shares(run.terms, lanes as usize * TERMS, blocks),
-        };
+        let (splits, chunk) = shares(run.terms, lanes as usize * TERMS, blocks);
         Work { run, groups, lanes, splits, chunk }
     }
 
@@ -186,13 +183,14 @@ impl Op for Moments {
         if work.splits > 1 {
             let source = include_str!("../../shaders/moments_join.wgsl");
             program.push(
-                work.join(io, io.shader("moments_join", source))
+                work.join(io, io.shader("moments_join", source).constant("OVER_ROWS", work.run.rows.into()))
                     .read(parts[0])
                     .read(parts[1])
                     .write(variance)
                     .write(mean)
                     .param("groups", work.groups)
                     .param("terms", work.run.terms)
+                    .param("last_in", work.run.last)
                     .param("splits", work.splits)
                     .param("chunk", work.chunk)
                     .flops(6 * parts[0].shape.len()),

@@ -278,7 +278,7 @@ impl Op for StandardizeBackward {
 /// Rows and columns, few and many, in one part and in several, with padding and without.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<Case> {
-    let shapes: [(&[usize], (usize, usize)); 19] = [
+    let shapes: [(&[usize], (usize, usize)); 20] = [
         (&[3], (0, 1)),
         (&[1, 5], (1, 2)),
         (&[5, 17], (1, 2)),
@@ -288,6 +288,7 @@ pub fn cases() -> Vec<Case> {
         (&[257, 17], (1, 2)),
         (&[1000, 3], (1, 2)),
         (&[3, 5, 7], (1, 3)),
+        (&[2, 130, 127], (1, 3)),
         (&[1, 3], (0, 1)),
         (&[5, 17], (0, 1)),
         (&[65, 1], (0, 1)),
