@@ -11,6 +11,7 @@ use crate::{
     Dtype, Precision, Shape,
     caps::{self, Caps},
     dispatch::*,
+    shape::GROUP,
     tensor::Tensor,
 };
 
@@ -110,14 +111,25 @@ impl Io<'_> {
             shader.acc = Dtype::F32;
         }
         let (groups, last) = (y.shape.groups(), y.shape.storage().last());
-        program.push(
-            Dispatch::new(self.label, shader.padded(last))
-                .write(y)
-                .param("groups", groups)
-                .param("last", last)
-                .fuse("map", self.chain)
-                .invocations(groups, self.lanes()),
-        );
+        let shared = self.chain.map_or(&[][..], |chain| &chain.by_column);
+        let rows = if shared.is_empty() { 1 } else { self.rows(groups, groups / last.div_ceil(GROUP)) };
+        let dispatch = Dispatch::new(self.label, shader.padded(last))
+            .write(y)
+            .param("groups", groups)
+            .param("last", last)
+            .param("rows", rows);
+        let dispatch = match self.chain {
+            Some(chain) if rows > 1 => dispatch.constant("ROWS", 1).fuse_rows(chain),
+            chain => dispatch.fuse("map", chain),
+        };
+        program.push(dispatch.invocations(groups / rows, self.lanes()));
+    }
+
+    /// Of so many rows, how many an invocation takes of a map that loads something once for all: a part of all without a rest, which
+    /// leaves enough invocations.
+    fn rows(&self, groups: usize, rows: usize) -> usize {
+        let enough = if self.caps.kind == caps::Kind::Software { 1 << 12 } else { 1 << 16 };
+        [8, 4, 2].into_iter().find(|n| rows.is_multiple_of(*n) && groups / n >= enough).unwrap_or(1)
     }
 
     /// Invocations of a workgroup where they share nothing: a processor's driver makes memory for each workgroup.
@@ -133,6 +145,8 @@ pub struct Chain {
     pub functions: String,
     /// The statements between the marks; `g` is the output's group and `v` the value so far.
     pub body: String,
+    /// Those inputs that all rows share; the statements before load the others.
+    pub by_column: Vec<usize>,
     /// Tensors that the statements read as `chain_0`, `chain_1`, …
     pub inputs: Vec<Operand>,
     /// Tensors of the result's shape that the statements store with `chain_keep_0(g, v)`, …
@@ -194,12 +208,27 @@ impl Dispatch {
         }
         shader.declarations += &chain.functions;
         shader.constants.extend([("CHAIN_RANK", chain.rank), ("CHAIN_FAR", chain.far.into())]);
-        shader.splices.push((mark, chain.body.clone()));
+        let column = if chain.by_column.is_empty() { "" } else { "    let column = chain_column(g);\n" };
+        let load = |i: &usize| format!("    let a{i} = chain_load_{i}(column);\n");
+        let loads: String = chain.by_column.iter().map(load).collect();
+        shader.splices.push((mark, format!("{column}{loads}{}", chain.body)));
         self.shader = Arc::new(shader);
         self.chain = chain.params.clone();
         self.flops +=
             (chain.flops * self.bindings.iter().find(|b| b.1 == Access::Write).map_or(0, |b| b.0.shape.len())) as u64;
         self
+    }
+
+    /// The same for `map.wgsl`, where an invocation takes several rows: what they share is loaded by `columns`.
+    fn fuse_rows(self, chain: &Chain) -> Self {
+        let each = |text: fn(&usize) -> String| chain.by_column.iter().map(text).collect::<String>();
+        let columns = format!(
+            "struct Columns {{\n{}}}\n\nfn columns(k: u32) -> Columns {{\n    return Columns({});\n}}\n",
+            each(|i| format!("    a{i}: vec4<acc>,\n")),
+            each(|i| format!("chain_load_{i}(k), ")),
+        );
+        let body = each(|i| format!("    let a{i} = shared_by_rows.a{i};\n")) + &chain.body;
+        self.splice("columns", columns).fuse("map", Some(&Chain { body, by_column: vec![], ..chain.clone() }))
     }
 }
 

@@ -1,7 +1,7 @@
 // What a fused chain needs to find its operands. `chain` holds, in groups of four:
 //   0, 1: groups in the output's last axis, then the lengths of the other axes, at the end that of the last;
 //   2, 3: 1 / each of these, f32;
-//   then for each broadcast operand two groups: stride of the last axis, then of the others (in values).
+//   then for each broadcast operand that rows do not share two groups: stride of the last axis, then of the others (in values).
 #import math
 #import quotient
 
@@ -15,6 +15,11 @@ fn chain_quotient(a: u32, k: u32) -> u32 {
         return quotient(a, chain[k / 4u][k % 4u], 1u);
     }
     return near_quotients(vec4(a), bitcast<f32>(chain[2u + k / 4u][k % 4u])).x;
+}
+
+// The number of group g along the last axis.
+fn chain_column(g: u32) -> u32 {
+    return g - chain_quotient(g, 0u) * chain[0].x;
 }
 
 // Where the operand whose strides start at `at` has the value for group g's first lane.

@@ -25,8 +25,12 @@ pub fn write(reached: &Reached, group: &Group, operand: impl Fn(Value) -> Operan
     let (axes, strides) = geometry(root, &inputs);
 
     let mut text = Text { params: header(root, &axes), ..Text::default() };
-    let loads: BTreeMap<Read, String> =
-        reads.iter().enumerate().map(|(i, r)| (*r, text.load(i, &inputs[i], root, strides[i].as_deref()))).collect();
+    let by_column = |s: &Option<Vec<usize>>| s.as_ref().is_some_and(|s| s[0] == 1 && s[1..].iter().all(|&s| s == 0));
+    let by_column: Vec<usize> = (0..inputs.len()).filter(|&i| by_column(&strides[i])).collect();
+    for (i, x) in inputs.iter().enumerate().filter(|(i, _)| !by_column.contains(i)) {
+        text.load(i, x, root, strides[i].as_deref());
+    }
+    let loads: BTreeMap<Read, String> = reads.iter().enumerate().map(|(i, r)| (*r, format!("a{i}"))).collect();
     let kept = |n: usize| group.kept.iter().position(|k| *k == n);
     if let Some(k) = group.head.and_then(kept) {
         let _ = writeln!(text.body, "    let head = chain_keep_{k}(g, v);");
@@ -51,6 +55,7 @@ pub fn write(reached: &Reached, group: &Group, operand: impl Fn(Value) -> Operan
     Chain {
         functions,
         body,
+        by_column,
         inputs,
         kept,
         params,
@@ -71,8 +76,8 @@ struct Text {
 }
 
 impl Text {
-    /// Loads operand `i`; returns the name of the value.
-    fn load(&mut self, i: usize, x: &Operand, root: Shape, strides: Option<&[usize]>) -> String {
+    /// Loads operand `i` as `a{i}`.
+    fn load(&mut self, i: usize, x: &Operand, root: Shape, strides: Option<&[usize]>) {
         let at = self.params.len() / GROUP;
         let _ = match strides {
             _ if x.shape.storage() == root.storage() => writeln!(self.body, "    let a{i} = chain_load_{i}(g);"),
@@ -85,7 +90,6 @@ impl Text {
         if x.shape.storage() != root.storage() && x.shape.len() > 1 {
             self.push(strides.unwrap_or_default().iter().map(|&s| s as u32), 2 * GROUP);
         }
-        format!("a{i}")
     }
 
     /// The call of an expression's function, which is declared if it was not yet.

@@ -445,7 +445,7 @@ pub fn cases() -> Vec<Case> {
         })
     });
     let add = || Map { row: &Rows::mul, numbers: vec![] };
-    let broadcasts: [[&[usize]; 2]; 8] = [
+    let broadcasts: [[&[usize]; 2]; 10] = [
         [&[3, 10], &[10]],
         [&[3, 10], &[3, 1]],
         [&[2, 5, 3], &[5, 1]],
@@ -454,6 +454,9 @@ pub fn cases() -> Vec<Case> {
         [&[65, 1], &[1]],
         [&[2, 3, 2, 4, 3], &[3, 1, 4, 1]],
         [&[], &[5]],
+        // Several rows an invocation, two, four or eight.
+        [&[2, 512, 515], &[515]],
+        [&[260, 1], &[1, 258]],
     ];
     let structural = [
         Case::new(Broadcast(Shape::from([3, 5, 6])), [&[5, 1]]),

@@ -225,7 +225,7 @@ fn products(caps: &Caps, precision: Precision, width: usize) -> Result<Program> 
 }
 
 /// The kernel; of matrix products the tile, and whether the sum runs along the lines of both operands or across:
-/// `matmul 64x64 along across`.
+/// `matmul 64x64 along across`; of maps whether an invocation takes several rows.
 pub fn form(dispatch: &Dispatch) -> String {
     let shader = &dispatch.shader;
     let constant = |name: &str| shader.constants.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
@@ -233,7 +233,8 @@ pub fn form(dispatch: &Dispatch) -> String {
     let tile = side("HEIGHT", "ROWS").zip(side("WIDTH", "COLUMNS")).map(|(rows, columns)| format!(" {rows}x{columns}"));
     let ways = ["ALONG_A", "ALONG_B"].iter().filter_map(|name| constant(name));
     let ways = ways.map(|along| if along == 1 { " along" } else { " across" });
-    shader.name.to_owned() + &tile.unwrap_or_default() + &ways.collect::<String>()
+    let rows = if shader.name == "map" && constant("ROWS") == Some(1) { " rows" } else { "" };
+    shader.name.to_owned() + &tile.unwrap_or_default() + &ways.collect::<String>() + rows
 }
 
 /// Variants by file, each text once.
