@@ -66,6 +66,8 @@ pub struct Caps {
     pub kind: Kind,
     /// Whether shaders may use `f16`.
     pub shader_f16: bool,
+    /// Whether shaders may use integers of 64 bits.
+    pub shader_int64: bool,
     /// Whether `pack2x16float` rounds to nearest even and overflows to Inf; if not, halves are packed by integer code.
     pub pack_exact: bool,
     /// Whether timestamps can be taken.
@@ -103,6 +105,7 @@ impl Caps {
             adapter: "reference".into(),
             kind: Kind::Integrated,
             shader_f16: true,
+            shader_int64: false,
             pack_exact: true,
             timestamps: false,
             subgroup: (0, 0),
@@ -137,6 +140,11 @@ impl Caps {
     /// have no arithmetic on halves, and convert a pair at once faster than one by one.
     pub fn native_halves(&self, acc: Dtype) -> bool {
         self.shader_f16 && (acc == Dtype::F16 || self.kind != Kind::Software)
+    }
+
+    /// Whether words in storage are loaded and stored two at a time: processors pay for each scalar.
+    pub(crate) fn pairs_words(&self) -> bool {
+        self.shader_int64 && self.kind == Kind::Software
     }
 
     /// Constants of `lib/f16_packed.wgsl`: how halves are taken out of words and put into them.

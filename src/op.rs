@@ -178,7 +178,7 @@ impl Dispatch {
             let at = self.bindings.len();
             // Of f32 a lone value can be read without those beside it.
             let lone = match x.dtype {
-                Dtype::F32 => format!("acc(chain_{i}[o / 4u][o % 4u])"),
+                Dtype::F32 => format!("lone(chain_{i}[o / 4u][o % 4u / SCALAR], o)"),
                 _ => format!("chain_load_{i}(o / 4u)[o % 4u]"),
             };
             shader.declarations += &format!(

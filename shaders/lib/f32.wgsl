@@ -12,3 +12,10 @@ fn plain_unpack4(v: elem4) -> vec4<acc> {
 fn pack4(v: vec4<acc>) -> elem4 {
     return vec4<f32>(v);
 }
+
+// Value o of an array, of which o / 4 is a group, and v its scalar o % 4 / SCALAR: no more is loaded for it.
+const SCALAR: u32 = 1u;
+
+fn lone(v: f32, o: u32) -> acc {
+    return acc(v);
+}

@@ -36,6 +36,7 @@ pub(super) static LIBRARY: &[(&str, &str)] = &[
     ("f16", include_str!("../../shaders/lib/f16.wgsl")),
     ("f16_packed", include_str!("../../shaders/lib/f16_packed.wgsl")),
     ("f32", include_str!("../../shaders/lib/f32.wgsl")),
+    ("f32_words", include_str!("../../shaders/lib/f32_words.wgsl")),
     ("format", include_str!("../../shaders/lib/format.wgsl")),
     ("half", include_str!("../../shaders/lib/half.wgsl")),
     ("gemm", include_str!("../../shaders/lib/gemm.wgsl")),
@@ -64,6 +65,8 @@ pub(super) static LIBRARY: &[(&str, &str)] = &[
     ("tail", include_str!("../../shaders/lib/tail.wgsl")),
     ("update", include_str!("../../shaders/lib/update.wgsl")),
     ("winner", include_str!("../../shaders/lib/winner.wgsl")),
+    ("word32", include_str!("../../shaders/lib/word32.wgsl")),
+    ("word64", include_str!("../../shaders/lib/word64.wgsl")),
 ];
 
 /// A composed shader: its text, and where each line came from.
@@ -113,9 +116,15 @@ pub fn compose(shader: &Shader, caps: &Caps) -> Result<Wgsl> {
     let storage = |d: Dtype| match d {
         Dtype::F16 if halves => "f16",
         Dtype::F16 => "f16_packed",
+        _ if caps.pairs_words() => "f32_words",
         _ => "f32",
     };
     let mut imported = vec![];
+    if [shader.elem, shader.wide].into_iter().any(|d| storage(d) == "f16_packed") {
+        let word = if caps.pairs_words() { "word64" } else { "word32" };
+        include(shader, word, library(shader, word)?, &mut imported, &mut out)?;
+        imported.push(word.to_owned());
+    }
     include(shader, storage(shader.elem), library(shader, storage(shader.elem))?, &mut imported, &mut out)?;
     if shader.wide == shader.elem {
         out.push_all(
@@ -254,6 +263,7 @@ pub fn parse(shader: &Shader, wgsl: &Wgsl, caps: &Caps) -> Result<(Module, valid
     })?;
     let mut capabilities = valid::Capabilities::default();
     capabilities.set(valid::Capabilities::SHADER_FLOAT16, caps.shader_f16);
+    capabilities.set(valid::Capabilities::SHADER_INT64, caps.shader_int64);
     capabilities.set(valid::Capabilities::SUBGROUP, caps.subgroup.1 > 0);
     capabilities.set(valid::Capabilities::COOPERATIVE_MATRIX, !caps.matrices.is_empty());
     capabilities |= valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;

@@ -51,8 +51,10 @@ impl From<&str> for Choice {
 }
 
 /// Features that are used where the adapter has them.
-const WANTED: wgpu::Features =
-    wgpu::Features::SHADER_F16.union(wgpu::Features::SUBGROUP).union(wgpu::Features::TIMESTAMP_QUERY);
+const WANTED: wgpu::Features = wgpu::Features::SHADER_F16
+    .union(wgpu::Features::SHADER_INT64)
+    .union(wgpu::Features::SUBGROUP)
+    .union(wgpu::Features::TIMESTAMP_QUERY);
 
 /// What is used where the user has switched it on.
 const COOPERATIVE: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
@@ -360,6 +362,7 @@ pub fn caps(info: &wgpu::AdapterInfo, features: &wgpu::Features, limits: &wgpu::
         adapter: title(info),
         kind: kind(info),
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
+        shader_int64: features.contains(wgpu::Features::SHADER_INT64),
         pack_exact: true,
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         // Browsers ask for `enable subgroups;`, which naga refuses.

@@ -513,9 +513,9 @@ fn cost(caps: &Caps, p: &Product, v: &Variant) -> usize {
 /// What stands in the place of `stored a` or `stored b` in `lib/gemm.wgsl` where packed halves are read in pairs of groups.
 fn stored_in_pairs(x: char) -> String {
     format!(
-        "alias stored_{x} = vec4<u32>;
-fn group_{x}(at: u32) -> elem4 {{ let v = {x}[at / 2u]; return select(v.xy, v.zw, at % 2u == 1u); }}
-fn pair_{x}(at: u32) -> array<elem4, 2> {{ let v = {x}[at / 2u]; return array<elem4, 2>(v.xy, v.zw); }}"
+        "alias stored_{x} = two_pairs;
+fn group_{x}(at: u32) -> elem4 {{ let v = pairs_of({x}[at / 2u]); return select(v[0], v[1], at % 2u == 1u); }}
+fn pair_{x}(at: u32) -> array<elem4, 2> {{ return pairs_of({x}[at / 2u]); }}"
     )
 }
 

@@ -81,6 +81,7 @@ pub fn adapters() -> Vec<Adapter> {
         adapter("no f16, inexact pack2x16float", Caps { pack_exact: false, ..packed }),
         adapter("default limits", least),
         adapter("software", software.clone()),
+        adapter("software, words of 64 bits", Caps { shader_int64: true, ..software.clone() }),
         adapter("software, no f16", Caps { shader_f16: false, ..software }),
         adapter("large limits", large.clone()),
         adapter("large limits, no f16", Caps { shader_f16: false, ..large }),
@@ -243,13 +244,14 @@ struct Found {
     variants: BTreeMap<&'static str, Vec<Variant>>,
     texts: BTreeSet<String>,
     /// What was composed already, by all that makes a text.
-    seen: BTreeSet<(Shader, bool, caps::Packing)>,
+    seen: BTreeSet<(Shader, [bool; 2], caps::Packing)>,
 }
 
 impl Found {
     fn add(&mut self, program: &Program, adapter: &Adapter, precision: Precision) -> Result<()> {
         for d in &program.dispatches {
-            let key = ((*d.shader).clone(), adapter.caps.native_halves(d.shader.acc), adapter.caps.packing());
+            let storage = [adapter.caps.native_halves(d.shader.acc), adapter.caps.pairs_words()];
+            let key = ((*d.shader).clone(), storage, adapter.caps.packing());
             if !self.seen.insert(key) {
                 continue;
             }
