@@ -177,9 +177,9 @@ impl Op for Moments {
         let work = Work::new(x.shape, self.axes, mean.shape);
         let shader = Shader::new("moments", include_str!("../../shaders/moments.wgsl"), x.dtype, io.precision);
         let parts = [variance, mean].map(|y| work.parts(y, program));
-        let shader = work.shader(shader.wide(mean.dtype), parts[1]).constant("CENTRED", self.centred.into());
+        let shader = work.shader(shader.wide(mean.dtype), mean).constant("CENTRED", self.centred.into());
         let dispatch = Dispatch::new(io.label, shader).read(x).write(parts[0]).write(parts[1]).flops(6 * x.shape.len());
-        program.push(work.spread(dispatch, parts[1]));
+        program.push(work.spread(dispatch, mean));
         if work.splits > 1 {
             let source = include_str!("../../shaders/moments_join.wgsl");
             program.push(
