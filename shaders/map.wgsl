@@ -27,7 +27,7 @@ fn columns(k: u32) -> Columns {
 }
 //: end
 
-fn map(g: u32, shared_by_rows: Columns) -> vec4<acc> {
+fn map(g: u32, by_column: Columns) -> vec4<acc> {
     //: map
     return vec4<acc>();
     //: end
@@ -45,11 +45,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let k = place_along(id, p.last);
     let first = (id - k) * p.rows + k;
     if first < p.groups {
-        let above = columns(k);
+        let by_column = columns(k);
         let across = (p.last + 3u) / 4u;
         for (var row = 0u; row < p.rows; row++) {
             let g = first + row * across;
-            y[g] = pack4(tail_along(map(g, above), k, p.last));
+            y[g] = pack4(tail_along(map(g, by_column), k, p.last));
         }
     }
 }

@@ -227,7 +227,7 @@ impl Dispatch {
             each(|i| format!("    a{i}: vec4<acc>,\n")),
             each(|i| format!("chain_load_{i}(k), ")),
         );
-        let body = each(|i| format!("    let a{i} = shared_by_rows.a{i};\n")) + &chain.body;
+        let body = each(|i| format!("    let a{i} = by_column.a{i};\n")) + &chain.body;
         self.splice("columns", columns).fuse("map", Some(&Chain { body, by_column: vec![], ..chain.clone() }))
     }
 }

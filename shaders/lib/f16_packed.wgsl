@@ -22,7 +22,8 @@ fn unpack4(v: elem4) -> vec4<acc> {
     if PROCESSOR == 1u {
         // Where LLVM sees that what is compared was a half, it compares halves, one by one, for want of an instruction. So it
         // must not see that: a square is 0 or 1 modulo 4, and this is zero, which LLVM does not know.
-        let square = words_of(v).x * words_of(v).x;
+        let word = words_of(v).x;
+        let square = word * word;
         return bitcast<vec4<acc>>(bitcast<vec4<u32>>(u) | vec4<u32>(square * (square - 1u) & 2u));
     }
     return u;

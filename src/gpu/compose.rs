@@ -122,8 +122,7 @@ pub fn compose(shader: &Shader, caps: &Caps) -> Result<Wgsl> {
     let mut imported = vec![];
     if [shader.elem, shader.wide].into_iter().any(|d| storage(d) == "f16_packed") {
         let word = if caps.pairs_words() { "word64" } else { "word32" };
-        include(shader, word, library(shader, word)?, &mut imported, &mut out)?;
-        imported.push(word.to_owned());
+        include(shader, "prelude", &format!("#import {word}"), &mut imported, &mut out)?;
     }
     include(shader, storage(shader.elem), library(shader, storage(shader.elem))?, &mut imported, &mut out)?;
     if shader.wide == shader.elem {

@@ -86,6 +86,8 @@ impl<'g> Tensor<'g> {
 pub(super) struct Work {
     run: Run,
     pub groups: usize,
+    /// Length of the last axis of the results.
+    last: usize,
     lanes: u32,
     pub splits: usize,
     chunk: usize,
@@ -102,26 +104,23 @@ impl Work {
         let lanes = lanes(run.terms).min(most);
         let blocks = groups.div_ceil(64 / lanes as usize);
         let (splits, chunk) = shares(run.terms, lanes as usize * TERMS, blocks);
-        Work { run, groups, lanes, splits, chunk }
+        Work { run, groups, last: y.storage().last(), lanes, splits, chunk }
     }
 
-    /// The constants of `lib/span.wgsl` and, for results like `y`, of `lib/tail.wgsl`.
-    pub fn shader(&self, shader: Shader, y: Operand) -> Shader {
-        shader
-            .constant("LANES", self.lanes)
-            .constant("OVER_ROWS", self.run.rows.into())
-            .padded(y.shape.storage().last())
+    /// The constants of `lib/span.wgsl` and of `lib/tail.wgsl`.
+    pub fn shader(&self, shader: Shader) -> Shader {
+        shader.constant("LANES", self.lanes).constant("OVER_ROWS", self.run.rows.into()).padded(self.last)
     }
 
     /// Its parameters and the grid.
-    pub fn spread(&self, dispatch: Dispatch, y: Operand) -> Dispatch {
+    pub fn spread(&self, dispatch: Dispatch) -> Dispatch {
         let blocks = self.groups.div_ceil(64 / self.lanes as usize);
         dispatch
             .param("groups", self.groups)
             .param("terms", self.run.terms)
             .param("inner", self.run.inner)
             .param("last_in", self.run.last)
-            .param("last_out", y.shape.storage().last())
+            .param("last_out", self.last)
             .param("splits", self.splits)
             .param("chunk", self.chunk)
             .workgroups(blocks * self.splits)
@@ -177,9 +176,9 @@ impl Op for Moments {
         let work = Work::new(x.shape, self.axes, mean.shape);
         let shader = Shader::new("moments", include_str!("../../shaders/moments.wgsl"), x.dtype, io.precision);
         let parts = [variance, mean].map(|y| work.parts(y, program));
-        let shader = work.shader(shader.wide(mean.dtype), mean).constant("CENTRED", self.centred.into());
+        let shader = work.shader(shader.wide(mean.dtype)).constant("CENTRED", self.centred.into());
         let dispatch = Dispatch::new(io.label, shader).read(x).write(parts[0]).write(parts[1]).flops(6 * x.shape.len());
-        program.push(work.spread(dispatch, mean));
+        program.push(work.spread(dispatch));
         if work.splits > 1 {
             let source = include_str!("../../shaders/moments_join.wgsl");
             program.push(

@@ -195,13 +195,9 @@ pub(super) fn write_sums(
         .wide(mean.dtype)
         .constant("BY_TERM", by_row.into());
     let sums = program.scratch(Shape::from([2 * work.splits, work.groups * GROUP]), mean.dtype);
-    let dispatch = Dispatch::new(io.label, work.shader(shader, result))
-        .read(x)
-        .read(dy)
-        .read(mean)
-        .write(sums)
-        .flops(4 * x.shape.len());
-    program.push(work.spread(dispatch, result));
+    let dispatch =
+        Dispatch::new(io.label, work.shader(shader)).read(x).read(dy).read(mean).write(sums).flops(4 * x.shape.len());
+    program.push(work.spread(dispatch));
     (work, sums)
 }
 
