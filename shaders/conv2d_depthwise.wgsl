@@ -58,7 +58,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let theirs = select(vec2(p.h, p.w), vec2(p.oh, p.ow), TRANSPOSED == 1u);
     let four = quotient(id, p.wide, MANY);
     let q = id - four * p.wide;
-    let number = vec4(four * 4u) + vec4(0u, 1u, 2u, 3u);
+    let number = numbers(four);
     if number.x >= p.down {
         return;
     }

@@ -27,18 +27,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if g >= p.groups {
         return;
     }
-    let groups = (p.classes + 3u) / 4u;
-    let row = quotient(g, groups, 1u);
-    let k = g - row * groups;
-    let label = labels[label_place(row, p.last)];
+    let place = place_of(g, p.classes);
+    let label = labels[label_place(place.line, p.last)];
     var v = vec4<acc>();
     if !is_ignored(label, p.ignore) {
-        let of_row = unpack4_wide(rows[row]);
+        let of_row = unpack4_wide(rows[place.line]);
         v = vec4<acc>(exp4(vec4<f32>(unpack4(logits[g]) - of_row.x - of_row.y)));
         let low = p.smoothing / f32(p.classes);
-        let is_label = vec4(4u * k) + vec4(0u, 1u, 2u, 3u) == vec4(label);
+        let is_label = numbers(place.k) == vec4(label);
         v -= select(vec4(acc(low)), vec4(acc(1.0 - p.smoothing + low)), is_label);
         v *= acc(f32(unpack4_wide(dloss[0]).x) / f32(max(count[0].x, 1u)));
     }
-    dlogits[g] = pack4(tail_along(v, k, p.classes));
+    dlogits[g] = pack4(tail_along(v, place.k, p.classes));
 }

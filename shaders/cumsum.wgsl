@@ -51,7 +51,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     let outer = quotient(line, p.inner, 1u);
     let column = line - outer * p.inner;
-    let along = place_along(column, p.last);
+    let along = place_of(column, p.last).k;
     var v = carried(line);
     for (var k = p.first; k < p.end; k++) {
         let term = select(k, p.terms - 1u - k, REVERSE == 1u);

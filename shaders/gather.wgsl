@@ -22,15 +22,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if g >= p.groups {
         return;
     }
-    let across = (p.d + 3u) / 4u;
-    let i = quotient(g, across, 1u);
-    let k = g - i * across;
-    let index = indices[label_place(i, p.last)];
+    let place = place_of(g, p.d);
+    let index = indices[label_place(place.line, p.last)];
     var v = vec4<acc>();
     if index < p.rows {
-        v = unpack4(table[index * across + k]);
+        v = unpack4(table[index * ((p.d + 3u) / 4u) + place.k]);
     } else if !is_ignored(index, 0xffffffffu) {
         v = vec4(acc(bitcast<f32>(0x7fc00000u | (index & 1u)))); // NaN, which no constant may be
     }
-    y[g] = pack4(tail_along(epilogue(g, v), k, p.d));
+    y[g] = pack4(tail_along(epilogue(g, v), place.k, p.d));
 }

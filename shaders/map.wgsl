@@ -42,7 +42,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
         return;
     }
-    let k = place_along(id, p.last);
+    let k = place_of(id, p.last).k;
     let first = (id - k) * p.rows + k;
     if first < p.groups {
         let by_column = columns(k);

@@ -1,7 +1,7 @@
 // The parts that `moments.wgsl` left of each result, as one.
+#import axis
 #import grid
 #import gathered
-#import quotient
 
 const OVER_ROWS: u32 = 0u; // whether a term is a group of a row, the last of which may be padded
 
@@ -24,9 +24,8 @@ fn values(terms: u32) -> u32 {
     if OVER_ROWS == 0u {
         return terms;
     }
-    let groups = (p.last_in + 3u) / 4u;
-    let lines = quotient(terms, groups, 1u);
-    return lines * p.last_in + min(4u * (terms - lines * groups), p.last_in);
+    let end = place_of(terms, p.last_in);
+    return end.line * p.last_in + min(4u * end.k, p.last_in);
 }
 
 @compute @workgroup_size(64)

@@ -1,4 +1,5 @@
 // 1 where the label is the class, else 0.
+#import axis
 #import grid
 #import labels
 
@@ -16,11 +17,9 @@ struct Params {
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let g = linear_id(workgroup) * 64u + lane;
     if g < p.groups {
-        let across = (p.classes + 3u) / 4u;
-        let i = quotient(g, across, 1u);
-        let label = labels[label_place(i, p.last)];
-        let number = vec4((g - i * across) * 4u) + vec4(0u, 1u, 2u, 3u);
-        let is_label = (number == vec4(label)) & (number < vec4(p.classes));
+        let place = place_of(g, p.classes);
+        let label = labels[label_place(place.line, p.last)];
+        let is_label = (numbers(place.k) == vec4(label)) & inside(place.k, p.classes);
         y[g] = pack4(select(vec4<acc>(), vec4(acc(1.0)), is_label));
     }
 }

@@ -23,7 +23,7 @@ var<workgroup> words: array<atomic<u32>, 2>; // which of them are not zero
 // Of eight groups of indices from `first` on, those that are `row`, a bit each.
 fn search(row: u32, first: u32) -> u32 {
     let across = (p.last + 3u) / 4u;
-    var column = place_along(first, p.last);
+    var column = place_of(first, p.last).k;
     var bits = 0u;
     for (var k = 0u; k < 8u && first + k < p.count; k++) {
         // Padding holds zeros, which are no indices.

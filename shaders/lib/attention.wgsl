@@ -3,6 +3,7 @@
 // four, one an invocation. Rows past the end are read as the last one and hidden.
 #import across
 #import attention_sees
+#import axis
 #import grid
 
 const JOINED: u32 = 0u; // whether the heads of a place lie side by side: [batch, t, heads, d], not [batch, heads, t, d]
@@ -25,7 +26,7 @@ fn place(member: u32, row: u32, length: u32) -> u32 {
 
 // Rows 4i to 4i + 3 of `length`.
 fn four(member: u32, i: u32, length: u32) -> vec4<u32> {
-    let row = min(vec4(4u * i) + vec4(0u, 1u, 2u, 3u), vec4(length - 1u));
+    let row = min(numbers(i), vec4(length - 1u));
     let first = place(member, 0u, length);
     return vec4(first) + row * (place(member, 1u, length) - first);
 }

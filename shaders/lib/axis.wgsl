@@ -1,22 +1,33 @@
 // How the values of an axis lie: the last in groups of four, of which the last may be padded.
 #import quotient
 
-// The number along the last axis, of this length, of group g of all.
-fn place_along(g: u32, length: u32) -> u32 {
+// Group `k` of a line along the last axis.
+struct Place {
+    line: u32,
+    k: u32,
+}
+
+// Where group g of all is, if the last axis has this length.
+fn place_of(g: u32, length: u32) -> Place {
     let groups = (length + 3u) / 4u;
-    return g - quotient(g, groups, 1u) * groups;
+    let line = quotient(g, groups, 1u);
+    return Place(line, g - line * groups);
+}
+
+// The numbers of the values of group k of an axis.
+fn numbers(k: u32) -> vec4<u32> {
+    return vec4(4u * k) + vec4(0u, 1u, 2u, 3u);
 }
 
 // Which values of group k of that axis belong to it.
 fn inside(k: u32, length: u32) -> vec4<bool> {
-    return vec4(4u * k) + vec4(0u, 1u, 2u, 3u) < vec4(length);
+    return numbers(k) < vec4(length);
 }
 
 // The numbers of the four values of group g, padding left out: there the last one is repeated.
 fn four_of(g: u32, length: u32) -> vec4<u32> {
-    let groups = (length + 3u) / 4u;
-    let line = quotient(g, groups, 1u);
-    return vec4(line * length) + min(vec4(4u * (g - line * groups)) + vec4(0u, 1u, 2u, 3u), vec4(length - 1u));
+    let place = place_of(g, length);
+    return vec4(place.line * length) + min(numbers(place.k), vec4(length - 1u));
 }
 
 // Where group g of columns starts in [_, terms, inner] groups.

@@ -70,7 +70,7 @@ fn load_of(of_a: bool, l: Lines, k: u32, count: u32) -> block {
         v[2] = group_of(of_a, at.z);
         v[3] = group_of(of_a, at.w);
     }
-    return mask(v, l, k);
+    return mask(of_a, v, l, k);
 }
 
 // The block that four lines load, as `plus` takes it.
@@ -81,8 +81,8 @@ fn block_of(of_a: bool, v: block) -> block {
     return v;
 }
 
-fn mask(v: block, l: Lines, k: u32) -> block {
-    if k >= l.whole.x && k < l.whole.y {
+fn mask(of_a: bool, v: block, l: Lines, k: u32) -> block {
+    if (of_a && THERE_A == 2u) || (!of_a && THERE_B == 2u) || k >= l.whole.x && k < l.whole.y {
         return v;
     }
     let zero = vec4<acc>();

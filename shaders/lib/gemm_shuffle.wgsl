@@ -55,7 +55,8 @@ fn load_pairs(of_a: bool, l: Lines, k: u32, count: u32) -> Pairs {
         v2 = pair_of(of_a, at.z);
         v3 = pair_of(of_a, at.w);
     }
-    return Pairs(mask(block(v0[0], v1[0], v2[0], v3[0]), l, k), mask(block(v0[1], v1[1], v2[1], v3[1]), l, k));
+    let first = mask(of_a, block(v0[0], v1[0], v2[0], v3[0]), l, k);
+    return Pairs(first, mask(of_a, block(v0[1], v1[1], v2[1], v3[1]), l, k));
 }
 
 // Line n of those that a team loads of the shared blocks from i on.

@@ -8,8 +8,6 @@ const PASS: u32 = 4u;    // those that a pass loads
 const EVEN: u32 = 0u;    // 1: a pass reaches the next tap at most, 2: it is within one tap, 3: so is a turn
 const FLAT: u32 = 0u;    // whether a turn is written out: then each instruction counts, and else registers do
 const FULL: u32 = 0u;    // whether no turn goes beyond the sum
-const THERE_A: u32 = 0u; // when lines of a that count are there: 0: at some steps, 1: at all of a tap or at none, 2: at all
-const THERE_B: u32 = 0u; // the same of b: 0 or 2
 // Whether a line of a is there or not for a whole turn: then it is masked once, in workgroup memory.
 const BLANK_A: bool = FLAT == 1u && THERE_A == 1u && EVEN == 3u;
 

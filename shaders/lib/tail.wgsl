@@ -4,7 +4,7 @@ const PADDED: u32 = 1u; // whether the last axis ends within a group
 
 // Zeros beyond the end of the last axis: padding must never hold anything else, since 0 · NaN spreads.
 fn tail(v: vec4<acc>, group: u32, last: u32) -> vec4<acc> {
-    return tail_along(v, place_along(group, last), last);
+    return tail_along(v, place_of(group, last).k, last);
 }
 
 // The same of group k along that axis.

@@ -311,15 +311,7 @@ impl Body {
         } else {
             (p.steps >= pass).into()
         };
-        let there = p.there.map(|there| if full { there as usize } else { 0 });
-        let constants = [
-            ("DEEP", deep),
-            ("PASS", pass),
-            ("EVEN", even),
-            ("FULL", full.into()),
-            ("THERE_A", there[0]),
-            ("THERE_B", there[1]),
-        ];
+        let constants = [("DEEP", deep), ("PASS", pass), ("EVEN", even), ("FULL", full.into())];
         own.iter().chain(&constants).fold(body.unzeroed(), |d, (name, value)| d.constant(name, *value as u32))
     }
 }
@@ -331,7 +323,13 @@ impl Variant {
         // What a shuffle divides in its loop is the number of a step of the whole sum.
         let looped = if matches!(self.body, Body::Shuffle(..)) { sum } else { p.taps.max(p.steps) };
         let many = sum.max(self.invocations(p)).max(p.down.max(p.wide));
-        let far = dispatch.param("part", self.part).constant("FAR", far(looped)).constant("MANY", far(many));
+        let there = p.there.map(|there| if p.fills(self.body.deep()) { there as u32 } else { 0 });
+        let far = dispatch
+            .param("part", self.part)
+            .constant("FAR", far(looped))
+            .constant("MANY", far(many))
+            .constant("THERE_A", there[0])
+            .constant("THERE_B", there[1]);
         match &self.body {
             Body::Blocks(b) => far
                 .import("gemm_blocks")
