@@ -74,6 +74,6 @@ fn work(workgroup: u32, lane: u32) {
     }
     let found = vec4(argmax(a), argmax(b), argmax(c), argmax(d));
     if part == 0u && g < p.groups {
-        y[g] = select(vec4<u32>(), found, inside(place_of(g, p.last).k, p.last));
+        y[g] = select(vec4<u32>(), found, unpadded(g, p.last));
     }
 }

@@ -11,7 +11,7 @@
 fn of_row(row: u32, s: Span) -> Part {
     var q: Part;
     for (var k = s.first; k < s.end; k += LANES) {
-        q = with_value(q, unpack4(x[row * p.terms + k]), inside(place_of(k, p.last_in).k, p.last_in));
+        q = with_value(q, unpack4(x[row * p.terms + k]), unpadded(k, p.last_in));
     }
     return as_one(q);
 }

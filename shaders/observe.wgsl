@@ -67,7 +67,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         if g < p.groups {
             let magnitude = bitcast<vec4<u32>>(vec4<f32>(unpack4(x[g]))) & vec4(0x7fffffffu);
             // What fills the last group of a row is no value.
-            let there = inside(place_of(g, p.last).k, p.last);
+            let there = unpadded(g, p.last);
             let zero = magnitude == vec4(0u);
             let finite = magnitude < vec4(0x7f800000u);
             let counts = there & finite & !zero;

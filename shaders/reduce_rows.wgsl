@@ -30,7 +30,7 @@ fn combine(u: vec4<acc>, v: vec4<acc>, largest: bool) -> vec4<acc> {
 fn across(row: u32, k: u32) -> acc {
     let v = unpack4_wide(x[row * p.terms + k]);
     if MAX == 1u {
-        let w = select(vec4(v.x), v, inside(place_of(k, p.last_in).k, p.last_in));
+        let w = select(vec4(v.x), v, unpadded(k, p.last_in));
         return max(max(w.x, w.y), max(w.z, w.w));
     }
     let pairs = running(vec4<acc>(v.xz + v.yw, vec2<acc>()));

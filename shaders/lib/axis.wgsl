@@ -24,6 +24,11 @@ fn inside(k: u32, length: u32) -> vec4<bool> {
     return numbers(k) < vec4(length);
 }
 
+// Which values of group g of all are no padding.
+fn unpadded(g: u32, length: u32) -> vec4<bool> {
+    return inside(place_of(g, length).k, length);
+}
+
 // The numbers of the four values of group g, padding left out: there the last one is repeated.
 fn four_of(g: u32, length: u32) -> vec4<u32> {
     let place = place_of(g, length);

@@ -12,12 +12,7 @@ fn groups_at(l: Lines, k: u32) -> vec4<u32> {
 }
 
 fn load_lines_a(l: Lines, k: u32) -> block {
-    if LONE == 1u {
-        let zero = vec4<acc>();
-        let there = (k >= l.first.x) & (k < l.end.x);
-        return block(select(zero, group_of(true, groups_at(l, k).x), there), zero, zero, zero);
-    }
-    return block_of(true, load_of(true, l, k, 4u));
+    return block_of(true, load_of(true, l, k, select(4u, 1u, LONE == 1u)));
 }
 
 // y + b * a.
