@@ -15,3 +15,8 @@ fn plain_unpack4(v: elem4) -> vec4<acc> {
 fn pack4(v: vec4<acc>) -> elem4 {
     return vec4<f16>(v);
 }
+
+// Of binary16 numbers given by their bits.
+fn half_pack4(h: vec4<u32>) -> elem4 {
+    return vec4<f16>(vec4<f32>(unpack2x16float(h.x | (h.y << 16u)), unpack2x16float(h.z | (h.w << 16u))));
+}

@@ -34,6 +34,10 @@ fn pack4(v: vec4<acc>) -> elem4 {
     if PACK_EXACT == 1u && PROCESSOR == 0u {
         return pair_from(vec2<u32>(pack2x16float(v.xy), pack2x16float(v.zw)));
     }
-    let h = half_bits4(v);
+    return half_pack4(half_bits4(v));
+}
+
+// Of binary16 numbers given by their bits.
+fn half_pack4(h: vec4<u32>) -> elem4 {
     return pair_from(h.xz | (h.yw << vec2<u32>(16u)));
 }

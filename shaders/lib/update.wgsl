@@ -29,10 +29,9 @@ var<workgroup> records: array<vec4<f32>, 64>;
 
 // A moment as it is stored.
 fn kept(v: vec4<acc>, random: vec4<u32>) -> wide4 {
-    if ROUNDING == 2u {
-        return pack4_wide(vec4<acc>(round_stochastic4(vec4<f32>(v), random)));
-    }
+    //: kept
     return pack4_wide(v);
+    //: end
 }
 
 // √(a² + b²), for a that is a root itself. Squares would be too small or too large for f16 registers, where a division helps.
@@ -69,16 +68,14 @@ fn apply(g: u32, lane: u32, w: vec4<acc>, change: vec4<acc>, random: vec4<u32>) 
     var exact = before - vec4<f32>(change);
     //: add missing
     //: end
-    var rounded = exact;
     var for_good = ROUNDING == 1u; // whether what rounding takes is lost
-    //: rounded
-    if ROUNDING == 2u {
-        rounded = round_stochastic4(exact, random);
-    } else if ROUNDING == 3u || (ROUNDING == 1u && RECORD == 1u) {
+    //: stored
+    var rounded = exact;
+    if ROUNDING == 1u && RECORD == 1u {
         rounded = half4(exact);
     }
-    //: end
     let stored = pack4_wide(vec4<acc>(rounded));
+    //: end
     weights[g] = stored;
     //: copy
     //: end
@@ -103,6 +100,8 @@ fn record(first: u32, lane: u32) {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let learning_rate = clock.learning_rate;
+    let seed = clock.seed;
+    let now = clock.step;
     let unscale = acc(clock.unscale);
     let applies = clock.apply != 0u;
     prepare();
@@ -114,7 +113,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             let factors = factors_of(i);
             var random = vec4<u32>();
             if ROUNDING == 2u {
-                random = random4(clock.seed, p.stream, clock.step, i);
+                random = random4(seed, p.stream, now, i);
             }
             let step = direction(i, w, g, acc(p.weight_decay * factors.y), random);
             apply(i, lane, w, acc(learning_rate * factors.x) * step, random);

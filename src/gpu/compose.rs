@@ -10,7 +10,7 @@ use naga::{AddressSpace, Module, StorageAccess, valid};
 
 use crate::{
     Dtype, Error, Result,
-    caps::Caps,
+    caps::{Caps, Kind},
     dispatch::{Access, Dispatch, Shader},
 };
 
@@ -132,6 +132,9 @@ pub fn compose(shader: &Shader, caps: &Caps) -> Result<Wgsl> {
              fn unpack4_wide(v: wide4) -> vec4<acc> { return unpack4(v); }\n\
              fn pack4_wide(v: vec4<acc>) -> wide4 { return pack4(v); }",
         );
+        if shader.elem == Dtype::F16 {
+            out.push("prelude", 1, "fn half_pack4_wide(h: vec4<u32>) -> wide4 { return half_pack4(h); }");
+        }
     } else {
         let text = library(shader, storage(shader.wide))?;
         let text = text.replace("elem4", "wide4").replace("pack4(", "pack4_wide(");
@@ -152,7 +155,30 @@ pub fn compose(shader: &Shader, caps: &Caps) -> Result<Wgsl> {
     if !shader.merged.is_empty() {
         merge(&mut out, &shader.merged).ok_or_else(|| wrong(shader, format!("no bindings {:?}", shader.merged)))?;
     }
+    // Products have better use for registers in their loops, and read few uniforms there.
+    if caps.kind == Kind::Software && !imported.iter().any(|name| name == "gemm") {
+        hold_uniforms(&mut out);
+    }
     Ok(out)
+}
+
+/// Copies the uniforms into registers when an invocation begins. Compilers for processors load a uniform wherever it is read, and
+/// in a loop or behind a branch lane by lane.
+fn hold_uniforms(out: &mut Wgsl) {
+    const DECLARED: &str = "var<uniform> p: Params;";
+    if !out.text.contains(DECLARED) {
+        return;
+    }
+    let mut in_main = false;
+    let lines = out.text.lines().map(|line| {
+        in_main |= line.starts_with("fn main(");
+        if in_main && line.ends_with('{') {
+            in_main = false;
+            return format!("{line} p = uniforms;\n");
+        }
+        line.replace(DECLARED, "var<uniform> uniforms: Params; var<private> p: Params;") + "\n"
+    });
+    out.text = lines.collect();
 }
 
 /// The number and the name of a storage binding, if the line declares one.
@@ -330,4 +356,26 @@ pub fn check(dispatch: &Dispatch, module: &Module) -> Result<()> {
         return Err(wrong(&dispatch.shader, detail));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uniforms_are_copied_where_main_begins() {
+        let text =
+            ["@group(1) @binding(0) var<uniform> p: Params;", "fn main(", "    lane: u32,", ") {", "    if p.n > 0u {"];
+        let origin = |i| ("file".to_owned(), i);
+        let mut out = Wgsl { text: text.join("\n") + "\n", origins: (1..=5).map(origin).collect() };
+        hold_uniforms(&mut out);
+        let lines: Vec<&str> = out.text.lines().collect();
+        assert_eq!(lines[0], "@group(1) @binding(0) var<uniform> uniforms: Params; var<private> p: Params;");
+        assert_eq!(lines[1..], ["fn main(", "    lane: u32,", ") { p = uniforms;", "    if p.n > 0u {"]);
+
+        let without = Wgsl { text: "fn main() {\n".into(), origins: vec![origin(1)] };
+        let mut same = without.clone();
+        hold_uniforms(&mut same);
+        assert_eq!(same, without);
+    }
 }

@@ -28,6 +28,7 @@ use crate::{
     dispatch::{Access, Dispatch, Operand, Program, Shader},
     error::Warning,
     format::Quantization,
+    precision::Rounding,
 };
 pub(crate) use group::factors;
 
@@ -115,8 +116,17 @@ fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch
             .splice("factors", format!("    return factors[i / {}u];\n", arena::ALIGN)),
         None => d,
     };
+    let rounding = precision.rounding_of_state();
+    if rounding == Some(Rounding::Stochastic) {
+        d = d.splice("kept", KEPT);
+    }
+    d = match rounding {
+        _ if io.simulated.is_some() && !precision.master => d.splice("stored", STORED_IN_FORMAT),
+        Some(Rounding::Stochastic) => d.splice("stored", stored("half_bits_stochastic4(exact, random)")),
+        Some(Rounding::Compensated) => d.splice("stored", stored("half_bits4(exact)")),
+        Some(Rounding::Nearest) | None => d,
+    };
     if let Some(quantization) = io.simulated {
-        d = if precision.master { d } else { d.splice("rounded", ROUNDED) };
         d = d.import("format");
         Arc::make_mut(&mut d.shader).constants.extend(quantization.constants());
     }
@@ -126,8 +136,15 @@ fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch
     }
 }
 
+/// Moments that chance rounds.
+const KEPT: &str = "    return half_pack4_wide(half_bits_stochastic4(vec4<f32>(v), random));\n";
+/// Weights that are rounded by integers: their bits are what is stored.
+fn stored(bits: &str) -> String {
+    format!("    let bits = {bits};\n    let rounded = half_values4(bits);\n    let stored = half_pack4_wide(bits);\n")
+}
 /// Random numbers of a simulated format are not those of the moments.
-const ROUNDED: &str = "    rounded = rounded4(exact, chance(p.stream ^ 0x20000000u, g));
+const STORED_IN_FORMAT: &str = "    let rounded = rounded4(exact, chance(p.stream ^ 0x20000000u, g));
+    let stored = pack4_wide(vec4<acc>(rounded));
     for_good = STOCHASTIC == 0u && ROUNDING != 3u;
 ";
 const ROUNDED_COPY: &str = "rounded4(unpack4_wide(stored), chance(p.stream ^ 0x20000000u, g))";
