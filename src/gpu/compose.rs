@@ -2,7 +2,8 @@
 //!
 //! In this order: types of the precision, each `#import x` once from `shaders/lib`, the file itself; then a line
 //! `const NAME: u32 = …;` takes the variant's value, and what stands between `//: mark` and `//: end` is replaced.
-//! Every file is ordinary WGSL once it has its types, with a working default for each constant and mark.
+//! Every file is ordinary WGSL once it has its types, with a working default for each constant and mark. For processors
+//! the uniforms are copied into registers at last.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -3,7 +3,7 @@
 //!
 //! An optimizer's numbers are rounded to the type of its state ([`Precision::state`]): in 16 bit they are what 16 bit
 //! can hold. Where the usual value rounds to nothing, the default is another; [`Plan::warnings`](crate::Plan::warnings)
-//! says when a value of the user's does. How new weights are rounded is the precision's [`Rounding`](crate::precision::Rounding).
+//! says when a value of the user's does. How new weights are rounded is the precision's [`Rounding`].
 
 mod adam;
 mod group;
