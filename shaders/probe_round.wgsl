@@ -16,10 +16,6 @@ struct Params {
 }
 @group(1) @binding(0) var<uniform> p: Params;
 
-fn pairs(h: vec4<u32>) -> vec2<u32> {
-    return h.xz | (h.yw << vec2(16u));
-}
-
 fn to_nearest(first: vec4<f32>, change: vec4<f32>) -> vec4<f32> {
     var w = first;
     for (var i = 0u; i < p.updates; i++) {
@@ -50,8 +46,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let v = x[i];
     stored[i] = pack4(v);
     packed[i] = vec2(pack2x16float(v.xy), pack2x16float(v.zw));
-    packed[i + p.groups] = pairs(half_bits4(quantizeToF16(v)));
-    packed[i + 2u * p.groups] = pairs(half_bits4(v));
+    packed[i + p.groups] = half_words4(half_bits4(quantizeToF16(v)));
+    packed[i + 2u * p.groups] = half_words4(half_bits4(v));
     floats[i + 2u] = unpack4(pack4(v));
     if i == 0u {
         floats[0] = to_nearest(vec4(p.first), vec4(p.change));

@@ -1,5 +1,7 @@
 // Storage of native f16. `acc`, the type of arithmetic, is an alias that the composition defines
 // before; it also writes `enable f16;` at the top.
+#import half
+
 alias elem4 = vec4<f16>;
 
 fn unpack4(v: elem4) -> vec4<acc> {
@@ -18,5 +20,5 @@ fn pack4(v: vec4<acc>) -> elem4 {
 
 // Of binary16 numbers given by their bits.
 fn half_pack4(h: vec4<u32>) -> elem4 {
-    return vec4<f16>(vec4<f32>(unpack2x16float(h.x | (h.y << 16u)), unpack2x16float(h.z | (h.w << 16u))));
+    return vec4<f16>(half_values4(h));
 }

@@ -39,5 +39,5 @@ fn pack4(v: vec4<acc>) -> elem4 {
 
 // Of binary16 numbers given by their bits.
 fn half_pack4(h: vec4<u32>) -> elem4 {
-    return pair_from(h.xz | (h.yw << vec2<u32>(16u)));
+    return pair_from(half_words4(h));
 }

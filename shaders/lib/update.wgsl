@@ -99,6 +99,7 @@ fn record(first: u32, lane: u32) {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    // Before the loop, in which processors would load them again at each turn.
     let learning_rate = clock.learning_rate;
     let seed = clock.seed;
     let now = clock.step;

@@ -133,9 +133,6 @@ pub fn compose(shader: &Shader, caps: &Caps) -> Result<Wgsl> {
              fn unpack4_wide(v: wide4) -> vec4<acc> { return unpack4(v); }\n\
              fn pack4_wide(v: vec4<acc>) -> wide4 { return pack4(v); }",
         );
-        if shader.elem == Dtype::F16 {
-            out.push("prelude", 1, "fn half_pack4_wide(h: vec4<u32>) -> wide4 { return half_pack4(h); }");
-        }
     } else {
         let text = library(shader, storage(shader.wide))?;
         let text = text.replace("elem4", "wide4").replace("pack4(", "pack4_wide(");

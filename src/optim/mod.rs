@@ -136,11 +136,11 @@ fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch
     }
 }
 
-/// Moments that chance rounds.
-const KEPT: &str = "    return half_pack4_wide(half_bits_stochastic4(vec4<f32>(v), random));\n";
+/// Moments that chance rounds. State of 16 bit is stored as the network's tensors are.
+const KEPT: &str = "    return half_pack4(half_bits_stochastic4(vec4<f32>(v), random));\n";
 /// Weights that are rounded by integers: their bits are what is stored.
 fn stored(bits: &str) -> String {
-    format!("    let bits = {bits};\n    let rounded = half_values4(bits);\n    let stored = half_pack4_wide(bits);\n")
+    format!("    let bits = {bits};\n    let rounded = half_values4(bits);\n    let stored = half_pack4(bits);\n")
 }
 /// Random numbers of a simulated format are not those of the moments.
 const STORED_IN_FORMAT: &str = "    let rounded = rounded4(exact, chance(p.stream ^ 0x20000000u, g));
