@@ -1,6 +1,7 @@
 // Where the largest value of each row is, the first of equal ones; NaN is larger than any number. Four results are four rows, which
 // LANES invocations share. They meet once for each.
 #import lanes
+#import nan
 
 @group(0) @binding(0) var<storage, read> x: array<elem4>;           // [rows, d]
 @group(0) @binding(1) var<storage, read_write> y: array<vec4<u32>>; // [_, last] = [rows]
@@ -27,10 +28,14 @@ fn start(row: u32) -> Best {
     return Best(vec4(group_of(row, 0u).x), vec4<u32>());
 }
 
+fn is_nan(v: vec4<acc>) -> vec4<bool> {
+    return is_nan4(vec4<f32>(v));
+}
+
 fn with_group(best: Best, row: u32, k: u32) -> Best {
     let v = group_of(row, k);
     let at = numbers(k);
-    let wins = ((v > best.value) | ((v != v) & (best.value == best.value))) & (at < vec4(p.d));
+    let wins = ((v > best.value) | (is_nan(v) & !is_nan(best.value))) & (at < vec4(p.d));
     return Best(select(best.value, v, wins), select(best.at, at, wins));
 }
 
@@ -40,8 +45,8 @@ fn candidate(best: Best, i: u32) -> vec4<acc> {
 }
 
 fn combine(u: vec4<acc>, v: vec4<acc>, largest: bool) -> vec4<acc> {
-    let u_is_nan = u.x != u.x;
-    let v_is_nan = v.x != v.x;
+    let u_is_nan = is_nan(u).x;
+    let v_is_nan = is_nan(v).x;
     let larger = v.x > u.x || v_is_nan && !u_is_nan;
     let equal = v.x == u.x || v_is_nan && u_is_nan;
     let before = v.y < u.y || v.y == u.y && v.z < u.z;

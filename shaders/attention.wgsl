@@ -4,7 +4,7 @@
 #import axis
 
 @group(0) @binding(3) var<storage, read_write> y: array<elem4>;     // [members, t, d]
-@group(0) @binding(4) var<storage, read_write> rows: array<wide4>;  // [members, blocks of t, 2]: largest score, Σ exp
+@group(0) @binding(4) var<storage, read_write> rows: array<wide4>;  // [members, blocks of t, 2]: largest score or 0, Σ exp
 
 var<workgroup> tops: array<vec4<acc>, 64>;
 var<workgroup> shares: array<vec4<acc>, 256>;
@@ -33,7 +33,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let i = id % tiles * 4u + lane / 16u;
     let part = lane % 16u;
     let end = keys_before(min(p.t, id % tiles * 16u + 16u));
-    var top = vec4(acc(FLOOR));
+    var top = vec4(LOWEST);
     var sum = vec4<acc>();
     var out: array<block, WIDE>;
     for (var first = 0u; first < end; first += 16u) {
@@ -45,7 +45,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             for (var c = 0u; c < 4u; c++) {
                 seen[r][c] = visible(member, 4u * i + r, 4u * j + c);
             }
-            let z = select(vec4(acc(FLOOR)), x[r], seen[r]);
+            let z = select(vec4(LOWEST), x[r], seen[r]);
             largest[r] = max(max(z.x, z.y), max(z.z, z.w));
         }
         tops[lane] = largest;
@@ -92,7 +92,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if part == 0u && i < groups(p.t) {
         let there = inside(i, p.t);
         let at = 2u * (member * groups(p.t) + i);
-        rows[at] = pack4_wide(select(vec4<acc>(), top, there));
+        rows[at] = pack4_wide(select(vec4<acc>(), top, there & (sum > vec4<acc>())));
         rows[at + 1u] = pack4_wide(select(vec4<acc>(), sum, there));
     }
 }

@@ -5,7 +5,7 @@
 
 @group(0) @binding(0) var<storage, read> scores: array<wide4>;       // [members, t, s]
 @group(0) @binding(1) var<storage, read_write> shares: array<elem4>; // [members, t, s]
-@group(0) @binding(2) var<storage, read_write> rows: array<wide4>;   // [members, blocks of t, 2]: largest score, Σ exp
+@group(0) @binding(2) var<storage, read_write> rows: array<wide4>;   // [members, blocks of t, 2]: largest score or 0, Σ exp
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -22,7 +22,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         let row = 4u * i + r;
         let first = (member * p.t + row) * groups(p.s);
         let end = keys_before(row + 1u);
-        var m = vec4(acc(FLOOR));
+        var m = vec4(LOWEST);
         for (var k = 0u; k < end; k++) {
             m = max(m, select(m, unpack4_wide(scores[first + k]) * acc(p.scale), sees(member, row, k)));
         }
@@ -32,8 +32,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             let e = exp_acc(unpack4_wide(scores[first + k]) * acc(p.scale) - top);
             sum += select(vec4<acc>(), e, sees(member, row, k));
         }
-        tops[r] = top;
         sums[r] = across(sum);
+        tops[r] = select(acc(), top, sums[r] > acc());
         // A query that sees nothing gets zeros.
         let whole = max(sums[r], acc(0.5));
         for (var k = 0u; k < groups(p.s); k++) {

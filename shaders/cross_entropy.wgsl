@@ -1,11 +1,11 @@
-// Mean cross-entropy of rows of logits. Each workgroup takes some rows and leaves the sum of their losses; one that
-// is alone, or that runs after the others and takes their sums for rows, divides by the number of labels that count. Reads
+// Mean cross-entropy of rows of logits. Each workgroup takes some rows and leaves the mean of their losses and how many labels
+// count; one that is alone leaves the loss, and so does one that runs after the others and takes what they left for rows. Reads
 // a row once if its invocations can hold it; meets twice for it, and once at the end. Of rows that are cut it is the second pass,
 // behind `row_exponentials`.
 #import exponentials
 #import labels
 
-const LOGITS: u32 = 1u; // whether the rows are logits, and not sums of other workgroups
+const LOGITS: u32 = 1u; // whether the rows are logits, and not what other workgroups left
 const ALONE: u32 = 1u;  // whether there is one workgroup
 const HOLDS_EXPONENTIALS: bool = false;
 
@@ -56,9 +56,17 @@ fn line(row: u32, part: u32) -> vec4<acc> {
     return vec4(e.largest, log_sum, l, acc(1.0));
 }
 
+// How many labels count: of one row, or of all that a workgroup took, in two numbers that f16 holds.
+fn labels_of(v: vec4<acc>) -> u32 {
+    if LOGITS == 1u {
+        return u32(v.w);
+    }
+    return u32(v.x) << 11u | u32(v.y);
+}
+
 fn work(workgroup: u32, lane: u32) {
     let part = lane % LANES;
-    var sum = acc();
+    var sum = 0.0; // beyond f16 where the mean is not
     var n = 0u;
     for (var first = workgroup * (THREADS / LANES); first < p.rows; first += p.stride) {
         let row = first + lane / LANES;
@@ -68,20 +76,21 @@ fn work(workgroup: u32, lane: u32) {
             if LOGITS == 1u {
                 rows[row] = pack4_wide(v);
             }
-            sum += v.z;
-            n += u32(v.w);
+            let counts = labels_of(v);
+            sum += f32(v.z) * f32(counts);
+            n += counts;
         }
     }
     atomicAdd(&counted, n);
     workgroupBarrier();
-    sum = meet(vec4(sum, vec3<acc>()), THREADS, false).x;
+    n = atomicLoad(&counted);
+    let mean = meet(vec4(acc(sum / f32(max(n, 1u))), vec3<acc>()), THREADS, false).x;
     if lane == 0u {
-        n = atomicLoad(&counted);
         if ALONE == 1u {
-            loss[0] = pack4_wide(vec4(acc(f32(sum) / f32(max(n, 1u))), acc(), acc(), acc()));
+            loss[0] = pack4_wide(vec4(mean, acc(), acc(), acc()));
             count[0] = vec4(n, 0u, 0u, 0u);
         } else {
-            loss[workgroup] = pack4_wide(vec4(acc(), acc(), sum, acc(n)));
+            loss[workgroup] = pack4_wide(vec4(acc(n >> 11u), acc(n & 2047u), mean, acc()));
         }
     }
 }

@@ -4,7 +4,7 @@
 const HALVES: u32 = 1u; // whether a word holds two f16 values or one f32
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<u32>>;               // [words]
-@group(0) @binding(1) var<storage, read_write> flags: array<atomic<u32>>;   // [8]
+@group(0) @binding(1) var<storage, read_write> flags: array<atomic<u32>>;   // [4]
 
 struct Params {
     words: u32, // of 16 bytes

@@ -2,6 +2,7 @@
 #import accumulate
 #import epilogue
 #import grid
+#import larger
 #import parts
 #import tail
 
@@ -21,7 +22,7 @@ struct Params {
 
 fn combine(u: vec4<acc>, v: vec4<acc>) -> vec4<acc> {
     if MAX == 1u {
-        return max(u, v);
+        return larger(u, v);
     }
     return joined(u, v);
 }
@@ -39,7 +40,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         for (var k = lane / RESULTS; k < p.terms; k += LANES) {
             let term = unpack4_wide(x[first + k * p.inner]);
             if MAX == 1u {
-                sum.part = max(sum.part, term);
+                sum.part = larger(sum.part, term);
             } else {
                 sum = added(sum, term);
             }

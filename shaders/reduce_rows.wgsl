@@ -3,6 +3,7 @@
 #import accumulate
 #import epilogue
 #import lanes
+#import larger
 #import tail
 
 const MAX: u32 = 0u; // largest value instead of sum
@@ -21,7 +22,7 @@ struct Params {
 
 fn combine(u: vec4<acc>, v: vec4<acc>, largest: bool) -> vec4<acc> {
     if largest {
-        return max(u, v);
+        return larger(u, v);
     }
     return joined(u, v);
 }
@@ -31,7 +32,8 @@ fn across(row: u32, k: u32) -> acc {
     let v = unpack4_wide(x[row * p.terms + k]);
     if MAX == 1u {
         let w = select(vec4(v.x), v, unpadded(k, p.last_in));
-        return max(max(w.x, w.y), max(w.z, w.w));
+        let pairs = larger(vec4(w.xy, w.xy), vec4(w.zw, w.zw));
+        return larger(pairs, pairs.yxwz).x;
     }
     let pairs = running(vec4<acc>(v.xz + v.yw, vec2<acc>()));
     return running(vec4<acc>(pairs.x + pairs.y)).x;
@@ -53,7 +55,7 @@ fn work(workgroup: u32, lane: u32) {
     }
     for (var k = part; k < p.terms; k += LANES) {
         if MAX == 1u {
-            sum.part = max(sum.part, term(rows, k));
+            sum.part = larger(sum.part, term(rows, k));
         } else {
             sum = added(sum, term(rows, k));
         }

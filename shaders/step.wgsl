@@ -66,7 +66,9 @@ fn main() {
             scale[0] = pack4(vec4(acc(max(s * clock.backoff, 1.0)), acc(), acc(), acc()));
         } else if clock.clean >= clock.interval {
             clock.clean = 0u;
-            scale[0] = pack4(vec4(acc(min(s * clock.growth, 1.0e30)), acc(), acc(), acc()));
+            // It stays where the next would be too large for its type.
+            let next = s * clock.growth;
+            scale[0] = pack4(vec4(acc(select(s, next, next < min(1.0e30, -f32(LOWEST)))), acc(), acc(), acc()));
         }
     }
 }

@@ -3,7 +3,6 @@
 #import math
 
 const CAUSAL: u32 = 0u; // whether a query sees only the keys up to its own place, counted from the end
-const FLOOR: f32 = -60000.0; // below every score, and within f16
 
 struct Params {
     members: u32,    // batch · heads

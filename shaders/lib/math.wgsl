@@ -14,9 +14,7 @@
 // 22.3 and 25.0), llvmpipe GL and SwiftShader: over every f32 of the range that matters, and random
 // ones elsewhere. Results below 2^-126 may be flushed to 0; exp4 always does that.
 
-fn is_nan4(x: vec4<f32>) -> vec4<bool> {
-    return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
-}
+#import nan
 
 // Rounds |x| < 2^21 to an integer that sits in the low bits of the result (and, offset by
 // 0x4b400000, is the result): adding 1.5 * 2^23 leaves no bits for a fraction. Read as bits only,

@@ -103,14 +103,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let learning_rate = clock.learning_rate;
     let seed = clock.seed;
     let now = clock.step;
-    let unscale = acc(clock.unscale);
+    let unscale = clock.unscale;
     let applies = clock.apply != 0u;
     prepare();
     for (var turn = 0u; turn < TURNS; turn++) {
         let i = (linear_id(workgroup) * 64u + lane) * TURNS + turn;
         if i < p.groups && applies {
             let w = unpack4_wide(weights[i]);
-            let g = unpack4(gradient[i]) * unscale;
+            // In f32: one over a loss scale is subnormal in f16.
+            let g = vec4<acc>(vec4<f32>(unpack4(gradient[i])) * unscale);
             let factors = factors_of(i);
             var random = vec4<u32>();
             if ROUNDING == 2u {

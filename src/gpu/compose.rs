@@ -51,11 +51,13 @@ pub(super) static LIBRARY: &[(&str, &str)] = &[
     ("grid", include_str!("../../shaders/lib/grid.wgsl")),
     ("labels", include_str!("../../shaders/lib/labels.wgsl")),
     ("lanes", include_str!("../../shaders/lib/lanes.wgsl")),
+    ("larger", include_str!("../../shaders/lib/larger.wgsl")),
     ("lanes_shared", include_str!("../../shaders/lib/lanes_shared.wgsl")),
     ("lanes_subgroups", include_str!("../../shaders/lib/lanes_subgroups.wgsl")),
     ("logits", include_str!("../../shaders/lib/logits.wgsl")),
     ("math", include_str!("../../shaders/lib/math.wgsl")),
     ("moments", include_str!("../../shaders/lib/moments.wgsl")),
+    ("nan", include_str!("../../shaders/lib/nan.wgsl")),
     ("parts", include_str!("../../shaders/lib/parts.wgsl")),
     ("quotient", include_str!("../../shaders/lib/quotient.wgsl")),
     ("random", include_str!("../../shaders/lib/random.wgsl")),
@@ -113,7 +115,8 @@ pub fn compose(shader: &Shader, caps: &Caps) -> Result<Wgsl> {
     if [shader.elem, shader.wide, shader.acc].into_iter().any(native) {
         out.push("prelude", 1, "enable f16;");
     }
-    out.push("prelude", 1, &format!("alias acc = {};", shader.acc));
+    let lowest = if shader.acc == Dtype::F16 { "-65504.0" } else { "-3.4028234e38" };
+    out.push_all("prelude", &format!("alias acc = {};\nconst LOWEST: acc = {lowest};", shader.acc));
     let storage = |d: Dtype| match d {
         Dtype::F16 if halves => "f16",
         Dtype::F16 => "f16_packed",

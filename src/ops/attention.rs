@@ -27,9 +27,6 @@ pub struct Attention {
 #[derive(Debug, Clone, Copy)]
 struct AttentionBackward(Attention);
 
-/// The largest score before any was seen, and of a query that sees no key: `attention.wgsl` knows it too.
-#[cfg(feature = "reference")]
-const FLOOR: f64 = -60000.0;
 /// Rows that a workgroup owns.
 const TILE: usize = 16;
 
@@ -162,7 +159,7 @@ impl Attention {
         dispatch.constant("WIDE", wide).workgroups(s.members * rows.div_ceil(TILE))
     }
 
-    /// Of each query of each member its number, the keys' scores (none where hidden), the largest, and Σ exp.
+    /// Of each query of each member the keys' scores (none where hidden), the largest (0 if all are hidden), and Σ exp.
     #[cfg(feature = "reference")]
     fn scores(&self, x: &[Array], mask: Option<&Array>) -> Vec<(Vec<Option<f64>>, f64, f64)> {
         let s = self.sizes(x[0].shape, x[1].shape);
@@ -178,7 +175,7 @@ impl Attention {
                 (!hidden).then_some(dot * f64::from(self.scale(s.d)))
             };
             let scores: Vec<_> = (0..s.s).map(score).collect();
-            let top = scores.iter().flatten().copied().fold(FLOOR, f64::max);
+            let top = scores.iter().flatten().copied().reduce(f64::max).unwrap_or(0.0);
             let sum = scores.iter().flatten().map(|v| (v - top).exp()).sum();
             found.push((scores, top, sum));
         }
@@ -276,6 +273,10 @@ impl Op for AttentionBackward {
 
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         vec![None; at.x.len()]
+    }
+
+    fn is_differentiable(&self) -> bool {
+        false
     }
 
     fn lower(&self, io: &Io, program: &mut Program) {

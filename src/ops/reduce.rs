@@ -23,6 +23,12 @@ enum Fold {
     Max,
 }
 
+impl Fold {
+    fn is_mean(self) -> bool {
+        matches!(self, Fold::Sum(factor) if factor != 1.0)
+    }
+}
+
 /// In which type a result is kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kept {
@@ -120,13 +126,21 @@ impl<'g> Tensor<'g> {
         // There is nothing to fold along an axis of length 1, and a trailing one is not even stored.
         wanted.retain(|&a| shape[a] > 1);
         let mut result = self;
-        // The factor belongs to the last sum.
         let mut runs = runs(&wanted);
         let several = runs.len() > 1 && self.dtype() == Dtype::F16;
+        let means = fold.is_mean() && self.precision().wide() == Dtype::F16;
+        let mut meant = 1.0;
         while let Some(run) = runs.pop() {
             let fold = match fold {
-                Fold::Sum(_) if !runs.is_empty() => Fold::Sum(1.0),
-                fold => fold,
+                Fold::Sum(factor) if runs.is_empty() => Fold::Sum(factor * meant),
+                // Partial sums of what is all in 16 bits may be too large for them, means are not.
+                Fold::Sum(_) if means => {
+                    let terms = (run.0..run.1).map(|a| shape[a]).product::<usize>() as f32;
+                    meant *= terms;
+                    Fold::Sum(1.0 / terms)
+                }
+                Fold::Sum(_) => Fold::Sum(1.0),
+                Fold::Max => Fold::Max,
             };
             let to = runs.is_empty().then_some(to);
             // Partial sums may be beyond f16 where the whole is a mean.
@@ -278,10 +292,17 @@ impl Op for Reduce {
         // Parts of a mean may be too large for the mean's type.
         let wide = if y.dtype == Dtype::F16 { io.precision.wide() } else { y.dtype };
         let parts = program.scratch(parts, wide);
-        // The factor belongs to the last sum.
-        let fold = if self.fold == Fold::Max { Fold::Max } else { Fold::Sum(1.0) };
-        program.push(Reduce { fold, axes, ..*self }.dispatch(io, x.seen_as(seen), parts));
-        let rest = Reduce { axes: (axes.0 - 1, axes.0), ..*self };
+        let (first, second) = match self.fold {
+            // Where no type is wider, parts of a mean are means.
+            Fold::Sum(factor) if self.fold.is_mean() && wide == Dtype::F16 => {
+                let count = parts.shape[1] as f32;
+                (Fold::Sum(factor * count), Fold::Sum(1.0 / count))
+            }
+            Fold::Sum(_) => (Fold::Sum(1.0), self.fold),
+            Fold::Max => (Fold::Max, Fold::Max),
+        };
+        program.push(Reduce { fold: first, axes, ..*self }.dispatch(io, x.seen_as(seen), parts));
+        let rest = Reduce { fold: second, axes: (axes.0 - 1, axes.0), ..*self };
         // Of columns there are as many as there were, each with its parts before it.
         let whole = if parts.shape.rank() < 3 { y } else { y.seen_as(Shape::from([parts.shape[0], parts.shape[2]])) };
         program.push(rest.dispatch(io, parts, whole).second_pass().fuse("epilogue", io.chain));
@@ -351,7 +372,8 @@ impl Reduce {
         };
         let mut shader = io.shader(name, source).wide(x.dtype).constant("MAX", u32::from(self.fold == Fold::Max));
         shader.elem = y.dtype;
-        shader.acc = if x.dtype == Dtype::F32 { Dtype::F32 } else { io.precision.acc() };
+        // The sum of what has a mean that f16 holds may be beyond it.
+        shader.acc = if x.dtype == Dtype::F32 || self.fold.is_mean() { Dtype::F32 } else { io.precision.acc() };
         if self.kept != Kept::Wide {
             shader = shader.accumulating(io.precision);
         }
