@@ -60,7 +60,7 @@ impl App {
             entries: &[
                 wgpu::BindGroupEntry {
                     binding: 0,
-                    resource: self.plan.buffer(self.probabilities)?.as_entire_binding(),
+                    resource: wgpu::BindingResource::Buffer(self.plan.buffer(self.probabilities)?),
                 },
                 wgpu::BindGroupEntry { binding: 1, resource: result.as_entire_binding() },
             ],

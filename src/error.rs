@@ -90,6 +90,8 @@ pub enum Error {
         loss: f32,
         /// The first weight or node, in the order of execution, that holds Inf or NaN.
         layer: String,
+        /// The losses of the steps before it that were not read yet.
+        before: Vec<f32>,
     },
     /// A file could not be read or written, or is not what it should be.
     #[error("{}: {detail}", path.display())]

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     Error,
+    error::Site,
     graph::{Graph, Origin, Value},
-    op::{Backward, Kind},
+    op::{Backward, Kind, Op},
     tensor::Tensor,
 };
 
 impl Graph {
     /// The gradient of the sum of `y`'s values with respect to each of `xs`, as tensors of the graph.
     ///
-    /// `xs` may be inputs, weights or anything between; where `y` does not depend on one, its gradient is zero.
+    /// `xs` may be inputs, weights or anything between; where `y` does not depend on one, its gradient is zero. A gradient of the
+    /// gradient of a fused op, cross-entropy, attention or a norm, is a mistake of the graph's: those have no second one.
     ///
     /// ```
     /// use halfgrad::{Graph, Precision};
@@ -68,7 +70,14 @@ impl Graph {
                 dy: grads,
             };
             self.within_layer(node.layer.clone(), || {
-                for (&x, dx) in node.inputs.iter().zip(op.grad(&at)) {
+                let grads = op.grad(&at);
+                if let Some(detail) = self.ungraded(&**op, &node.inputs, &grads) {
+                    let operands: Vec<String> = node.inputs.iter().map(|&v| self.type_of(v).to_string()).collect();
+                    let (op, operands) = (op.name().to_owned(), operands.join(", "));
+                    self.mistake(Error::Op { op, operands, detail, at: Site::here() });
+                    return;
+                }
+                for (&x, dx) in node.inputs.iter().zip(grads) {
                     let Some(dx) = dx.filter(|_| depends[x.node]) else { continue };
                     let dx = dx.cast(self.type_of(x).dtype);
                     let layer = || self.node(x.node).layer;
@@ -77,6 +86,21 @@ impl Graph {
             });
         }
         xs.iter().map(|x| dy.get(&x.value).copied().unwrap_or_else(|| x.zeros_like())).collect()
+    }
+
+    /// What is wrong with the gradient of an op, if anything is.
+    fn ungraded(&self, op: &dyn Op, inputs: &[Value], grads: &[Option<Tensor>]) -> Option<String> {
+        if !op.is_differentiable() {
+            return Some("it has no gradient, which is asked for".into());
+        }
+        if grads.len() != inputs.len() {
+            return Some(format!("its gradient has {} parts for {} operands", grads.len(), inputs.len()));
+        }
+        let unlike = |(&x, dx): (&Value, &Option<Tensor>)| {
+            let (shape, of) = (dx.as_ref()?.shape(), self.type_of(x).shape);
+            (shape != of).then(|| format!("its gradient for an operand {of} is {shape}"))
+        };
+        inputs.iter().zip(grads).find_map(unlike)
     }
 
     /// For each node up to `last`, whether it depends on one of `xs`.

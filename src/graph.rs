@@ -25,6 +25,9 @@ use crate::{
 /// The label that losses and accuracies leave out: it fills a short last batch.
 pub const IGNORE: u32 = u32::MAX;
 
+/// Results of an op, at most.
+pub(crate) const MOST_RESULTS: usize = 8;
+
 /// One result of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Value {
@@ -229,7 +232,7 @@ impl Graph {
     ///
     /// It does so at its end, when all that reads the state has read what was there before, and only if the step
     /// changes the weights too. Where `value` is Inf or NaN the state stays. A plan whose loss needs fewer inputs than
-    /// `value` leaves the state alone. A weight that is itself the value is taken as the step leaves it.
+    /// `value` leaves the state alone. A weight that is itself the value is taken as the step found it.
     #[track_caller]
     pub fn average<'g>(&'g self, state: Tensor<'g>, value: Tensor<'g>, share: f32) {
         self.average_times(state, value, 1.0, share);
@@ -238,17 +241,21 @@ impl Graph {
     /// As [`average`](Self::average), towards `factor · value`.
     #[track_caller]
     pub fn average_times<'g>(&'g self, state: Tensor<'g>, value: Tensor<'g>, factor: f32, share: f32) {
+        if [state, value].iter().any(|t| t.graph.id != self.id) {
+            self.mistake(Error::Port("a state was assigned a tensor of another graph, or is one".into()));
+            return;
+        }
         if !matches!(self.node(state.value.node).origin, Origin::State(_)) || state.shape() != value.shape() {
             state.refuse("assign", &[value], "a state takes a value of its own shape".into());
             return;
         }
         let mut value = value.cast(state.dtype());
-        // Another state, or a view of one, would be read when it has changed.
+        // A weight or another state, or a view of one, would be read when it has changed.
         let mut seen = self.node(value.value.node);
         while seen.kind() == Some(Kind::View) {
             seen = self.node(seen.inputs[0].node);
         }
-        if matches!(seen.origin, Origin::State(_)) {
+        if matches!(seen.origin, Origin::State(_) | Origin::Weight(_)) {
             value = value.copied();
         }
         let assignment = Assignment { state: state.value, value: value.value, share, factor };
@@ -341,6 +348,9 @@ impl Graph {
 
     /// Whether a weight is left as it is while training.
     pub fn is_frozen(&self, weight: Tensor) -> bool {
+        if weight.graph.id != self.id {
+            return false;
+        }
         let state = self.state.borrow();
         let name = state.nodes[weight.value.node].name.as_deref().unwrap_or_default();
         state.frozen.iter().any(|pattern| matches(pattern, name))
@@ -414,6 +424,7 @@ impl Graph {
         };
         let inferred = inferred.and_then(|results| match results.iter().find(|r| !r.shape.fits()) {
             Some(r) => Err(format!("the result {} has more values than a tensor may have, 2^30", r.shape)),
+            None if results.len() > MOST_RESULTS => Err(format!("an op has at most {MOST_RESULTS} results")),
             None => Ok(results),
         });
         match inferred {
@@ -428,7 +439,7 @@ impl Graph {
             Err(detail) => {
                 let operands = types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 let error = Error::Op { op: op.name().to_owned(), operands, detail, at: Site::here() };
-                vec![self.mistake(error); 3]
+                vec![self.mistake(error); MOST_RESULTS]
             }
         }
     }
@@ -560,6 +571,17 @@ impl Graph {
         let value = Value { node, output: 0 };
         self.state.borrow_mut().names.insert(name.to_owned(), value);
         Tensor { graph: self, value }
+    }
+
+    /// Runs `f`, and forgets the nodes and mistakes that it appends.
+    pub(crate) fn forgetting<T>(&self, f: impl FnOnce() -> T) -> T {
+        let (len, error) = (self.len(), self.state.borrow().error.clone());
+        let result = f();
+        let mut state = self.state.borrow_mut();
+        state.nodes.truncate(len);
+        state.casts.retain(|(from, _), to| from.node < len && to.node < len);
+        state.error = error;
+        result
     }
 
     fn append(&self, node: Node) -> usize {

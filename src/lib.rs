@@ -51,8 +51,9 @@
 //! A test (`tests/layers.rs`) holds who may import whom.
 //!
 //! Weights, gradients and moments lie in arenas whose tensors start at multiples of 32 groups, which is WebGPU's alignment
-//! of bindings: a kernel binds the range of a tensor and knows nothing of arenas ([`arena`]). The optimizers are the only
-//! kernels that bind whole arenas ([`optim`]), one dispatch for all weights that lie side by side.
+//! of bindings: a kernel binds the range of a tensor and knows nothing of arenas ([`arena`]). What runs between the backward pass and
+//! the next step binds whole arenas: the optimizers ([`optim`]), one dispatch for all weights that lie side by side, and what looks
+//! for overflow, takes norms, and lets averages and states follow.
 //!
 //! # Errors
 //!

@@ -74,7 +74,7 @@ pub struct Expression {
 pub struct Io<'a> {
     /// The adapter.
     pub caps: &'a Caps,
-    /// The graph's precision.
+    /// The precision of the op's layer.
     pub precision: Precision,
     /// The operands.
     pub inputs: &'a [Operand],
@@ -295,8 +295,13 @@ pub trait Op: Any + Debug + Send + Sync {
         Kind::Kernel
     }
 
-    /// The gradient with respect to each operand, as further nodes; `None` where there is none.
+    /// The gradient with respect to each operand, of its shape, as further nodes; `None` where nothing depends on it.
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>>;
+
+    /// Whether [`grad`](Self::grad) is written: to ask for the gradient of what is not differentiable is a mistake of the graph's.
+    fn is_differentiable(&self) -> bool {
+        true
+    }
 
     /// Appends the dispatches that compute `io.outputs` from `io.inputs`. For a [`Kind::Map`] this is the fused chain,
     /// and nothing needs to be written; a [`Kind::View`] never gets here.

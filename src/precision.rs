@@ -66,6 +66,24 @@ impl LossScale {
             LossScale::Dynamic { initial, .. } => initial,
         }
     }
+
+    /// What is wrong with its numbers, if anything is.
+    pub(crate) fn mistake(self) -> Option<&'static str> {
+        let is_scale = |s: f32| s > 0.0 && s.is_finite();
+        match self {
+            LossScale::Static(s) | LossScale::Dynamic { initial: s, .. } if !is_scale(s) => {
+                Some("a factor on the loss is above 0 and finite")
+            }
+            LossScale::Dynamic { growth, .. } if !(growth >= 1.0 && growth.is_finite()) => {
+                Some("what it grows by is from 1, and finite")
+            }
+            LossScale::Dynamic { backoff, .. } if !(backoff > 0.0 && backoff < 1.0) => {
+                Some("what an overflow takes it times is between 0 and 1")
+            }
+            LossScale::Dynamic { interval: 0, .. } => Some("it grows after 1 clean step at the soonest"),
+            _ => None,
+        }
+    }
 }
 
 /// How the optimizer rounds what it stores in 16 bit. Where it keeps f32 it rounds nothing.

@@ -250,7 +250,9 @@ impl Weights {
             return Err(Error::Port("Graph::simulate must be called before Weights::init".into()));
         }
         if !self.shared.gpu.shares_device(gpu) {
-            return Err(Error::Port("the weights are on another device than the plan".into()));
+            return Err(Error::Port(
+                "the weights are on another device than the plan; clone the Gpu that they were made with".into(),
+            ));
         }
         if self.shared.names.len() != graph.weights().len() + graph.states().len() {
             return Err(Error::Port("the graph has weights or states that were added after Weights::init".into()));

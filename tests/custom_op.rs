@@ -7,7 +7,7 @@ mod example;
 
 use example::RowNorm;
 use halfgrad::{
-    Gpu, Graph, Plan, Precision, Sgd, Tensor, Weights, check, nn,
+    Gpu, Graph, Init, Plan, Precision, Sgd, Tensor, Weights, check, nn,
     op::{Backward, Expression, Kind, Op, Type},
     reference::{Array, Case},
 };
@@ -59,6 +59,9 @@ impl Op for BendSlope {
     }
     fn grad<'g>(&self, _: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         vec![None]
+    }
+    fn is_differentiable(&self) -> bool {
+        false
     }
     fn reference(&self, x: &[Array]) -> Vec<Array> {
         vec![x[0].map(|v| 2.0 - (f64::from(self.0) * v).tanh().powi(2))]
@@ -131,4 +134,60 @@ fn a_network_trains_through_them() {
         let skipped = plan.progress().wait().unwrap().skipped as usize;
         assert!(losses[199] < 0.1 * losses[0], "{precision}: {} to {}, {skipped} skipped", losses[0], losses[199]);
     }
+}
+
+/// Twice the operand; its gradient is as the field says.
+#[derive(Debug, Clone)]
+struct Double(Wrong);
+
+#[derive(Debug, Clone, Copy)]
+enum Wrong {
+    Shape,
+    Count,
+}
+
+impl Op for Double {
+    fn name(&self) -> &'static str {
+        "double"
+    }
+    fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
+        Ok(vec![x[0]])
+    }
+    fn kind(&self) -> Kind {
+        Kind::Map(Expression { name: "double", body: "a + a".into(), params: vec![] })
+    }
+    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
+        let dx = at.dy() * 2.0;
+        match self.0 {
+            Wrong::Shape => vec![Some(dx.sum([0]))],
+            Wrong::Count => vec![Some(dx), None],
+        }
+    }
+    fn reference(&self, x: &[Array]) -> Vec<Array> {
+        vec![x[0].map(|v| 2.0 * v)]
+    }
+}
+
+#[test]
+fn a_wrong_gradient_is_a_mistake_of_the_graphs() {
+    let mistake = |build: &dyn Fn(&Graph, Tensor)| {
+        let graph = Graph::new(Precision::F32);
+        let w = graph.weight("w", [4, 3], Init::Constant(1.0));
+        build(&graph, w);
+        graph.check().unwrap_err().to_string()
+    };
+    let double = |wrong| {
+        mistake(&|graph, w| {
+            let _ = graph.grad(graph.apply(Double(wrong), &[w]).sum_all(), &[w]);
+        })
+    };
+    let (shape, count) = (double(Wrong::Shape), double(Wrong::Count));
+    assert!(shape.starts_with("double(f32 [4, 3])") && shape.contains("[4, 3] is [3]"), "{shape}");
+    assert!(count.contains("2 parts for 1 operand"), "{count}");
+    let second = mistake(&|graph, w| {
+        let loss = w.cross_entropy(graph.labels("label", [4]));
+        let slope = graph.grad(loss, &[w])[0];
+        let _ = graph.grad(loss + slope.square().sum_all(), &[w]);
+    });
+    assert!(second.starts_with("cross_entropy_backward(") && second.contains("no gradient"), "{second}");
 }

@@ -1,6 +1,10 @@
 //! Inside an app: its device, queue and submissions; buffers bound without a copy; typed errors; Send; async.
 
-use halfgrad::{Error, Gpu, Graph, Init, Plan, Port, Precision, Sgd, Weights, gpu::Choice, nn};
+use halfgrad::{
+    Error, Gpu, Graph, Init, Plan, Port, Precision, Sgd, Weights, data,
+    gpu::{Choice, Reading},
+    nn,
+};
 
 /// An adapter as an app would choose it, here the one that the tests run on.
 async fn open(limits: impl Fn(&wgpu::Adapter) -> wgpu::Limits) -> (wgpu::Device, wgpu::Queue) {
@@ -63,7 +67,7 @@ fn steps_of_one_submission_see_the_values_written_before_each() {
         usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
         mapped_at_creation: false,
     });
-    let output = app.plan.buffer(app.output).unwrap().clone();
+    let output = app.plan.buffer(app.output).unwrap().buffer.clone();
     let mut encoder = app.device.create_command_encoder(&Default::default());
     for (at, value) in [(0, 0.5), (4 * 32, -2.0)] {
         app.plan.write(app.input, &[value; 12]).unwrap();
@@ -126,7 +130,10 @@ fn a_result_is_bound_without_a_copy() {
         label: None,
         layout: &pipeline.get_bind_group_layout(0),
         entries: &[
-            wgpu::BindGroupEntry { binding: 0, resource: app.plan.buffer(app.output).unwrap().as_entire_binding() },
+            wgpu::BindGroupEntry {
+                binding: 0,
+                resource: wgpu::BindingResource::Buffer(app.plan.buffer(app.output).unwrap()),
+            },
             wgpu::BindGroupEntry { binding: 1, resource: doubled.as_entire_binding() },
         ],
     });
@@ -216,12 +223,72 @@ fn what_belongs_elsewhere_is_a_typed_error() {
     is_port(Plan::infer(&second, &weights, [y]).map(|_| ()));
     assert!(matches!(plan.write("x", &[0.0; 5]), Err(Error::Length { expected: 6, found: 5, .. })));
     assert!(matches!(plan.write("z", &[0.0; 6]), Err(Error::Name { .. })));
+    // A plan that trains would learn from what it is asked.
+    let mut train = Plan::train(&gpu, &weights, y.square().mean_all(), Sgd::new(0.1)).unwrap();
+    let asked = train.predict(x, y, &data::digits().test);
+    assert!(matches!(&asked, Err(Error::Port(why)) if why.contains("Plan::infer")), "{asked:?}");
     // Weights that were made before the network was complete.
     let z = y * graph.weight("late", [4], Init::Constant(1.0));
     is_port(Plan::infer(&gpu, &weights, [z]).map(|_| ()));
     // A tensor of another graph as an operand is a mistake of the graph.
     let _ = other_x + x;
     assert!(other.check().is_err());
+    // And so it is as a state, or as what one is to be; nodes of that number need not be there.
+    for of_another in [true, false] {
+        let (few, many) = (Graph::new(Precision::F32), Graph::new(Precision::F32));
+        for i in 0..9 {
+            many.input(&format!("x{i}"), [2]);
+        }
+        let state = many.state("s", [2], Init::Constant(0.0));
+        match of_another {
+            true => few.average(state, state, 0.5),
+            false => few.average(few.state("own", [2], Init::Constant(0.0)), state, 0.5),
+        }
+        assert!(matches!(few.check(), Err(Error::Port(_))));
+        assert!(!few.is_frozen(state));
+    }
+}
+
+#[test]
+fn a_weight_is_bound_where_it_lies() {
+    let gpu = Gpu::new().unwrap();
+    let graph = Graph::new(Precision::F32);
+    let h = nn::linear("fc1", graph.input("x", [2, 3]), 5);
+    let y = nn::linear("fc2", h, 4);
+    let w = graph.shared("fc2.weight").watch();
+    let weights = Weights::init(&gpu, &graph, 0).unwrap();
+    let plan = Plan::infer(&gpu, &weights, [y]).unwrap();
+    let there = plan.buffer(w).unwrap();
+    let bytes = there.size.unwrap().get();
+    let values = |b: &[u8]| Ok(bytemuck::pod_collect_to_vec::<u8, f32>(b));
+    let found = Reading::new(&gpu, &[(there.buffer, there.offset, bytes)], values).wait().unwrap();
+    assert!(there.offset > 0 && found.iter().any(|v| *v != 0.0));
+    assert_eq!(found, weights.get("fc2.weight").unwrap().wait().unwrap());
+}
+
+#[test]
+fn steps_that_an_app_gives_up_have_no_losses() {
+    let gpu = Gpu::new().unwrap();
+    let graph = Graph::new(Precision::F32);
+    let x = graph.input("x", [1]);
+    let loss = (x * graph.weight("w", [1], Init::Constant(1.0))).sum_all();
+    let weights = Weights::init(&gpu, &graph, 0).unwrap();
+    let before = graph.len();
+    let mut plan = Plan::train(&gpu, &weights, loss, Sgd::new(0.0)).unwrap();
+    assert_eq!(graph.len(), before, "the backward pass is the plan's");
+    plan.write(x, &[1.0]).unwrap();
+    plan.run();
+    plan.write(x, &[2.0]).unwrap();
+    plan.encode(&mut gpu.device().create_command_encoder(&Default::default()));
+    // Two readings on their way at once.
+    let first = plan.losses();
+    plan.write(x, &[3.0]).unwrap();
+    plan.run();
+    let second = plan.losses();
+    assert_eq!((first.wait().unwrap(), second.wait().unwrap()), (vec![1.0], vec![3.0]));
+    let mut infer = Plan::infer(&gpu, &weights, [loss]).unwrap();
+    infer.run();
+    assert!(infer.losses().wait().unwrap().is_empty());
 }
 
 #[test]

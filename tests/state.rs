@@ -241,9 +241,57 @@ fn all_of_a_step_reads_the_old_value() {
     assert_eq!(state(&weights, "count"), [3.0]);
 }
 
+/// Two values that states follow, one of them read by what is fused behind the other.
+fn two_moments(graph: &Graph) -> Tensor<'_> {
+    let x = graph.input("x", SHAPE);
+    let w = graph.weight("w", [SHAPE[1]], Init::Constant(1.0));
+    let (mean, square) = ((x * w).mean([0]), x.square().mean([0]));
+    graph.average(graph.state("mean", [SHAPE[1]], Init::Constant(0.0)), mean, 0.1);
+    graph.average(graph.state("square", [SHAPE[1]], Init::Constant(0.0)), square, 0.1);
+    (square - mean.square()).sum_all() * 1e-3
+}
+
+#[test]
+fn values_that_states_follow_may_be_made_of_each_other() {
+    let gpu = gpu();
+    for precision in PRECISIONS.into_iter().filter(|&p| gpu.caps().supports(p).is_ok()) {
+        let graph = Graph::new(precision);
+        let loss = two_moments(&graph);
+        let weights = Weights::init(&gpu, &graph, 0).unwrap();
+        let mut plan = Plan::train(&gpu, &weights, loss, Sgd::new(0.0)).unwrap();
+        plan.write("x", &batch(0)).unwrap();
+        plan.run();
+        let column = |power: i32| -> Vec<f64> {
+            let sum =
+                |c: usize| batch(0).iter().skip(c).step_by(SHAPE[1]).map(|v| f64::from(*v).powi(power)).sum::<f64>();
+            (0..SHAPE[1]).map(|c| 0.1 * sum(c) / SHAPE[0] as f64).collect()
+        };
+        let relative = if precision == Precision::F16_STRICT { 2e-2 } else { 2e-3 };
+        close(&state(&weights, "mean"), &column(1), relative);
+        close(&state(&weights, "square"), &column(2), relative);
+    }
+}
+
+#[test]
+fn a_weight_that_a_state_follows_is_that_of_the_forward_pass() {
+    let gpu = gpu();
+    for precision in PRECISIONS.into_iter().filter(|&p| gpu.caps().supports(p).is_ok()) {
+        let graph = Graph::new(precision);
+        let w = graph.weight("w", [3], Init::Constant(1.0));
+        graph.assign(graph.state("before", [3], Init::Constant(0.0)), w);
+        let weights = Weights::init(&gpu, &graph, 0).unwrap();
+        let mut plan = Plan::train(&gpu, &weights, (w / 64.0).sum_all(), Sgd::new(16.0)).unwrap();
+        (0..2).for_each(|_| plan.run());
+        assert_eq!((state(&weights, "before"), state(&weights, "w")), (vec![0.75; 3], vec![0.5; 3]), "{precision}");
+    }
+}
+
 #[test]
 fn programs_with_states_keep_the_rules() {
     for (_, precision) in Precision::PRESETS {
+        let graph = Graph::new(precision);
+        let moments = lower_training(two_moments(&graph), &Sgd::new(0.1), &Caps::reference(), &Options::default());
+        common::keeps_the_rules(&moments.unwrap().program, &Caps::reference()).unwrap();
         let graph = Graph::new(precision);
         let (_, loss) = network(&graph);
         // An input of another network: this plan must not ask for it.

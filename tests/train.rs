@@ -5,10 +5,16 @@ use halfgrad::{
     Adam, Error, Gpu, Graph, Init, LossScale, Plan, Precision, Sgd, Tensor, Weights,
     data::{self, IGNORE},
     nn,
+    ops::Attention,
     plan::Options,
 };
 
 const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::F16, Precision::MIXED];
+
+/// Those, and strict where the adapter has it.
+fn all_precisions(gpu: &Gpu) -> impl Iterator<Item = Precision> {
+    PRECISIONS.into_iter().chain(gpu.caps().shader_f16.then_some(Precision::F16_STRICT))
+}
 
 /// The digits' network: input, labels, logits, loss.
 fn digits_net(graph: &Graph, batch: usize) -> (Tensor<'_>, Tensor<'_>, Tensor<'_>, Tensor<'_>) {
@@ -273,7 +279,8 @@ fn a_loss_that_is_not_finite_halts_and_names_the_layer() {
         let skipped_first = plan.progress().wait().unwrap();
         assert_eq!(skipped_first.halted, Some(2), "{precision}: {skipped_first:?}");
         let error = plan.losses().wait().unwrap_err();
-        assert!(matches!(&error, Error::NotFinite { step: 2, layer, .. } if layer.contains("fc1")), "{error}");
+        let Error::NotFinite { step: 2, layer, before: losses, .. } = &error else { panic!("{error}") };
+        assert!(layer.contains("fc1") && losses.len() == 2 && losses.iter().all(|l| l.is_finite()), "{error:?}");
         let clean = plan.progress().wait().unwrap();
         assert_eq!((clean.updates, clean.halted, clean.steps), (2, Some(2), 5), "{precision}");
         assert_eq!(weights.read_all().wait().unwrap(), before, "{precision}");
@@ -368,6 +375,121 @@ fn a_mean_over_axes_that_are_no_neighbours_may_have_partial_sums_beyond_f16() {
     plan.write(x, &vec![100.0; 2 * 3 * 2000]).unwrap();
     plan.run();
     assert_eq!(plan.read(mean).unwrap().wait().unwrap(), [100.0; 3]);
+}
+
+#[test]
+fn numbers_that_make_no_sense_are_refused() {
+    let gpu = Gpu::new().unwrap();
+    let refused = |loss_scale, options| {
+        let graph = Graph::new(Precision { loss_scale, ..Precision::F16 });
+        let loss = nn::linear("fc", graph.input("x", [4, 5]), 3).square().mean_all();
+        let weights = Weights::init(&gpu, &graph, 1).unwrap();
+        let made = Plan::train_with(&gpu, &weights, loss, &Sgd::new(0.1), options);
+        assert!(matches!(&made, Err(Error::Name { .. })), "{made:?}");
+    };
+    for norm in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        refused(LossScale::Static(1.0), Options { clip_norm: Some(norm), ..Options::default() });
+    }
+    for decay in [-0.5, 1.0, f32::NAN] {
+        refused(LossScale::Static(1.0), Options { average: Some(decay), ..Options::default() });
+    }
+    let dynamic = |initial, growth, backoff, interval| LossScale::Dynamic { initial, growth, backoff, interval };
+    for scale in [
+        LossScale::Static(0.0),
+        LossScale::Static(f32::NAN),
+        dynamic(f32::INFINITY, 2.0, 0.5, 100),
+        dynamic(64.0, 0.5, 0.5, 100),
+        dynamic(64.0, 2.0, 1.0, 100),
+        dynamic(64.0, 2.0, 0.5, 0),
+    ] {
+        refused(scale, Options::default());
+    }
+}
+
+/// What is put in comes out of `ys`, in a precision that the adapter has.
+fn inferred<'g>(gpu: &Gpu, graph: &'g Graph, x: &[(Tensor<'g>, Vec<f32>)], ys: &[Tensor<'g>]) -> Vec<Vec<f32>> {
+    let weights = Weights::init(gpu, graph, 0).unwrap();
+    let mut plan = Plan::infer(gpu, &weights, ys.iter().copied()).unwrap();
+    x.iter().for_each(|(x, values)| plan.write(*x, values).unwrap());
+    plan.run();
+    ys.iter().map(|y| plan.read(*y).unwrap().wait().unwrap()).collect()
+}
+
+#[test]
+fn nan_is_larger_than_any_number() {
+    let gpu = Gpu::new().unwrap();
+    for precision in all_precisions(&gpu) {
+        let graph = Graph::new(precision);
+        let x = graph.input("x", [1, 4, 4, 2]);
+        // The second channel's first window has one, in the middle of its values.
+        let mut values: Vec<f32> = (0..32).map(|i| i as f32).collect();
+        values[3] = f32::NAN;
+        let rows = x.reshape([4, 8]);
+        let ys = [x.max_pool(2), x.max([1, 2]), rows.max([1]), rows.argmax(), x.max([0, 1, 2, 3])];
+        let found = inferred(&gpu, &graph, &[(x, values)], &ys);
+        let nans: Vec<Vec<bool>> = found.iter().map(|y| y.iter().map(|v| v.is_nan()).collect()).collect();
+        let [t, f] = [true, false];
+        let expected = [vec![f, t, f, f, f, f, f, f], vec![f, t], vec![t, f, f, f], vec![f; 4], vec![t]];
+        assert_eq!(nans, expected, "{precision}: {found:?}");
+        assert_eq!(found[3], [3.0, 7.0, 7.0, 7.0], "{precision}");
+    }
+}
+
+#[test]
+fn a_mean_that_f16_holds_may_have_a_sum_that_it_does_not() {
+    let gpu = Gpu::new().unwrap();
+    for precision in all_precisions(&gpu) {
+        let graph = Graph::new(precision);
+        let x = graph.input("x", [40, 50, 60]);
+        let logits = graph.input("logits", [80_000, 4]);
+        let loss = logits.cross_entropy(graph.labels("label", [80_000]));
+        let ys = [x.mean_all(), x.mean([0, 2]), x.mean([2]), x.mean([0]), loss];
+        let inputs = [(x, vec![30.0; 120_000]), (logits, vec![5.0; 320_000])];
+        for (i, y) in inferred(&gpu, &graph, &inputs, &ys).into_iter().enumerate() {
+            let expected = if i == 4 { 4f32.ln() } else { 30.0 };
+            assert!(y.iter().all(|v| (v / expected - 1.0).abs() < 2e-3), "{precision} {i}: {} for {expected}", y[0]);
+        }
+    }
+}
+
+#[test]
+fn attention_takes_any_score() {
+    let gpu = Gpu::new().unwrap();
+    for keys in [1, 40] {
+        let graph = Graph::new(Precision::F32);
+        let [q, k, v] = [("q", 20), ("k", keys), ("v", keys)].map(|(name, t)| graph.input(name, [1, 1, t, 4]));
+        let y = q.attention(k, v, Attention::default());
+        let all = |t: usize, value: f32| vec![value; 4 * t];
+        let found = inferred(&gpu, &graph, &[(q, all(20, -400.0)), (k, all(keys, 400.0)), (v, all(keys, 3.0))], &[y]);
+        assert!(found[0].iter().all(|v| (v - 3.0).abs() < 1e-5), "{keys}: {:?}", found[0]);
+    }
+}
+
+#[test]
+fn in_strict_a_loss_scale_grows_as_far_as_f16_goes_and_is_taken_out_exactly() {
+    let gpu = Gpu::new().unwrap();
+    if !gpu.caps().shader_f16 {
+        return;
+    }
+    let loss_scale = LossScale::Dynamic { initial: 8192.0, growth: 2.0, backoff: 0.5, interval: 1 };
+    let graph = Graph::new(Precision { loss_scale, ..Precision::F16_STRICT });
+    let w = graph.weight("w", [1000], Init::Constant(0.0));
+    let loss = (w * 1.5).sum_all();
+    let weights = Weights::init(&gpu, &graph, 0).unwrap();
+    let options = Options { clip_norm: Some(1.0), ..Options::default() };
+    let mut plan = Plan::train_with(&gpu, &weights, loss, &Sgd::new(1.0), options).unwrap();
+    let scales: Vec<f32> = (0..4)
+        .map(|_| {
+            plan.run();
+            plan.progress().wait().unwrap().loss_scale
+        })
+        .collect();
+    assert_eq!(scales, [16384.0, 32768.0, 32768.0, 32768.0]);
+    assert_eq!(plan.progress().wait().unwrap().skipped, 0);
+    // All gradients are 1.5, of a norm of 1.5 √1000, which is clipped to 1.
+    let expected = -4.0 / 1000f32.sqrt();
+    let found = weights.get("w").unwrap().wait().unwrap();
+    assert!(found.iter().all(|v| (v / expected - 1.0).abs() < 2e-3), "{} for {expected}", found[0]);
 }
 
 #[test]

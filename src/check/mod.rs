@@ -42,6 +42,9 @@ impl Op for Shared {
     fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         self.0.grad(at)
     }
+    fn is_differentiable(&self) -> bool {
+        self.0.is_differentiable()
+    }
     fn lower(&self, io: &Io, program: &mut Program) {
         self.0.lower(io, program);
     }

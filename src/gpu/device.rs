@@ -185,10 +185,12 @@ impl Gpu {
         Self::from_parts(device, queue, adapter.get_info(), matrices, settings, lost).await
     }
 
-    /// Uses a device and queue that an app owns already; only features enabled on the device are used.
+    /// Uses a device and queue that an app owns already; only features enabled on the device are used. It is called once and the
+    /// `Gpu` cloned: weights and plans of two calls do not belong together.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] naming the limit that is too low.
+    /// [`Error::Unsupported`] naming the limit that is too low; [`Error::Name`] for an environment variable that says nothing known;
+    /// [`Error::Device`] or [`Error::Shader`] if the device does not run what tells how it rounds.
     pub async fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         let info = device.adapter_info();
         Self::from_parts(device, queue, info, vec![], Settings::from_env()?, Lost::default()).await

@@ -19,6 +19,9 @@ type Finish<T> = Box<dyn FnOnce(&[u8]) -> Result<T> + Send>;
 pub struct Reading<T> {
     gpu: Gpu,
     staging: wgpu::Buffer,
+    /// The submission that copies, for which nobody waits in a browser.
+    #[cfg_attr(target_arch = "wasm32", expect(dead_code))]
+    copied: wgpu::SubmissionIndex,
     mapped: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
     finish: Option<Finish<T>>,
     /// Tells how a thread's wait for the device ended, once this was polled.
@@ -42,7 +45,7 @@ impl<T> Reading<T> {
         finish: impl FnOnce(&[u8]) -> Result<T> + Send + 'static,
     ) -> Self {
         let (send, mapped) = oneshot::channel();
-        let staging = gpu.guarded("reading back", || {
+        let (staging, copied) = gpu.guarded("reading back", || {
             let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
                 label: Some("readback"),
                 size: ranges.iter().map(|r| r.2).sum(),
@@ -58,10 +61,10 @@ impl<T> Reading<T> {
             encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |r| {
                 let _ = send.send(r);
             });
-            gpu.queue().submit([encoder.finish()]);
-            staging
+            let copied = gpu.queue().submit([encoder.finish()]);
+            (staging, copied)
         });
-        Reading { gpu: gpu.clone(), staging, mapped, finish: Some(Box::new(finish)), waited: None }
+        Reading { gpu: gpu.clone(), staging, copied, mapped, finish: Some(Box::new(finish)), waited: None }
     }
 
     /// Waits for the values.
@@ -70,7 +73,7 @@ impl<T> Reading<T> {
     /// [`Error::Device`] if the device was lost, or what the values show to be wrong.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn wait(mut self) -> Result<T> {
-        self.gpu.wait()?;
+        self.gpu.wait_for(Some(self.copied.clone()))?;
         // Another thread's wait may be about to run our callback; a lost device drops it.
         let mapped = pollster::block_on(&mut self.mapped).ok();
         self.complete(mapped)
@@ -97,8 +100,8 @@ impl<T> Future for Reading<T> {
         // On native nobody else drives the device: a thread waits for it and so wakes us. A browser does it itself.
         #[cfg(not(target_arch = "wasm32"))]
         if self.waited.is_none() {
-            let (gpu, (send, waited)) = (self.gpu.clone(), oneshot::channel());
-            std::thread::spawn(move || send.send(gpu.wait()));
+            let (gpu, copied, (send, waited)) = (self.gpu.clone(), self.copied.clone(), oneshot::channel());
+            std::thread::spawn(move || send.send(gpu.wait_for(Some(copied))));
             self.waited = Some(waited);
         }
         if let Poll::Ready(mapped) = Pin::new(&mut self.mapped).poll(cx) {

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::{nodes::Lowering, reach::Reached};
+use self::{
+    nodes::{Fused, Lowering},
+    reach::Reached,
+};
 use crate::{
     Dtype, Error, Graph, Result, Shape, Tensor,
     arena::{self, Arena, Chunk},
@@ -86,6 +89,8 @@ pub struct Lowered {
     pub observer: Observer,
     /// The nodes whose results lie in memory; those of others are in registers only.
     pub stored: BTreeSet<usize>,
+    /// Whether a run changes weights.
+    pub trains: bool,
 }
 
 /// Where it is recorded what became of the changes of one weight.
@@ -125,6 +130,9 @@ pub fn lower(request: &Request) -> Result<Lowered> {
     request.graph.check()?;
     let precision = request.graph.precision();
     request.caps.supports(precision)?;
+    if let Some(detail) = precision.loss_scale.mistake() {
+        return Err(Error::name("loss scale", detail));
+    }
     let scale = precision.loss_scale.initial(request.graph.batch());
     if precision.wide() == Dtype::F16 && half::f16::from_f32(scale).is_infinite() {
         let detail = format!("{scale} is more than f16 holds, in which {precision} keeps it; use at most 32768");
@@ -138,16 +146,18 @@ pub fn lower(request: &Request) -> Result<Lowered> {
     let mut places = Places { operands: BTreeMap::new(), pinned: BTreeSet::new() };
     let weights = place_weights(request, &mut program, &mut places)?;
     let arenas = train::arenas(request, weights, &mut program, &mut places)?;
-    let statistics = states::arenas(request, &reached, &mut program, &mut places);
+    let fused = Fused::new(request, &reached);
+    let statistics = states::arenas(request, &reached, &fused, &mut program, &mut places);
     place_inputs(&reached, &mut program, &mut places, control);
 
     let observer = match request.observe {
         true => Observer::new(&mut program, 2 * reached.nodes.len()),
         false => Observer::default(),
     };
-    let made = Lowered { program, control, observer, ..Lowered::default() };
+    let trains = request.training.is_some();
+    let made = Lowered { program, control, observer, trains, ..Lowered::default() };
     let wide = simulate::wide(&reached);
-    let mut lowering = Lowering { request, reached: &reached, wide, places, made };
+    let mut lowering = Lowering { request, reached: &reached, fused: &fused, wide, places, made };
     lowering.nodes();
     let Lowering { places, mut made, .. } = lowering;
     made.stored = places.operands.keys().map(|v| v.node).collect();

@@ -10,10 +10,27 @@ use crate::{
     op::{Io, Kind},
 };
 
+/// Which nodes become one dispatch.
+pub struct Fused {
+    pub groups: fuse::Groups,
+    pub pairs: BTreeMap<usize, beside::Pair>,
+}
+
+impl Fused {
+    pub fn new(request: &Request, reached: &Reached) -> Self {
+        if !reached.fusion {
+            return Fused { groups: fuse::singles(reached), pairs: BTreeMap::new() };
+        }
+        let groups = fuse::groups(reached, request.caps.storage_buffers);
+        Fused { pairs: beside::pairs(reached, &groups), groups }
+    }
+}
+
 /// A program in the making.
 pub struct Lowering<'a> {
     pub request: &'a Request<'a>,
     pub reached: &'a Reached,
+    pub fused: &'a Fused,
     /// What a network of 16 bit keeps in f32.
     pub wide: BTreeSet<Value>,
     pub places: Places,
@@ -29,14 +46,7 @@ impl Lowering<'_> {
             self.simulate(value(n, 0), self.places.operands[&value(n, 0)], Part::Activation, &label);
             self.made.layers.resize(self.made.program.dispatches.len(), label);
         }
-        let groups = match reached.fusion {
-            true => fuse::groups(reached, self.request.caps.storage_buffers),
-            false => fuse::singles(reached),
-        };
-        let pairs = match reached.fusion {
-            true => beside::pairs(reached, &groups),
-            false => BTreeMap::new(),
-        };
+        let Fused { groups, pairs } = self.fused;
         for &n in reached.nodes.keys() {
             if let Some(&beside::Pair { product, sum }) = pairs.get(&n) {
                 if n == product.min(sum) {

@@ -32,11 +32,19 @@ pub(crate) struct Reader {
     pub shape: Shape,
 }
 
-/// The nodes `from`, and all that they depend on; a node that hands on an operand depends on no other.
-fn ancestors(graph: &Graph, from: impl IntoIterator<Item = usize>, inference: bool) -> BTreeMap<usize, Node> {
+/// The nodes `from`, and all that they depend on, but for those known already; a node that hands on an operand depends on no other.
+fn ancestors(
+    graph: &Graph,
+    from: impl IntoIterator<Item = usize>,
+    inference: bool,
+    known: &BTreeMap<usize, Node>,
+) -> BTreeMap<usize, Node> {
     let mut nodes: BTreeMap<usize, Node> = BTreeMap::new();
     let mut todo: Vec<usize> = from.into_iter().collect();
     while let Some(n) = todo.pop() {
+        if known.contains_key(&n) {
+            continue;
+        }
         nodes.entry(n).or_insert_with(|| {
             let mut node = graph.node(n);
             if let Origin::Op(op) = &node.origin
@@ -60,13 +68,11 @@ impl Reached {
         }
         let mut wanted: BTreeSet<usize> = roots.iter().map(|v| v.node).collect();
         let inference = request.training.is_none();
-        let mut nodes = ancestors(request.graph, wanted.iter().copied(), inference);
+        let mut nodes = ancestors(request.graph, wanted.iter().copied(), inference, &BTreeMap::new());
         let mut assignments = if inference { vec![] } else { request.graph.assignments() };
-        let is_input = |node: &Node| matches!(node.origin, Origin::Input);
-        let needed = nodes.keys().copied().collect::<BTreeSet<_>>();
         assignments.retain(|a| {
-            let more = ancestors(request.graph, [a.value.node], inference);
-            let fits = more.iter().all(|(n, node)| !is_input(node) || needed.contains(n));
+            let more = ancestors(request.graph, [a.value.node], inference, &nodes);
+            let fits = more.values().all(|node| !matches!(node.origin, Origin::Input));
             if fits {
                 nodes.extend(more);
             }

@@ -10,14 +10,12 @@ use crate::{
     Dtype, Error, Precision, Result,
     dispatch::{Dispatch, Operand, Shader},
     format::{Quantization, Simulation},
-    graph::{Origin, Value},
+    graph::{MOST_RESULTS, Origin, Value},
     op::{Kind, Type},
 };
 
 /// Random numbers of these roundings are of streams from here on.
 const STREAM: usize = 1 << 29;
-/// Results of a node, at most.
-const RESULTS: usize = 8;
 
 /// Fails if a format has numbers that the storage type has not.
 pub fn check(request: &Request) -> Result<()> {
@@ -69,7 +67,7 @@ impl Lowering<'_> {
         let Some(quantization) = chosen.filter(|_| !kept) else { return };
         let (precision, control) = (self.request.graph.precision(), self.made.control);
         let node = self.reached.nodes[&value.node].again.unwrap_or(value.node);
-        let stream = STREAM + RESULTS * node + value.output;
+        let stream = STREAM + MOST_RESULTS * node + value.output;
         self.made.program.push(round(x, quantization, precision, control, stream, label));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Control, Places, Request, clock, reach::Reached};
+use super::{Control, Places, Request, clock, nodes::Fused, reach::Reached};
 use crate::{
     arena::{self, flat},
     dispatch::*,
@@ -13,7 +13,13 @@ use crate::{
 };
 
 /// Gives the values that can be written there a place in arenas laid out as those of the states. Returns these.
-pub fn arenas(request: &Request, reached: &Reached, program: &mut Program, places: &mut Places) -> BTreeSet<usize> {
+pub fn arenas(
+    request: &Request,
+    reached: &Reached,
+    fused: &Fused,
+    program: &mut Program,
+    places: &mut Places,
+) -> BTreeSet<usize> {
     let mut placed: Vec<(Assignment, Value)> = vec![];
     for a in &reached.assignments {
         let once = |of: fn(&Assignment) -> Value| reached.assignments.iter().filter(|b| of(b) == of(a)).count() == 1;
@@ -26,7 +32,7 @@ pub fn arenas(request: &Request, reached: &Reached, program: &mut Program, place
         }
     }
     // WebGPU has a buffer read or written in one dispatch, not both.
-    let read: BTreeSet<usize> = placed.iter().flat_map(|(_, v)| near(reached, v.node)).collect();
+    let read: BTreeSet<usize> = placed.iter().flat_map(|(_, v)| read_beside(reached, fused, v.node)).collect();
     placed.retain(|(_, v)| !read.contains(&v.node));
 
     let mut made = BTreeSet::new();
@@ -61,22 +67,14 @@ fn own(request: &Request, reached: &Reached, mut value: Value) -> Option<Value> 
     }
 }
 
-/// The nodes whose memory may be read by the dispatches that compute node `n`: its operands, and where it may be fused
-/// those of what it is fused to.
-fn near(reached: &Reached, n: usize) -> BTreeSet<usize> {
-    let mut found = BTreeSet::new();
-    let mut todo = vec![(n, true)];
-    while let Some((n, fused)) = todo.pop() {
-        let kind = reached.kind(n);
-        for v in reached.nodes[&n].inputs.iter().filter(|_| fused || kind == Kind::View) {
-            found.insert(v.node);
-            todo.push((
-                v.node,
-                matches!(kind, Kind::Map(_)) && matches!(reached.kind(v.node), Kind::Map(_) | Kind::Head),
-            ));
-        }
-    }
-    found
+/// What the dispatch that makes node `n` reads.
+fn read_beside(reached: &Reached, fused: &Fused, n: usize) -> BTreeSet<usize> {
+    let of_groups = fused.groups.of.get(&n).into_iter().flatten().map(|&g| &fused.groups.groups[g]);
+    let pair = fused.pairs.get(&n).into_iter().flat_map(|p| [p.product, p.sum]);
+    let made: BTreeSet<usize> =
+        of_groups.flat_map(|g| g.members.iter().copied().chain(g.head)).chain(pair).chain([n]).collect();
+    let operands = made.iter().flat_map(|m| &reached.nodes[m].inputs).map(|v| reached.seen(*v).node);
+    operands.filter(|operand| !made.contains(operand)).collect()
 }
 
 /// Neighbours that move together: from this state on so many groups, and for each [`arena::ALIGN`] of them the share and

@@ -197,6 +197,10 @@ impl Op for CrossEntropyBackward {
         vec![None; 5]
     }
 
+    fn is_differentiable(&self) -> bool {
+        false
+    }
+
     fn lower(&self, io: &Io, program: &mut Program) {
         let (logits, labels) = (io.inputs[0], io.inputs[1]);
         let classes = logits.shape.last();

@@ -168,6 +168,10 @@ impl Op for LayerNormBackward {
         vec![None; at.x.len()]
     }
 
+    fn is_differentiable(&self) -> bool {
+        false
+    }
+
     fn lower(&self, io: &Io, program: &mut Program) {
         let shader = io.shader("layer_norm_backward", include_str!("../../shaders/layer_norm_backward.wgsl"));
         push(io, program, sizes(io.inputs[0], 2), |pass| {
@@ -208,6 +212,10 @@ impl Op for LayerNormSums {
 
     fn grad<'g>(&self, _: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         vec![None; 3]
+    }
+
+    fn is_differentiable(&self) -> bool {
+        false
     }
 
     fn lower(&self, io: &Io, program: &mut Program) {

@@ -212,9 +212,12 @@ impl Op for StandardizeBackward {
         Ok(vec![of_mean, of_mean, of_mean, of_gain, of_gain])
     }
 
-    /// Normalisation has no second gradient.
     fn grad<'g>(&self, _: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
         vec![None; 5]
+    }
+
+    fn is_differentiable(&self) -> bool {
+        false
     }
 
     fn lower(&self, io: &Io, program: &mut Program) {

@@ -13,7 +13,7 @@ pub struct RmsProp {
 }
 
 impl RmsProp {
-    /// α = 0.99; ε as for [`Adam::new`](super::Adam::new)(super::Adam::new).
+    /// α = 0.99; ε as for [`Adam::new`](super::Adam::new).
     pub fn new(learning_rate: impl Into<Schedule>) -> Self {
         RmsProp { schedule: learning_rate.into(), alpha: 0.99, epsilon: None, weight_decay: 0.0 }
     }

@@ -18,13 +18,18 @@ impl Plan {
     /// as tokens.
     ///
     /// # Errors
-    /// As [`write`](Self::write) and [`read`](Self::read).
+    /// [`Error::Port`] if the plan trains: it would learn from what it is asked; else as [`write`](Self::write) and
+    /// [`read`](Self::read).
     pub fn predict<'p>(
         &mut self,
         input: impl Into<Port<'p>>,
         output: impl Into<Port<'p>>,
         data: &Dataset,
     ) -> Result<Vec<f32>> {
+        if self.core.lowered.trains {
+            let detail = "a plan that trains changes its weights with each run; Plan::infer makes one that does not";
+            return Err(Error::Port(detail.into()));
+        }
         let (input, output) = (input.into(), output.into());
         let x = self.find(input)?;
         let sample = data.shape().len();

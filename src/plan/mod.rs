@@ -14,7 +14,11 @@ mod tune;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex},
+    num::NonZeroU64,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use crate::{
@@ -155,9 +159,6 @@ pub struct Plan {
     graph: u32,
     names: BTreeMap<String, Value>,
     precision: Precision,
-    /// Steps whose losses were read.
-    read: u32,
-    steps: u32,
 }
 
 /// What a plan runs, shared with the readings that are on their way.
@@ -168,6 +169,8 @@ struct Core {
     lowered: Lowered,
     executable: Executable,
     uploads: Mutex<Uploads>,
+    /// Steps whose losses were read.
+    read: AtomicU32,
 }
 
 impl Core {
@@ -208,15 +211,22 @@ impl fmt::Debug for Plan {
 }
 
 /// A number that [`Plan::write`] takes: `f32` for inputs, `u32` for labels.
-pub trait Element: bytemuck::NoUninit {
-    /// Whether the values are labels.
-    const LABEL: bool;
-}
-impl Element for f32 {
-    const LABEL: bool = false;
-}
-impl Element for u32 {
-    const LABEL: bool = true;
+pub trait Element: word::Word {}
+impl Element for f32 {}
+impl Element for u32 {}
+
+/// What keeps others from writing numbers of other sizes.
+mod word {
+    pub trait Word: bytemuck::NoUninit {
+        /// Whether the values are labels.
+        const LABEL: bool;
+    }
+    impl Word for f32 {
+        const LABEL: bool = false;
+    }
+    impl Word for u32 {
+        const LABEL: bool = true;
+    }
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -325,12 +335,18 @@ impl Plan {
         let scale = gpu::stored(&[precision.loss_scale.initial(graph.batch())], Shape::default(), precision.wide());
         gpu.queue().write_buffer(executable.buffer(lowered.control.scale), 0, &scale);
         Ok(Plan {
-            core: Arc::new(Core { gpu: gpu.clone(), weights: weights.clone(), averaged, lowered, executable, uploads }),
+            core: Arc::new(Core {
+                gpu: gpu.clone(),
+                weights: weights.clone(),
+                averaged,
+                lowered,
+                executable,
+                uploads,
+                read: AtomicU32::new(0),
+            }),
             graph: graph.id(),
             names: graph.names(),
             precision,
-            read: 0,
-            steps: 0,
         })
     }
 
@@ -412,7 +428,6 @@ impl Plan {
             self.core.executable.encode(&mut encoder, part.clone(), observe);
             self.core.submit(encoder);
         }
-        self.steps += 1;
     }
 
     /// Records one whole step into an encoder that the app submits, and before it the inputs written since the last: an encoder
@@ -420,7 +435,6 @@ impl Plan {
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder) {
         self.core.upload(encoder);
         self.core.executable.encode(encoder, 0..self.program().dispatches.len(), false);
-        self.steps += 1;
     }
 
     /// Whether this plan reads or keeps a tensor, so that it can be written or read.
@@ -438,36 +452,42 @@ impl Plan {
         Ok(self.core.read(x))
     }
 
-    /// The buffer of an output, an input or a watched tensor, to be bound without a copy. Rows are padded to a
-    /// multiple of four values.
+    /// Where an output, an input or a watched tensor lies, to be bound without a copy. Rows are padded to a multiple of four
+    /// values.
     ///
     /// # Errors
     /// [`Error::Port`] if this plan does not keep it.
-    pub fn buffer<'p>(&self, port: impl Into<Port<'p>>) -> Result<&wgpu::Buffer> {
+    pub fn buffer<'p>(&self, port: impl Into<Port<'p>>) -> Result<wgpu::BufferBinding<'_>> {
         let x = self.find(port.into())?;
         self.core.flush();
-        Ok(self.core.buffer(x.buffer))
+        Ok(wgpu::BufferBinding {
+            buffer: self.core.buffer(x.buffer),
+            offset: x.offset,
+            size: NonZeroU64::new(x.bytes()),
+        })
     }
 
-    /// The losses of the steps since the last call, at most the last 1024.
+    /// The losses of the steps that the device did since those that were read before, at most the last 1024; none of a plan
+    /// that infers.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if training halted, with what [`diagnose`](Self::diagnose) finds.
+    /// [`Error::NotFinite`] if training halted, with what [`diagnose`](Self::diagnose) finds, for which it waits.
     pub fn losses(&mut self) -> Reading<Vec<f32>> {
         let core = self.core.clone();
         let control = core.lowered.control;
-        let (from, to) = (self.read.max(self.steps.saturating_sub(LOSSES as u32)), self.steps);
-        self.read = to;
         let clock = (self.core.buffer(control.clock), 0, 4 * CLOCK_WORDS as u64);
         let log = self.core.buffer(control.losses);
         Reading::new(&self.core.gpu, &[clock, (log, 0, log.size())], move |b| {
             let (clock, log) = b.split_at(4 * CLOCK_WORDS);
-            let halted = bytemuck::pod_read_unaligned::<Clock>(clock).halted;
+            let Clock { step, halted, .. } = bytemuck::pod_read_unaligned(clock);
             let log: Vec<f32> = log.chunks_exact(4).map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]])).collect();
             let at = |step: u32| log[step as usize % log.len()];
+            let end = halted.checked_sub(1).unwrap_or(step);
+            let read = core.read.fetch_max(end, Ordering::Relaxed);
+            let losses = (read.max(step.saturating_sub(LOSSES as u32))..end).map(at).collect();
             match halted {
-                0 => Ok((from..to).map(at).collect()),
-                n => Err(Error::NotFinite { step: n - 1, loss: at(n - 1), layer: core.first_bad()? }),
+                0 => Ok(losses),
+                _ => Err(Error::NotFinite { step: end, loss: at(end), layer: core.first_bad()?, before: losses }),
             }
         })
     }

@@ -22,20 +22,41 @@ pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options
         let detail = format!("it is {}, and training needs one number: mean_all() or sum_all()", loss.shape());
         return Err(Error::name("loss", detail));
     }
-    if options.accumulate == 0 {
-        return Err(Error::name("accumulate", "no run makes no update; 1 updates after each"));
-    }
+    valid(options)?;
+    // The backward pass is the plan's: the graph stays what the user made.
+    let own = graph.len();
+    let mut made = graph.forgetting(|| fitting(loss, optimizer, caps, options))?;
+    made.ports.retain(|v, _| v.node < own);
+    Ok(made)
+}
+
+fn valid(options: &Options) -> Result<()> {
+    let of = |name: &str, valid: bool, detail: &str| if valid { Ok(()) } else { Err(Error::name(name, detail)) };
+    of("accumulate", options.accumulate > 0, "no run makes no update; 1 updates after each")?;
+    let clips = options.clip_norm.is_none_or(|norm| norm > 0.0 && norm.is_finite());
+    of("clip_norm", clips, "a norm to shorten gradients to is above 0 and finite; None leaves them as they are")?;
+    let follows = options.average.is_none_or(|decay| (0.0..1.0).contains(&decay));
+    of("average", follows, "the decay of an average is from 0 to less than 1")
+}
+
+/// The program of a training step, with activations computed again where that is needed to fit the memory that there is.
+fn fitting(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options: &Options) -> Result<Lowered> {
+    let graph = loss.graph;
     let wide = loss.reshape([]).cast(graph.precision().wide());
     let budget = options.memory.map(|memory| caps.memory.map_or(memory, |most| most.min(memory)));
     let Some(budget) = budget else { return keeping(loss, wide, optimizer, caps, options, None) };
     // What cannot be allocated can be made smaller.
     let unlimited = Caps { memory: None, buffer_bytes: u64::MAX, ..caps.clone() };
-    let whole = keeping(loss, wide, optimizer, &unlimited, options, None)?;
+    let forward = graph.len();
+    let mut whole = graph.forgetting(|| keeping(loss, wide, optimizer, &unlimited, options, None))?;
     if whole.program.total_bytes() <= budget {
         return keeping(loss, wide, optimizer, caps, options, None);
     }
+    whole.stored.retain(|&n| n < forward);
     let caps = Caps { memory: None, ..caps.clone() };
-    let kept = |kept: &BTreeSet<usize>| keeping(loss, wide, optimizer, &caps, options, Some((kept, &whole.stored)));
+    let kept = |kept: &BTreeSet<usize>| {
+        graph.forgetting(|| keeping(loss, wide, optimizer, &caps, options, Some((kept, &whole.stored))))
+    };
     let mut made = Forward::of(graph, wide.value, &whole.stored).fit(budget, kept)?;
     made.program.again = made.program.flops().saturating_sub(whole.program.flops());
     Ok(made)

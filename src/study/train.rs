@@ -263,7 +263,7 @@ impl Run<'_, '_> {
 
     /// Finds the layer of a loss that is not finite, by the batch that it happened on: the weights did not change since.
     fn diagnosed(&mut self, error: Error) -> Result<Error> {
-        let Error::NotFinite { step, loss, .. } = error else { return Ok(error) };
+        let Error::NotFinite { step, loss, before, .. } = error else { return Ok(error) };
         let (epoch, at) = (step as usize / self.order.steps, step as usize % self.order.steps);
         let batch = self.order.epoch(epoch)?.epoch(epoch as u32).nth(at);
         self.network.write(&mut self.plan, &batch.expect("the step was run"))?;
@@ -271,7 +271,7 @@ impl Run<'_, '_> {
         if self.observe.is_some() {
             self.look()?;
         }
-        Ok(Error::NotFinite { step, loss, layer })
+        Ok(Error::NotFinite { step, loss, layer, before })
     }
 }
 
