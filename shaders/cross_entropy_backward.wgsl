@@ -32,7 +32,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var v = vec4<acc>();
     if !is_ignored(label, p.ignore) {
         let of_row = unpack4_wide(rows[place.line]);
-        v = vec4<acc>(exp4(vec4<f32>(unpack4(logits[g]) - of_row.x - of_row.y)));
+        v = exp_acc(unpack4(logits[g]) - of_row.x - of_row.y);
         let low = p.smoothing / f32(p.classes);
         let is_label = numbers(place.k) == vec4(label);
         v -= select(vec4(acc(low)), vec4(acc(1.0 - p.smoothing + low)), is_label);

@@ -24,7 +24,7 @@ fn work(workgroup: u32, lane: u32) {
             } else {
                 v = load(s.row, k) - e.largest;
                 if HOLDS_EXPONENTIALS {
-                    v = exponential(v);
+                    v = exp_acc(v);
                 }
             }
             if LOG == 1u {

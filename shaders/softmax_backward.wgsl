@@ -58,7 +58,7 @@ fn work(workgroup: u32, lane: u32) {
                 v = unpack4(dy[g]);
             }
             if LOG == 1u {
-                v -= vec4<acc>(exp4(vec4<f32>(u))) * sum;
+                v -= exp_acc(u) * sum;
             } else {
                 v = u * (v - sum);
             }

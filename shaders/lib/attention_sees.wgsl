@@ -42,10 +42,6 @@ fn sees(member: u32, row: u32, k: u32) -> vec4<bool> {
     return seen;
 }
 
-fn exp_acc(v: vec4<acc>) -> vec4<acc> {
-    return vec4<acc>(exp4(vec4<f32>(v)));
-}
-
 // Groups of keys that the queries below `end` see.
 fn keys_before(end: u32) -> u32 {
     if CAUSAL == 1u {

@@ -12,10 +12,6 @@ struct Exponentials {
     mean: acc, // of x - largest
 }
 
-fn exponential(z: vec4<acc>) -> vec4<acc> {
-    return vec4<acc>(exp4(vec4<f32>(z)));
-}
-
 // Of a row of `length` values, or in a first pass of a stretch of it, which is then left.
 fn exponentials(s: Stretch, length: u32, held: ptr<function, Held>) -> Exponentials {
     let groups = (length + 3u) / 4u;
@@ -51,7 +47,7 @@ fn exponentials(s: Stretch, length: u32, held: ptr<function, Held>) -> Exponenti
             v = load(s.row, min(k, s.end - 1u));
         }
         let z = v - origin;
-        let e = exponential(z);
+        let e = exp_acc(z);
         if HELD > 0u {
             (*held)[i] = select(z, e, HOLDS_EXPONENTIALS);
         }
@@ -66,7 +62,7 @@ fn exponentials(s: Stretch, length: u32, held: ptr<function, Held>) -> Exponenti
             let l = left(s, groups, k);
             let apart = l.x - largest;
             let mean = f32(l.z) + length_of(k, length) / f32(length) * f32(apart);
-            own += vec4(l.y * exponential(vec4(apart)).x, acc(mean), vec2<acc>());
+            own += vec4(l.y * exp_acc(vec4(apart)).x, acc(mean), vec2<acc>());
         }
     }
     let of_row = together(own, false);

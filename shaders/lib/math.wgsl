@@ -52,6 +52,11 @@ fn exp4(x: vec4<f32>) -> vec4<f32> {
     return bitcast<vec4<f32>>(select(u, bitcast<vec4<u32>>(x), is_nan4(x)));
 }
 
+// Of what registers hold.
+fn exp_acc(x: vec4<acc>) -> vec4<acc> {
+    return vec4<acc>(exp4(vec4<f32>(x)));
+}
+
 // A positive number (as bits) is 2^e * m with m in [2/3, 4/3); `l` is log(m).
 struct LogParts {
     e: vec4<f32>,

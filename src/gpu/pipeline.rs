@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 #[cfg(not(target_arch = "wasm32"))]
 use std::{
-    sync::{
-        OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
+
+#[cfg(not(target_arch = "wasm32"))]
+use futures::{StreamExt, channel::mpsc};
 
 use super::{
     compose::{self, compose},
@@ -53,21 +53,33 @@ impl Gpu {
         dispatches.iter().map(|d| made[numbers[&d.shader]].clone()).collect()
     }
 
+    /// On threads of their own: who awaits is free meanwhile.
     #[cfg(not(target_arch = "wasm32"))]
     async fn compile(&self, distinct: &[&Dispatch]) -> Vec<Result<Arc<Pipeline>>> {
-        let made: Vec<_> = distinct.iter().map(|_| OnceLock::new()).collect();
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < distinct.len());
-            while let Some(i) = take() {
-                made[i].get_or_init(|| pollster::block_on(self.pipeline(distinct[i])));
-            }
+        let todo: Arc<[Dispatch]> = distinct.iter().map(|&d| d.clone()).collect();
+        let next = Arc::new(AtomicUsize::new(0));
+        let (send, mut made) = mpsc::unbounded();
+        for _ in 0..self.workers().min(todo.len()) {
+            let (gpu, todo, next, send) = (self.clone(), todo.clone(), next.clone(), send.clone());
+            thread::spawn(move || {
+                let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < todo.len());
+                while let Some(i) = take() {
+                    if send.unbounded_send((i, pollster::block_on(gpu.pipeline(&todo[i])))).is_err() {
+                        break; // nobody awaits them any more
+                    }
+                }
+            });
+        }
+        drop(send);
+        let mut found = BTreeMap::new();
+        while let Some((i, pipeline)) = made.next().await {
+            found.insert(i, pipeline);
+        }
+        let lost = |d: &Dispatch| Error::Shader {
+            shader: d.shader.name.into(),
+            detail: "the driver's compiler failed".into(),
         };
-        thread::scope(|scope| {
-            (1..self.workers().min(distinct.len())).for_each(|_| drop(scope.spawn(work)));
-            work();
-        });
-        made.into_iter().map(|made| made.into_inner().expect("each was taken once")).collect()
+        todo.iter().enumerate().map(|(i, d)| found.remove(&i).unwrap_or_else(|| Err(lost(d)))).collect()
     }
 
     #[cfg(target_arch = "wasm32")]
