@@ -10,7 +10,7 @@ use std::{
 use halfgrad::{
     Gpu, Precision,
     bench::{
-        self, Effort, Scope, kernels,
+        self, Effort, Scope, Stand, kernels,
         report::{Adapter, Entry, FORMAT, Limits, NotRun, Rate, Report, Sample},
         steps, suite,
     },
@@ -92,6 +92,7 @@ fn made_up(name: &str, slow: f64) -> Report {
         kernels: [both("matmul 64×64×64", 0.321), both("softmax 64×256", 1.234)].concat(),
         steps: both("mlp batch 16", 4.56).to_vec(),
         not_run: vec![NotRun { id: "adam 65536".into(), precision: "f16".into(), reason: "no room".into() }],
+        lost: None,
     }
 }
 
@@ -189,20 +190,33 @@ fn every_kernel_of_a_quick_run_is_measured_and_right() {
 fn limits_are_found_and_what_cannot_run_is_listed_with_the_reason() {
     let gpu = Gpu::new().unwrap();
     let packed = pollster::block_on(gpu.without_f16()).unwrap();
-    let scope = Scope { quick: true, precisions: vec![Precision::F16_STRICT] };
+    let scope = Scope { quick: true, precisions: vec![Precision::F16_STRICT, Precision::F32] };
     let mut stands = vec![];
-    let report = bench::run(&packed, &scope, &mut |at| stands.push((at.done, at.all))).unwrap();
+    let watch = &mut |at: Stand| {
+        stands.push((at.done, at.all));
+        // When the second step is to be run in f32, the device is lost.
+        if at.done == 4 {
+            gpu.device().destroy();
+        }
+    };
+    let report = bench::run(&packed, &scope, watch).unwrap();
     let l = &report.limits;
     for rate in l.fma.iter().chain(&l.copy).map(|r| r.rate).chain([l.upload, l.readback, l.submit_us, l.pipeline_ms]) {
         assert!(rate.median > 0.0 && rate.low <= rate.median && rate.median <= rate.high && rate.runs > 0, "{l:?}");
     }
     assert!(l.fma.iter().any(|r| r.name == "f32") && l.fma.iter().all(|r| r.name != "f16"), "{l:?}");
-    assert!(report.kernels.is_empty() && report.steps.is_empty());
-    assert_eq!(report.not_run.len(), suite::kernels(false).len() + suite::steps(false).len());
-    let of = |id: &str| report.not_run.iter().find(|n| n.id == id).unwrap().reason.clone();
-    assert!(of("matmul 64×64×64").contains("shader-f16"), "{}", of("matmul 64×64×64"));
-    assert_eq!(of("resnet20 batch 16"), "not in a quick run");
-    let all = 1 + suite::kernels(true).len() + suite::steps(true).len();
+    // What was measured before is kept.
+    assert!(report.kernels.is_empty() && report.steps.len() == 1 && report.steps[0].id == "mlp batch 16");
+    assert_eq!(report.not_run.len(), 2 * (suite::kernels(false).len() + suite::steps(false).len()) - 1);
+    let of = |id: &str, precision: &str| {
+        report.not_run.iter().find(|n| n.id == id && n.precision == precision).unwrap().reason.clone()
+    };
+    assert!(of("mlp batch 16", "f16-strict").contains("shader-f16"));
+    assert!(of("lenet batch 16", "f16-strict").contains("shader-f16"));
+    assert_eq!(report.lost.as_ref().unwrap(), &format!("{}, in lenet batch 16 in f32", of("lenet batch 16", "f32")));
+    assert_eq!(of("matmul 64×64×64", "f32"), "the device was lost before");
+    assert_eq!(of("resnet20 batch 16", "f32"), "not in a quick run");
+    let all = 1 + 2 * (suite::kernels(true).len() + suite::steps(true).len());
     assert_eq!((stands[0], *stands.last().unwrap()), ((0, all), (all, all)));
 }
 

@@ -40,6 +40,8 @@ pub struct Report {
     pub steps: Vec<Entry>,
     /// What is missing, and why.
     pub not_run: Vec<NotRun>,
+    /// How the device was lost and in what, if it was: then all that should have followed is missing.
+    pub lost: Option<String>,
 }
 
 impl Report {
@@ -58,6 +60,7 @@ impl Report {
             kernels: vec![],
             steps: vec![],
             not_run: vec![],
+            lost: None,
         }
     }
 }

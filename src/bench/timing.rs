@@ -65,24 +65,21 @@ impl Work<'_> {
         // So many runs in a submission that its own cost does not count.
         let runs = (2e-3 / warm.max(1e-6)).ceil().clamp(1.0, 64.0) as usize;
         let wall = sample(effort, || Ok(self.repeat(runs)? / runs as f64))?;
-        let stamps = Stamps::new(self.gpu, self.range.len());
+        let stamps = Stamps::new(self.gpu, self.range.clone());
         let gpu = stamps.map(|stamps| sample(effort, || self.stamped(&stamps)));
         // A device whose clock stands still has none.
         let gpu = gpu.transpose()?.filter(|gpu| gpu.median > 0.0);
         Ok(Timing { first, wall, gpu })
     }
 
-    /// The seconds of so many runs in one submission, it and the wait for its end included.
+    /// The seconds of so many runs in one submission, or in several where that could take too long; submitting and the wait for the
+    /// end included.
     ///
     /// # Errors
     /// As [`measure`](Self::measure).
     pub fn repeat(&self, runs: usize) -> Result<f64> {
         let start = Instant::now();
-        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-        for _ in 0..runs {
-            self.executable.encode(&mut encoder, self.range.clone(), false);
-        }
-        self.gpu.queue().submit([encoder.finish()]);
+        self.executable.submit(self.gpu, self.range.clone(), runs, None);
         self.gpu.wait()?;
         Ok(start.elapsed().as_secs_f64())
     }
@@ -92,9 +89,7 @@ impl Work<'_> {
     /// # Errors
     /// As [`measure`](Self::measure).
     pub fn stamped(&self, stamps: &Stamps) -> Result<f64> {
-        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-        self.executable.encode_stamped(&mut encoder, self.range.clone(), stamps);
-        self.gpu.queue().submit([encoder.finish()]);
+        self.executable.submit(self.gpu, self.range.clone(), 1, Some(stamps));
         Ok(stamps.read(self.gpu).wait()?.iter().sum())
     }
 }

@@ -56,8 +56,16 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         })?;
         print(&format!("All numbers are in {}\n", path.display()))?;
     }
-    Ok(())
+    match report.lost {
+        Some(lost) => Err(Lost(lost).into()),
+        None => Ok(()),
+    }
 }
+
+/// A device that was lost before the end: what was measured until then is in the report.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; the report ends there")]
+pub struct Lost(String);
 
 /// Fails now if the file could not be written after minutes of work.
 fn writable(path: &Path) -> Result<(), Error> {

@@ -84,7 +84,9 @@ pub fn end(done: anyhow::Result<()>) -> ExitCode {
     }
     match e.downcast_ref() {
         Some(Error::Device(_) | Error::Shader { .. } | Error::NotFinite { .. }) => ExitCode::from(1),
-        None if e.is::<selftest::Failed>() || e.is::<experiment::Refuted>() => ExitCode::from(1),
+        None if e.is::<bench::Lost>() || e.is::<selftest::Failed>() || e.is::<experiment::Refuted>() => {
+            ExitCode::from(1)
+        }
         _ => ExitCode::from(2),
     }
 }

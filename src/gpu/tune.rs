@@ -163,7 +163,7 @@ pub async fn seconds(gpu: &Gpu, programs: &[Program], end: Instant) -> Result<Op
         // Drivers do at the first run what they put off.
         run(gpu, &executable, dispatches, 1, None)?;
         let once = run(gpu, &executable, dispatches, 1, None)?;
-        let stamps = Stamps::new(gpu, dispatches);
+        let stamps = Stamps::new(gpu, 0..dispatches);
         runs.push((executable, dispatches, (LONG / once.max(1e-6)).clamp(1.0, 100.0) as usize, stamps, f64::INFINITY));
     }
     for round in 0..ROUNDS {
@@ -179,20 +179,16 @@ pub async fn seconds(gpu: &Gpu, programs: &[Program], end: Instant) -> Result<Op
 
 /// Seconds of all dispatches: of one run by the device's clock, or the mean of so many by the host's.
 fn run(gpu: &Gpu, executable: &Executable, dispatches: usize, times: usize, stamps: Option<&Stamps>) -> Result<f64> {
-    let mut encoder = gpu.device().create_command_encoder(&Default::default());
     if let Some(stamps) = stamps {
-        executable.encode_stamped(&mut encoder, 0..dispatches, stamps);
-        gpu.queue().submit([encoder.finish()]);
+        executable.submit(gpu, 0..dispatches, 1, Some(stamps));
         let seconds: f64 = stamps.read(gpu).wait()?.iter().sum();
         // A device whose clock stands still has none.
         if seconds > 0.0 {
             return Ok(seconds);
         }
-        encoder = gpu.device().create_command_encoder(&Default::default());
     }
     let start = Instant::now();
-    (0..times).for_each(|_| executable.encode(&mut encoder, 0..dispatches, false));
-    gpu.queue().submit([encoder.finish()]);
+    executable.submit(gpu, 0..dispatches, times, None);
     gpu.wait()?;
     Ok(start.elapsed().as_secs_f64() / times as f64)
 }
