@@ -134,21 +134,26 @@ pub struct Clock {
     pub end_mhz: f64,
 }
 
-/// A median with its interval of 95 %.
+/// A median with its interval of 95 %; of fewer than six runs, with the least and the largest value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "cli", derive(Serialize, Deserialize))]
 pub struct Sample {
     /// The median.
     pub median: f64,
-    /// Where the interval begins.
+    /// Where the interval begins, or the least value.
     pub low: f64,
-    /// Where it ends.
+    /// Where it ends, or the largest.
     pub high: f64,
     /// How many repetitions.
     pub runs: usize,
 }
 
 impl Sample {
+    /// The interval that holds the true median at 95 %; even all of five values are not so sure.
+    pub fn interval(&self) -> Option<(f64, f64)> {
+        (self.runs >= 6).then_some((self.low, self.high))
+    }
+
     /// The sample with `f`, which may turn the order round, applied to its values.
     pub fn map(self, f: impl Fn(f64) -> f64) -> Self {
         let (a, b) = (f(self.low), f(self.high));
