@@ -60,8 +60,8 @@ pub struct Failed(usize);
 /// Runs it and prints the report.
 pub fn run(args: &SelftestArgs) -> anyhow::Result<()> {
     let gpu = args.device.open()?;
-    let count = Count::new("self-test");
-    let report = selftest(&gpu, &ops::cases(), args.quick, &|done, all| count.position(done, all))?;
+    let count = Count::new();
+    let report = selftest(&gpu, &ops::cases(), args.quick, &|done, all| count.position("self-test", done, all))?;
     count.finish();
     let adapter = record::Adapter::of_gpu(&gpu);
     let json = Json {
