@@ -10,7 +10,7 @@ use super::{Scope, suite, timing::Timing};
 use crate::{Gpu, Precision};
 
 /// The version of the format.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One run on one adapter.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +30,8 @@ pub struct Report {
     pub precisions: Vec<String>,
     /// On what.
     pub adapter: Adapter,
+    /// What is unusual in how it was used: [`Settings::description`](crate::gpu::Settings::description).
+    pub settings: String,
     /// Clock rates at the start and the end, as far as the system tells them.
     pub clocks: Vec<Clock>,
     /// What the adapter can do.
@@ -55,6 +57,7 @@ impl Report {
             seconds: 0.0,
             precisions: scope.precisions.iter().map(ToString::to_string).collect(),
             adapter: Adapter::of(gpu),
+            settings: gpu.settings().description(),
             clocks: vec![],
             limits,
             kernels: vec![],
