@@ -78,7 +78,7 @@ fn a_device_that_is_lost_leaves_a_report_that_names_the_case() {
     assert!(lost.starts_with("device: ") && !report.passed(), "{lost}");
     let faults: Vec<_> = report.rows.iter().flat_map(|row| &row.faults).collect();
     let named = faults.iter().find(|f| f.case.starts_with("softmax")).unwrap();
-    assert!(named.files == ["softmax"] && named.to_string().contains(&lost), "{named}");
+    assert!(named.files.contains(&"softmax") && named.to_string().contains(&lost), "{named}");
     // The other threads had a trial each.
     assert!(faults.len() <= 8 && report.rows.iter().all(|row| row.untried > 0 || row.trials > 0), "{faults:?}");
     assert!(report.rows.iter().any(|row| row.untried > 0 && row.trials == 0), "{report:?}");

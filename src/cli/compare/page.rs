@@ -26,8 +26,8 @@ use crate::cli::{
 
 const BY_FAMILY: &str = "By family: the dot is the geometric mean over its shapes and precisions, the bar holds the \
     middle half of them.";
-const GAIN: &str = "The bar reaches from the least to the most that both intervals allow; one that ends at the edge \
-    reaches beyond it.";
+const GAIN: &str = "The bar reaches from the least to the most that both intervals allow, or all runs where they are too \
+    few for one; one that ends at the edge reaches beyond it.";
 /// How many workloads are listed as an adapter's worst.
 const WORST: usize = 6;
 
