@@ -10,7 +10,7 @@ use std::{
 use halfgrad::{
     Gpu, Precision,
     bench::{
-        self, Effort, Scope, kernels,
+        self, Effort, Scope, Stand, kernels,
         report::{Adapter, Entry, FORMAT, Limits, NotRun, Rate, Report, Sample},
         steps, suite,
     },
@@ -92,6 +92,8 @@ fn made_up(name: &str, slow: f64) -> Report {
         kernels: [both("matmul 64×64×64", 0.321), both("softmax 64×256", 1.234)].concat(),
         steps: both("mlp batch 16", 4.56).to_vec(),
         not_run: vec![NotRun { id: "adam 65536".into(), precision: "f16".into(), reason: "no room".into() }],
+        lost: None,
+        settings: String::new(),
     }
 }
 
@@ -149,7 +151,7 @@ fn files_that_do_not_belong_together_are_refused_with_the_reason() {
     let said = refused(&[&a, &b(Report { suite: suite::name(false), ..good.clone() })]);
     assert!(said.contains("workloads") && said.contains("full") && said.contains("quick"), "{said}");
     let said = refused(&[&a, &b(Report { format: 99, ..good.clone() })]);
-    assert!(said.contains("format 99") && said.contains("reads 1"), "{said}");
+    assert!(said.contains("format 99") && said.contains("reads 2"), "{said}");
     let other = folder.path().join("study.json");
     fs::write(&other, "{\"runs\": []}").unwrap();
     assert!(refused(&[&other]).contains("not what halfgrad bench --json writes"));
@@ -167,6 +169,66 @@ fn the_same_adapter_twice_is_told_apart_by_its_files() {
     assert!(table.contains("Vulkan Fast <Pro> · monday") && table.contains("· tuesday"), "{table}");
     // Neither is faster: both are first.
     assert_eq!(table.matches("first in 6 of 6").count(), 2, "{table}");
+}
+
+#[test]
+fn files_of_one_name_are_told_apart_by_their_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["here", "there"] {
+        fs::create_dir(folder.path().join(part)).unwrap();
+    }
+    let file = |name: &str| write(folder.path(), name, &made_up("Fast", 1.0));
+    let (here, there, other) = (file("here/bench.json"), file("there/bench.json"), file("there/other.json"));
+    let said = |files: &[&Path]| String::from_utf8(compare(files, None).stdout).unwrap();
+    let table = said(&[&here, &there, &other]);
+    for label in ["here/bench", "there/bench", "there/other"] {
+        assert!(table.contains(&format!("Vulkan Fast <Pro> · {label}: 1.00 ×")), "{label}: {table}");
+    }
+    let table = said(&[&here, &here]);
+    assert!(table.contains("here/bench (1): 1.00 ×") && table.contains("here/bench (2): 1.00 ×"), "{table}");
+}
+
+#[test]
+fn times_of_different_clocks_are_not_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    // By its own clock this one is faster; by the host's, which is all that the other one has, it is slower.
+    let mut a = made_up("Fast", 1.0);
+    let mut b = made_up("Slow", 1.05);
+    a.kernels[0].wall_ms = sample(0.75);
+    b.kernels[0].gpu_ms = None;
+    b.kernels[0].wall_ms = sample(0.555);
+    let out = folder.path().join("report.html");
+    let output = compare(&[&write(folder.path(), "a.json", &a), &write(folder.path(), "b.json", &b)], Some(&out));
+    let table = String::from_utf8(output.stdout).unwrap();
+    let row = table.lines().find(|line| line.contains("matmul 64×64×64")).unwrap();
+    assert!(row.contains("f32 wall") && row.contains(" 0.750") && row.contains("*0.555"), "{row}");
+    assert!(!row.contains("0.321") && table.matches("f32 wall").count() == 1, "{table}");
+    assert!(table.contains("or where it says wall, since not\nall have one, by the host's"), "{table}");
+    let page = fs::read_to_string(&out).unwrap();
+    assert_eq!(page.matches("<small>wall</small>").count(), 1);
+    assert!(page.contains("or where it says wall, since not all have one") && !page.contains("0.321"));
+}
+
+#[test]
+fn settings_that_differ_are_told_and_too_few_runs_for_an_interval() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |first: &str, second: &str| {
+        let mut reports = [made_up("Fast", 1.0), made_up("Slow", 2.5)];
+        (reports[0].settings, reports[1].settings) = (first.into(), second.into());
+        reports[1].kernels[0].gpu_ms = Some(Sample { runs: 5, ..sample(1.0) });
+        let [a, b] = ["a.json", "b.json"].map(|name| folder.path().join(name));
+        reports.iter().zip([&a, &b]).for_each(|(r, path)| fs::write(path, serde_json::to_vec(r).unwrap()).unwrap());
+        let out = folder.path().join("report.html");
+        let table = String::from_utf8(compare(&[&a, &b], Some(&out)).stdout).unwrap();
+        (table, fs::read_to_string(&out).unwrap())
+    };
+    let (table, page) = said("", "without fusion, tuned in x");
+    let line = "Settings differ: Vulkan Fast <Pro>: as usual; Vulkan Slow <Pro>: without fusion, tuned in x.\n";
+    assert!(table.contains(line) && page.contains("Settings differ: "), "{table}");
+    assert!(table.contains("5 runs") && page.contains("5 runs ·"), "{table}");
+    assert!(said("without f16", "without f16").0.contains("Settings of all: without f16.\n"));
+    let (table, page) = said("", "");
+    assert!([table, page].iter().all(|text| !text.contains("Settings")));
 }
 
 #[test]
@@ -189,20 +251,33 @@ fn every_kernel_of_a_quick_run_is_measured_and_right() {
 fn limits_are_found_and_what_cannot_run_is_listed_with_the_reason() {
     let gpu = Gpu::new().unwrap();
     let packed = pollster::block_on(gpu.without_f16()).unwrap();
-    let scope = Scope { quick: true, precisions: vec![Precision::F16_STRICT] };
+    let scope = Scope { quick: true, precisions: vec![Precision::F16_STRICT, Precision::F32] };
     let mut stands = vec![];
-    let report = bench::run(&packed, &scope, &mut |at| stands.push((at.done, at.all))).unwrap();
+    let watch = &mut |at: Stand| {
+        stands.push((at.done, at.all));
+        // When the second step is to be run in f32, the device is lost.
+        if at.done == 4 {
+            gpu.device().destroy();
+        }
+    };
+    let report = bench::run(&packed, &scope, watch).unwrap();
     let l = &report.limits;
     for rate in l.fma.iter().chain(&l.copy).map(|r| r.rate).chain([l.upload, l.readback, l.submit_us, l.pipeline_ms]) {
         assert!(rate.median > 0.0 && rate.low <= rate.median && rate.median <= rate.high && rate.runs > 0, "{l:?}");
     }
     assert!(l.fma.iter().any(|r| r.name == "f32") && l.fma.iter().all(|r| r.name != "f16"), "{l:?}");
-    assert!(report.kernels.is_empty() && report.steps.is_empty());
-    assert_eq!(report.not_run.len(), suite::kernels(false).len() + suite::steps(false).len());
-    let of = |id: &str| report.not_run.iter().find(|n| n.id == id).unwrap().reason.clone();
-    assert!(of("matmul 64×64×64").contains("shader-f16"), "{}", of("matmul 64×64×64"));
-    assert_eq!(of("resnet20 batch 16"), "not in a quick run");
-    let all = 1 + suite::kernels(true).len() + suite::steps(true).len();
+    // What was measured before is kept.
+    assert!(report.kernels.is_empty() && report.steps.len() == 1 && report.steps[0].id == "mlp batch 16");
+    assert_eq!(report.not_run.len(), 2 * (suite::kernels(false).len() + suite::steps(false).len()) - 1);
+    let of = |id: &str, precision: &str| {
+        report.not_run.iter().find(|n| n.id == id && n.precision == precision).unwrap().reason.clone()
+    };
+    assert!(of("mlp batch 16", "f16-strict").contains("shader-f16"));
+    assert!(of("lenet batch 16", "f16-strict").contains("shader-f16"));
+    assert_eq!(report.lost.as_ref().unwrap(), &format!("{}, in lenet batch 16 in f32", of("lenet batch 16", "f32")));
+    assert_eq!(of("matmul 64×64×64", "f32"), "the device was lost before");
+    assert_eq!(of("resnet20 batch 16", "f32"), "not in a quick run");
+    let all = 1 + 2 * (suite::kernels(true).len() + suite::steps(true).len());
     assert_eq!((stands[0], *stands.last().unwrap()), ((0, all), (all, all)));
 }
 
@@ -223,8 +298,8 @@ fn a_report_survives_its_file() {
     let named = |r: &Report| r.kernels.iter().map(|e| (e.id.clone(), e.precision.clone())).collect::<Vec<_>>();
     assert_eq!(named(&back), named(&report));
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!((&json["format"], &json["halfgrad"]), (&1.into(), &"0.1.0".into()));
-    for field in ["suite", "adapter", "limits", "kernels", "steps", "not_run", "clocks", "precisions"] {
+    assert_eq!((&json["format"], &json["halfgrad"]), (&2.into(), &"0.1.0".into()));
+    for field in ["suite", "adapter", "settings", "limits", "kernels", "steps", "not_run", "clocks", "precisions"] {
         assert!(!json[field].is_null(), "{field}");
     }
     for field in ["id", "precision", "gpu_ms", "wall_ms", "gflops", "gbps", "roofline", "device_bytes", "error"] {

@@ -79,6 +79,24 @@ fn an_observed_run_gives_the_same_bits() {
 }
 
 #[test]
+fn steps_that_are_timed_change_no_counts() {
+    let gpu = Gpu::new().unwrap();
+    let graph = Graph::new(Precision::F32);
+    let w = graph.weight("w", [8], Init::Constant(1.0));
+    let weights = Weights::init(&gpu, &graph, 0).unwrap();
+    let mut plan = Plan::train_with(&gpu, &weights, w.sum_all(), &Sgd::new(0.5), observing()).unwrap();
+    plan.observe();
+    let seen = plan.observations().wait().unwrap();
+    assert!(!seen.is_empty());
+    if gpu.caps().timestamps {
+        let times = plan.profile(3).unwrap();
+        assert!(times.len() == plan.program().dispatches.len() && times.iter().all(|t| t.len() == 3));
+        assert_eq!(plan.progress().wait().unwrap().steps, 4);
+        assert_eq!(plan.observations().wait().unwrap(), seen);
+    }
+}
+
+#[test]
 fn a_planted_overflow_is_found_by_layer_and_mixed_goes_on() {
     let gpu = Gpu::new().unwrap();
     let graph = Graph::new(Precision::MIXED);

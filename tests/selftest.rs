@@ -36,6 +36,54 @@ fn every_op_and_every_shader_file_runs_and_nothing_is_wrong() {
     assert!(report.passed(), "{report:?}");
 }
 
+/// An op that is right, and whose reference ends the device.
+#[derive(Debug)]
+struct Fatal(Arc<dyn Op>, Gpu);
+
+impl Op for Fatal {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+    fn infer(&self, x: &[Type], precision: Precision) -> Result<Vec<Type>, String> {
+        self.0.infer(x, precision)
+    }
+    fn kind(&self) -> Kind {
+        self.0.kind()
+    }
+    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
+        self.0.grad(at)
+    }
+    fn lower(&self, io: &Io, program: &mut Program) {
+        self.0.lower(io, program);
+    }
+    fn hands_on(&self, inference: bool) -> Option<usize> {
+        self.0.hands_on(inference)
+    }
+    fn reference(&self, x: &[Array]) -> Vec<Array> {
+        self.1.device().destroy();
+        self.0.reference(x)
+    }
+}
+
+#[test]
+fn a_device_that_is_lost_leaves_a_report_that_names_the_case() {
+    let gpu = Gpu::new().unwrap();
+    let cases = ops::cases().into_iter().filter(|case| ["relu", "cumsum", "softmax"].contains(&case.op.name()));
+    let cases = cases.map(|case| match case.op.name() {
+        "softmax" => Case { op: Arc::new(Fatal(case.op, gpu.clone())), ..case },
+        _ => case,
+    });
+    let report = selftest(&gpu, &cases.collect::<Vec<_>>(), false, &|_, _| {}).unwrap();
+    let lost = report.lost.as_ref().unwrap().to_string();
+    assert!(lost.starts_with("device: ") && !report.passed(), "{lost}");
+    let faults: Vec<_> = report.rows.iter().flat_map(|row| &row.faults).collect();
+    let named = faults.iter().find(|f| f.case.starts_with("softmax")).unwrap();
+    assert!(named.files.contains(&"softmax") && named.to_string().contains(&lost), "{named}");
+    // The other threads had a trial each.
+    assert!(faults.len() <= 8 && report.rows.iter().all(|row| row.untried > 0 || row.trials > 0), "{faults:?}");
+    assert!(report.rows.iter().any(|row| row.untried > 0 && row.trials == 0), "{report:?}");
+}
+
 /// An op whose shader `file` has `to` in the place of `from`.
 #[derive(Debug)]
 struct Broken {

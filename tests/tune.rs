@@ -1,12 +1,20 @@
 //! Variants that are measured: kept in a file, taken from it, and never from one that is not for this adapter.
 
-use std::{fs, path::Path, path::PathBuf, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use halfgrad::{
     Gpu, Graph, Plan, Precision, Sgd, Tensor, Weights,
     caps::Kind,
     dispatch::Choice,
-    gpu::Settings,
+    gpu::{
+        Settings,
+        tune::{Winners, seconds},
+    },
     nn,
     ops::{Conv2d, Padding},
 };
@@ -106,6 +114,30 @@ fn winners_are_measured_once_and_then_taken_from_the_file() {
     let without = on(&gpu, &folder).settings().clone().without("tune").unwrap();
     let (plan, again) = train(&pollster::block_on(gpu.with(without)).unwrap());
     assert!(again == losses && choices(&plan).iter().all(|c| c.variant == c.candidates[0]));
+}
+
+#[test]
+fn a_candidate_that_cannot_be_run_does_not_take_the_others_along() {
+    let gpu = Gpu::new().unwrap();
+    let (plan, _) = train(&gpu);
+    let at = plan.program().dispatches.iter().position(|d| d.choice.is_some()).unwrap();
+    let good = plan.program().alone(at);
+    let mut broken = good.clone();
+    let shader = Arc::make_mut(&mut broken.dispatches[0].shader);
+    shader.source = format!("{}\nfn (", shader.source).into();
+    let end = Instant::now() + Duration::from_secs(60);
+    let found = pollster::block_on(seconds(&gpu, &[None, Some(broken), Some(good)], end)).unwrap().unwrap();
+    assert!(found[0] == f64::INFINITY && found[1] == f64::INFINITY && found[2].is_finite(), "{found:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let (d, candidates) = (&plan.program().dispatches[at], &choices(&plan)[0].candidates);
+    let (mut winners, _) = Winners::load(folder.path(), &gpu);
+    winners.note(d, &found[..2]);
+    assert_eq!(winners.of(d), None);
+    winners.note(d, &found[1..]);
+    winners.save().unwrap();
+    let (winners, warning) = Winners::load(folder.path(), &gpu);
+    assert_eq!((winners.of(d).unwrap().1, warning), (candidates[1].as_str(), None));
 }
 
 #[test]

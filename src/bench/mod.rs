@@ -76,11 +76,11 @@ impl Job {
     }
 }
 
-/// Measures the limits, then every step, then every kernel of the scope.
+/// Measures the limits, then every step, then every kernel of the scope. What goes wrong with an entry is reported as the reason why it
+/// was not run; if the device is lost, all that would have followed is not run either, and [`Report::lost`] says why.
 ///
 /// # Errors
-/// [`Error::Device`] if the device is lost. What else goes wrong with an entry is reported as the reason why it was not
-/// run.
+/// What goes wrong before there is anything to report: with the limits.
 pub fn run(gpu: &Gpu, scope: &Scope, watch: &mut dyn FnMut(Stand)) -> Result<Report> {
     let started = Instant::now();
     let everything = jobs(false);
@@ -99,17 +99,22 @@ pub fn run(gpu: &Gpu, scope: &Scope, watch: &mut dyn FnMut(Stand)) -> Result<Rep
             done += 1;
         }
         let late = scope.end().is_some_and(|end| started.elapsed() > end);
-        let measured = match (in_scope.contains(&id), late) {
-            (false, _) => Err(Refusal::Quick),
-            (true, true) => Err(Refusal::Late),
-            _ => entry(gpu, job, precision, scope.effort(), &report.limits),
+        let measured = match in_scope.contains(&id) {
+            false => Err(Refusal::Quick),
+            true if report.lost.is_some() => Err(Refusal::Lost),
+            true if late => Err(Refusal::Late),
+            true => entry(gpu, job, precision, scope.effort(), &report.limits),
         };
         match measured {
             Ok(entry) if matches!(job, Job::Kernel(_)) => report.kernels.push(entry),
             Ok(entry) => report.steps.push(entry),
-            Err(Refusal::Error(e @ Error::Device(_))) if gpu.wait().is_err() => return Err(e),
             Err(why) => {
-                report.not_run.push(NotRun { id, precision: precision.to_string(), reason: why.to_string() });
+                if matches!(why, Refusal::Error(_))
+                    && let Err(lost) = gpu.wait()
+                {
+                    report.lost = Some(format!("{}, in {id} in {precision}", line(&lost)));
+                }
+                report.not_run.push(NotRun { id, precision: precision.to_string(), reason: line(&why) });
             }
         }
     }
@@ -117,6 +122,11 @@ pub fn run(gpu: &Gpu, scope: &Scope, watch: &mut dyn FnMut(Stand)) -> Result<Rep
     report.seconds = started.elapsed().as_secs_f64();
     watch(Stand { done: all, all, what: "done" });
     Ok(report)
+}
+
+/// What an error says, which wgpu writes in several, in one line.
+fn line(error: &impl ToString) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// What a run measures, in order: steps first, since a slow adapter may have no time for all kernels.
@@ -134,6 +144,8 @@ enum Refusal {
     NotFinite,
     #[error("the time for this run was over")]
     Late,
+    #[error("the device was lost before")]
+    Lost,
     #[error("{0}")]
     Error(#[from] Error),
 }

@@ -10,7 +10,7 @@ use super::{Scope, suite, timing::Timing};
 use crate::{Gpu, Precision};
 
 /// The version of the format.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One run on one adapter.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +30,8 @@ pub struct Report {
     pub precisions: Vec<String>,
     /// On what.
     pub adapter: Adapter,
+    /// What is unusual in how it was used: [`Settings::description`](crate::gpu::Settings::description).
+    pub settings: String,
     /// Clock rates at the start and the end, as far as the system tells them.
     pub clocks: Vec<Clock>,
     /// What the adapter can do.
@@ -40,6 +42,8 @@ pub struct Report {
     pub steps: Vec<Entry>,
     /// What is missing, and why.
     pub not_run: Vec<NotRun>,
+    /// How the device was lost and in what, if it was: then all that should have followed is missing.
+    pub lost: Option<String>,
 }
 
 impl Report {
@@ -53,11 +57,13 @@ impl Report {
             seconds: 0.0,
             precisions: scope.precisions.iter().map(ToString::to_string).collect(),
             adapter: Adapter::of(gpu),
+            settings: gpu.settings().description(),
             clocks: vec![],
             limits,
             kernels: vec![],
             steps: vec![],
             not_run: vec![],
+            lost: None,
         }
     }
 }
@@ -131,21 +137,26 @@ pub struct Clock {
     pub end_mhz: f64,
 }
 
-/// A median with its interval of 95 %.
+/// A median with its interval of 95 %; of fewer than six runs, with the least and the largest value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "cli", derive(Serialize, Deserialize))]
 pub struct Sample {
     /// The median.
     pub median: f64,
-    /// Where the interval begins.
+    /// Where the interval begins, or the least value.
     pub low: f64,
-    /// Where it ends.
+    /// Where it ends, or the largest.
     pub high: f64,
     /// How many repetitions.
     pub runs: usize,
 }
 
 impl Sample {
+    /// The interval that holds the true median at 95 %; even all of five values are not so sure.
+    pub fn interval(&self) -> Option<(f64, f64)> {
+        (self.runs >= 6).then_some((self.low, self.high))
+    }
+
     /// The sample with `f`, which may turn the order round, applied to its values.
     pub fn map(self, f: impl Fn(f64) -> f64) -> Self {
         let (a, b) = (f(self.low), f(self.high));

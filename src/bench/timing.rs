@@ -1,6 +1,7 @@
 //! Times of what runs on a device, repeated until their median is steady.
 
 use std::{
+    f64::consts::LN_2,
     ops::Range,
     time::{Duration, Instant},
 };
@@ -15,9 +16,9 @@ use crate::{
 /// How long to go on.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
-    /// The time after which no repetition is begun, once there are enough.
+    /// The time after which no repetition is begun, once there are enough; three times as much for the six that an interval takes.
     pub budget: Duration,
-    /// The fewest repetitions.
+    /// The fewest repetitions, however long they take.
     pub least: usize,
     /// The most.
     pub most: usize,
@@ -65,24 +66,21 @@ impl Work<'_> {
         // So many runs in a submission that its own cost does not count.
         let runs = (2e-3 / warm.max(1e-6)).ceil().clamp(1.0, 64.0) as usize;
         let wall = sample(effort, || Ok(self.repeat(runs)? / runs as f64))?;
-        let stamps = Stamps::new(self.gpu, self.range.len());
+        let stamps = Stamps::new(self.gpu, self.range.clone());
         let gpu = stamps.map(|stamps| sample(effort, || self.stamped(&stamps)));
         // A device whose clock stands still has none.
         let gpu = gpu.transpose()?.filter(|gpu| gpu.median > 0.0);
         Ok(Timing { first, wall, gpu })
     }
 
-    /// The seconds of so many runs in one submission, it and the wait for its end included.
+    /// The seconds of so many runs in one submission, or in several where that could take too long; submitting and the wait for the
+    /// end included.
     ///
     /// # Errors
     /// As [`measure`](Self::measure).
     pub fn repeat(&self, runs: usize) -> Result<f64> {
         let start = Instant::now();
-        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-        for _ in 0..runs {
-            self.executable.encode(&mut encoder, self.range.clone(), false);
-        }
-        self.gpu.queue().submit([encoder.finish()]);
+        self.executable.submit(self.gpu, self.range.clone(), runs, None);
         self.gpu.wait()?;
         Ok(start.elapsed().as_secs_f64())
     }
@@ -92,12 +90,13 @@ impl Work<'_> {
     /// # Errors
     /// As [`measure`](Self::measure).
     pub fn stamped(&self, stamps: &Stamps) -> Result<f64> {
-        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-        self.executable.encode_stamped(&mut encoder, self.range.clone(), stamps);
-        self.gpu.queue().submit([encoder.finish()]);
+        self.executable.submit(self.gpu, self.range.clone(), 1, Some(stamps));
         Ok(stamps.read(self.gpu).wait()?.iter().sum())
     }
 }
+
+/// So many budgets are spent where an interval takes them.
+const PATIENCE: u32 = 3;
 
 /// Repeats `once`, which gives seconds, until the median is steady or the time is over.
 ///
@@ -107,24 +106,35 @@ pub fn sample(effort: Effort, mut once: impl FnMut() -> Result<f64>) -> Result<S
     let (start, mut times) = (Instant::now(), vec![]);
     loop {
         times.push(once()?);
-        let found = summary(&times);
-        let steady = times.len() >= 7 && found.high - found.low <= effort.steady * found.median;
-        let over = start.elapsed() >= effort.budget || times.len() >= effort.most;
-        if times.len() >= effort.least && (steady || over) {
+        let (found, time) = (summary(&times), start.elapsed());
+        let steady = found.interval().is_some_and(|(low, high)| high - low <= effort.steady * found.median);
+        let over = time >= effort.budget && found.interval().is_some() || time >= PATIENCE * effort.budget;
+        if times.len() >= effort.least && (steady || over || times.len() >= effort.most) {
             return Ok(found);
         }
     }
 }
 
 /// The median and the interval that holds the true one with 95 %, from the order of the values alone: no distribution
-/// is assumed. Of fewer than six values no interval is so sure; theirs is all of them.
+/// is assumed. Of fewer than six values no interval is so sure; the least and the largest stand in its place.
 pub fn summary(times: &[f64]) -> Sample {
     let mut sorted = times.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let n = sorted.len();
-    let half = 0.98 * (n as f64).sqrt();
-    let low = (n as f64 / 2.0 - half).floor().max(0.0) as usize;
-    Sample { median: median(times), low: sorted[low], high: sorted[n - 1 - low], runs: n }
+    let (n, rank) = (sorted.len(), rank(sorted.len()));
+    Sample { median: median(times), low: sorted[rank], high: sorted[n - 1 - rank], runs: n }
+}
+
+/// How many of `n` values lie below the interval, and above it: the most that leave 95 %. Each value lies below the true median as
+/// often as above it, so the chance that so few lie on one side is binomial.
+fn rank(n: usize) -> usize {
+    // The logarithm: 2⁻ⁿ itself is soon 0.
+    let (mut chance, mut below) = (-(n as f64) * LN_2, 0.0);
+    let within = (0..n / 2).take_while(|&k| {
+        below += chance.exp();
+        chance += ((n - k) as f64 / (k + 1) as f64).ln();
+        2.0 * below <= 0.05
+    });
+    within.count().saturating_sub(1)
 }
 
 #[cfg(test)]
@@ -134,14 +144,36 @@ mod tests {
     #[test]
     fn the_interval_is_between_order_statistics() {
         let times: Vec<f64> = (1..=100).rev().map(f64::from).collect();
-        assert_eq!(summary(&times), Sample { median: 50.5, low: 41.0, high: 60.0, runs: 100 });
-        assert_eq!(summary(&[2.0, 1.0, 4.0]), Sample { median: 2.0, low: 1.0, high: 4.0, runs: 3 });
+        assert_eq!(summary(&times), Sample { median: 50.5, low: 40.0, high: 61.0, runs: 100 });
+        assert_eq!(summary(&times).interval(), Some((40.0, 61.0)));
+        let three = summary(&[2.0, 1.0, 4.0]);
+        assert_eq!((three, three.interval()), (Sample { median: 2.0, low: 1.0, high: 4.0, runs: 3 }, None));
+    }
+
+    #[test]
+    fn the_interval_is_the_narrowest_that_holds_the_median_at_95_percent() {
+        // The chance that the true median lies between the value with so many below it and its twin.
+        let sure = |n: usize, rank: usize| {
+            let (mut ways, mut below) = (1.0, 0.0);
+            for k in 0..=rank {
+                below += ways;
+                ways *= (n - k) as f64 / (k + 1) as f64;
+            }
+            1.0 - 2.0 * below / 2f64.powi(n as i32)
+        };
+        assert_eq!([sure(6, 0), sure(8, 0), sure(9, 1)], [0.96875, 0.9921875, 0.9609375]);
+        for n in 6..=1000 {
+            let found = rank(n);
+            assert!(sure(n, found) >= 0.95 && sure(n, found + 1) < 0.95, "{n}: {found}");
+        }
+        assert!(sure(5, 0) < 0.95 && (1..6).all(|n| rank(n) == 0));
+        assert_eq!(rank(10_000), 4901);
     }
 
     #[test]
     fn sampling_ends_when_steady_or_when_enough() {
         let effort = Effort { budget: Duration::from_secs(60), least: 3, most: 50, steady: 0.01 };
-        assert_eq!(sample(effort, || Ok(1.0)).unwrap().runs, 7);
+        assert_eq!(sample(effort, || Ok(1.0)).unwrap().runs, 6);
         let mut n = 0.0;
         let rising = || {
             n += 1.0;
@@ -149,5 +181,16 @@ mod tests {
         };
         assert_eq!(sample(effort, rising).unwrap().runs, 50);
         assert_eq!(sample(Effort { budget: Duration::ZERO, ..effort }, || Ok(1.0)).unwrap().runs, 3);
+        // What is slow takes more than its budget for an interval, unless that would be too much.
+        let mut slow = |ms: u64| {
+            n = 1.0;
+            let once = || {
+                std::thread::sleep(Duration::from_millis(ms));
+                n *= 2.0;
+                Ok(n)
+            };
+            sample(Effort { budget: Duration::from_millis(100), ..effort }, once).unwrap().runs
+        };
+        assert_eq!((slow(20), slow(110)), (6, 3));
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{Fault, on_device, program_with, rules};
-use crate::{Dtype, Gpu, Precision, Result, dispatch::Shader, reference::Case};
+use crate::{Dtype, Error, Gpu, Precision, Result, dispatch::Shader, reference::Case};
 
 /// What the self-test found.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +20,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// The files in `shaders/` that ran.
     pub files: BTreeSet<&'static str>,
+    /// How the device was lost, if it was: then what ran at that moment is among the faults, and nothing was tried after it.
+    pub lost: Option<Error>,
     /// How long it took.
     pub seconds: f64,
 }
@@ -33,6 +35,8 @@ pub struct Row {
     pub how: &'static str,
     /// How many cases and optimizers were tried.
     pub trials: usize,
+    /// How many should have been, and were not because the device was lost.
+    pub untried: usize,
     /// How many pipelines they needed.
     pub pipelines: usize,
     /// What was wrong, in the order of the trials.
@@ -40,9 +44,9 @@ pub struct Row {
 }
 
 impl Report {
-    /// Whether nothing was wrong.
+    /// Whether everything was tried and nothing was wrong.
     pub fn passed(&self) -> bool {
-        self.rows.iter().all(|row| row.faults.is_empty())
+        self.lost.is_none() && self.rows.iter().all(|row| row.faults.is_empty())
     }
 }
 
@@ -67,7 +71,8 @@ struct Way {
 /// file once, and then tries all cases that need no other. `watch` is told how many trials of how many are done.
 ///
 /// # Errors
-/// [`Error::Device`](crate::Error::Device) if the device is lost; what is wrong with a kernel is in the report.
+/// [`Error::Device`] if the device is of no use before anything is tried; what is wrong with a kernel, or with the device while one
+/// runs, is in the report.
 pub fn selftest(gpu: &Gpu, cases: &[Case], quick: bool, watch: &(dyn Fn(usize, usize) + Sync)) -> Result<Report> {
     let started = Instant::now();
     let mut seen = BTreeSet::new();
@@ -78,27 +83,26 @@ pub fn selftest(gpu: &Gpu, cases: &[Case], quick: bool, watch: &(dyn Fn(usize, u
     let ways: Vec<Way> = ways.collect();
     let todo: Vec<(usize, Trial)> =
         ways.iter().enumerate().flat_map(|(w, way)| way.trials.iter().map(move |t| (w, *t))).collect();
-    let (next, done, faults) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(vec![]));
+    let (next, done, results) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(vec![]));
     let work = || {
-        while let Some((w, trial)) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
+        // After a device is lost, everything fails: only what ran at that moment is told.
+        while let (Ok(()), Some((w, trial))) = (gpu.check(), todo.get(next.fetch_add(1, Ordering::Relaxed))) {
             let way = &ways[*w];
             let tried = match trial {
                 Trial::Case(i) => on_device(&way.gpu, way.precision, &cases[*i]),
                 Trial::Rule(i) => rules()[*i].on_device(&way.gpu, way.precision),
             };
-            if let Err(fault) = tried {
-                faults.lock().expect("no panic while it is held").push((*w, *trial, *fault));
-            }
+            results.lock().expect("no panic while it is held").push((*w, *trial, tried.err()));
             watch(done.fetch_add(1, Ordering::Relaxed) + 1, todo.len());
         }
     };
     thread::scope(|scope| {
         (0..gpu.workers()).for_each(|_| drop(scope.spawn(work)));
     });
-    gpu.wait()?;
-    let faults = faults.into_inner().expect("no panic while it was held");
+    let lost = gpu.wait().err();
+    let mut results = results.into_inner().expect("no panic while it was held");
     let rows = ways.into_iter().enumerate().map(|(w, way)| {
-        let mut own: Vec<_> = faults.iter().filter(|(of, ..)| *of == w).cloned().collect();
+        let mut own: Vec<_> = results.extract_if(.., |(of, ..)| *of == w).collect();
         own.sort_by_key(|(_, trial, _)| match trial {
             Trial::Case(i) => (0, *i),
             Trial::Rule(i) => (1, *i),
@@ -106,12 +110,13 @@ pub fn selftest(gpu: &Gpu, cases: &[Case], quick: bool, watch: &(dyn Fn(usize, u
         Row {
             precision: way.precision,
             how: way.gpu.caps().how(way.precision),
-            trials: way.trials.len(),
+            trials: own.len(),
+            untried: way.trials.len() - own.len(),
             pipelines: way.pipelines,
-            faults: own.into_iter().map(|(.., fault)| fault).collect(),
+            faults: own.into_iter().filter_map(|(.., fault)| Some(*fault?)).collect(),
         }
     });
-    Ok(Report { rows: rows.collect(), files: seen, seconds: started.elapsed().as_secs_f64() })
+    Ok(Report { rows: rows.collect(), files: seen, lost, seconds: started.elapsed().as_secs_f64() })
 }
 
 /// The precisions that the device runs, and those in 16 bit once more as adapters without `shader-f16` run them.

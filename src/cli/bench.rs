@@ -1,23 +1,24 @@
 //! `halfgrad bench`: measures one adapter, prints a table, writes a file for `halfgrad compare`.
 
-use std::{collections::BTreeMap, io::IsTerminal, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use comfy_table::{Cell, Table};
 use halfgrad::{
     Error,
     bench::{
-        self, Scope, Stand,
+        self, Scope,
         report::{Clock, Entry, NotRun, Rate, Report, Sample},
     },
     file,
     gpu::title,
 };
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{
-    note,
+    describe_settings,
     numbers::{NONE, error, percent, size, spread, three},
-    print, record,
+    print,
+    progress::Count,
+    record,
 };
 use crate::BenchArgs;
 
@@ -25,10 +26,11 @@ const HEADER: [&str; 10] =
     ["", "precision", "ms", "spread", "wall", "GFLOP/s", "GB/s", "of\nroof", "error", "device\nbytes"];
 
 const NOTES: &str = "\
-ms: median by the device's clock, one pass a dispatch, or by the host's if the device has none; spread: its interval of
-95 %; wall: ms by the host's clock, submission and wait included. Of roof: the time that the measured limits
-allow over the time taken; more than 100 % where operands fit a cache. Error: the largest difference from f64 over the
-largest magnitude, of steps that of the first loss; – where f64 would take too long.
+ms: median by the device's clock, one pass a dispatch, or by the host's if the device has none; spread: how far its
+interval of 95 % reaches, or how many runs there were if they are too few for one, which takes six; wall: ms by the host's
+clock, submission and wait included. Of roof: the time that the measured limits allow over the time taken; more than 100 %
+where operands fit a cache. Error: the largest difference from f64 over the largest magnitude, of steps that of the first
+loss; – where f64 would take too long.
 ";
 
 /// Measures an adapter.
@@ -42,11 +44,11 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         scope.precisions = precisions.0.clone();
     }
     let driver = record::Adapter::of_gpu(&gpu).driver_line();
-    print(&format!("{}, {driver}\n", title(gpu.info())))?;
+    print(&format!("{}, {driver}{}\n", title(gpu.info()), describe_settings(&gpu)))?;
 
-    let bar = progress();
-    let report = bench::run(&gpu, &scope, &mut |at| show(&bar, &at));
-    bar.finish_and_clear();
+    let count = Count::new();
+    let report = bench::run(&gpu, &scope, &mut |at| count.position(at.what, at.done, at.all));
+    count.finish();
     let report = report?;
     print(&render(&report))?;
     if let Some(path) = &args.json {
@@ -56,35 +58,22 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         })?;
         print(&format!("All numbers are in {}\n", path.display()))?;
     }
-    Ok(())
+    match report.lost {
+        Some(lost) => Err(Lost(lost).into()),
+        None => Ok(()),
+    }
 }
+
+/// A device that was lost before the end: what was measured until then is in the report.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; the report ends there")]
+pub struct Lost(String);
 
 /// Fails now if the file could not be written after minutes of work.
 fn writable(path: &Path) -> Result<(), Error> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let made = tempfile::Builder::new().prefix(".halfgrad-").tempfile_in(folder);
     made.map(drop).map_err(|e| Error::file(path, format!("cannot write here: {e}")))
-}
-
-fn progress() -> ProgressBar {
-    let terminal = std::io::stderr().is_terminal();
-    let bar = ProgressBar::with_draw_target(
-        None,
-        if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() },
-    );
-    let style = ProgressStyle::with_template("{pos}/{len} {wide_bar} {msg}, {eta} left").expect("a template");
-    bar.set_style(style.progress_chars("━╸─"));
-    bar
-}
-
-/// Moves the bar, or where there is none says something now and then.
-fn show(bar: &ProgressBar, at: &Stand) {
-    bar.set_length(at.all as u64);
-    bar.set_position(at.done as u64);
-    bar.set_message(at.what.to_owned());
-    if bar.is_hidden() && at.done.is_multiple_of(20) {
-        note(&format!("{}/{} {}", at.done, at.all, at.what));
-    }
 }
 
 /// The report for a terminal.

@@ -84,7 +84,9 @@ pub fn end(done: anyhow::Result<()>) -> ExitCode {
     }
     match e.downcast_ref() {
         Some(Error::Device(_) | Error::Shader { .. } | Error::NotFinite { .. }) => ExitCode::from(1),
-        None if e.is::<selftest::Failed>() || e.is::<experiment::Refuted>() => ExitCode::from(1),
+        None if e.is::<bench::Lost>() || e.is::<selftest::Failed>() || e.is::<experiment::Refuted>() => {
+            ExitCode::from(1)
+        }
         _ => ExitCode::from(2),
     }
 }
@@ -129,14 +131,10 @@ impl DeviceArgs {
     }
 }
 
-/// What a device is used without, how much of its memory, and whether variants are measured, if that is unusual: `, without f16`.
+/// What is unusual in how a device is used, behind its name: `, without f16`.
 pub fn describe_settings(gpu: &Gpu) -> String {
-    let (without, memory) = (gpu.settings().to_string(), gpu.settings().memory);
-    let mut without = if without.is_empty() { without } else { format!(", without {without}") };
-    if let Some(folder) = &gpu.settings().tune {
-        without += &format!(", tuned in {}", folder.display());
-    }
-    without + &memory.map(|bytes| format!(", memory limit {}B", halfgrad::dispatch::count(bytes))).unwrap_or_default()
+    let settings = gpu.settings().description();
+    if settings.is_empty() { settings } else { format!(", {settings}") }
 }
 
 impl NetworkArgs {

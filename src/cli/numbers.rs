@@ -47,12 +47,15 @@ pub fn percent(share: f64) -> String {
     format!("{value:.digits$} %")
 }
 
-/// How far the interval reaches from the median, to the farther side: `± 3 %`.
+/// How far the interval of 95 % reaches from the median, to the farther side: `± 3 %`; of what was run too seldom for one, `3 runs`.
 pub fn spread(sample: &Sample) -> String {
-    let reach = (sample.high - sample.median).max(sample.median - sample.low);
-    match sample.median > 0.0 {
-        true => format!("± {}", percent(reach / sample.median)),
-        false => NONE.into(),
+    match sample.interval() {
+        Some((low, high)) if sample.median > 0.0 => {
+            format!("± {}", percent((high - sample.median).max(sample.median - low) / sample.median))
+        }
+        Some(_) => NONE.into(),
+        None if sample.runs == 1 => "1 run".into(),
+        None => format!("{} runs", sample.runs),
     }
 }
 
@@ -71,6 +74,7 @@ mod tests {
         let numbers = [0.0, 0.000_12, 0.012_34, 0.5, 9.9961, 4.567, 45.67, 456.7, 12_345.0, 2e6].map(three);
         assert_eq!(numbers, ["0", "1.20e-4", "0.0123", "0.500", "10.0", "4.57", "45.7", "457", "12345", "2.00e6"]);
         assert_eq!([Some(0.000_24), Some(0.0), None].map(error), ["2.4e-4", "0", "–"]);
-        assert_eq!(spread(&Sample { median: 2.0, low: 1.9, high: 2.5, runs: 9 }), "± 25 %");
+        let spread = |runs| super::spread(&Sample { median: 2.0, low: 1.9, high: 2.5, runs });
+        assert_eq!([spread(9), spread(5), spread(1)], ["± 25 %", "5 runs", "1 run"]);
     }
 }

@@ -44,32 +44,29 @@ impl Bar {
     }
 }
 
-/// The progress of many small things that are alike.
-pub struct Count {
-    bar: Bar,
-    what: &'static str,
-}
+/// The progress of many small things.
+pub struct Count(Bar);
 
 impl Count {
-    /// Of what.
-    pub fn new(what: &'static str) -> Self {
-        let bar = Bar::new(0);
-        bar.title(what);
-        Count { bar, what }
+    /// Before anybody knows how many.
+    pub fn new() -> Self {
+        Count(Bar::new(0))
     }
 
-    /// So many of so many are done: the bar moves, and where nobody sees one there is a line for each tenth.
-    pub fn position(&self, done: usize, all: usize) {
-        self.bar.0.set_length(all as u64);
-        self.bar.position(done, &format!("{done} of {all}"));
-        if self.bar.0.is_hidden() && done * 10 / all > (done - 1) * 10 / all {
-            super::note(&format!("{}: {done} of {all}", self.what));
+    /// So many of so many are done, and `what` is at work: the bar moves, and where nobody sees one there is a line for each tenth.
+    pub fn position(&self, what: &str, done: usize, all: usize) {
+        let Count(bar) = self;
+        bar.0.set_length(all as u64);
+        bar.title(what);
+        bar.position(done, &format!("{done} of {all}"));
+        if bar.0.is_hidden() && done * 10 / all > done.saturating_sub(1) * 10 / all {
+            super::note(&format!("{what}: {done} of {all}"));
         }
     }
 
     /// All are done.
     pub fn finish(&self) {
-        self.bar.finish();
+        self.0.finish();
     }
 }
 

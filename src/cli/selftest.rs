@@ -23,6 +23,8 @@ struct Json {
     without: String,
     quick: bool,
     passed: bool,
+    /// How the device was lost, if it was.
+    lost: Option<String>,
     seconds: f64,
     shaders: usize,
     precisions: Vec<Row>,
@@ -33,6 +35,8 @@ struct Row {
     precision: String,
     how: &'static str,
     trials: usize,
+    /// What should have been tried after the device was lost.
+    untried: usize,
     pipelines: usize,
     faults: Vec<Wrong>,
 }
@@ -56,8 +60,8 @@ pub struct Failed(usize);
 /// Runs it and prints the report.
 pub fn run(args: &SelftestArgs) -> anyhow::Result<()> {
     let gpu = args.device.open()?;
-    let count = Count::new("self-test");
-    let report = selftest(&gpu, &ops::cases(), args.quick, &|done, all| count.position(done, all))?;
+    let count = Count::new();
+    let report = selftest(&gpu, &ops::cases(), args.quick, &|done, all| count.position("self-test", done, all))?;
     count.finish();
     let adapter = record::Adapter::of_gpu(&gpu);
     let json = Json {
@@ -66,6 +70,7 @@ pub fn run(args: &SelftestArgs) -> anyhow::Result<()> {
         without: gpu.settings().to_string(),
         quick: args.quick,
         passed: report.passed(),
+        lost: report.lost.as_ref().map(ToString::to_string),
         seconds: report.seconds,
         shaders: report.files.len(),
         precisions: report.rows.iter().map(Row::of).collect(),
@@ -76,7 +81,11 @@ pub fn run(args: &SelftestArgs) -> anyhow::Result<()> {
         false => super::print(&text(&json, &title(gpu.info()), &report))?,
     }
     let wrong = report.rows.iter().map(|row| row.faults.len()).sum();
-    if wrong == 0 { Ok(()) } else { Err(Failed(wrong).into()) }
+    match report.lost {
+        Some(lost) => Err(lost.into()),
+        None if wrong == 0 => Ok(()),
+        None => Err(Failed(wrong).into()),
+    }
 }
 
 impl Row {
@@ -85,6 +94,7 @@ impl Row {
             precision: row.precision.to_string(),
             how: row.how,
             trials: row.trials,
+            untried: row.untried,
             pipelines: row.pipelines,
             faults: row.faults.iter().map(Wrong::of).collect(),
         }
@@ -121,15 +131,21 @@ fn text(json: &Json, adapter: &str, report: &Report) -> String {
     }
     line(String::new());
     for row in &report.rows {
-        let result = match row.faults.len() {
-            0 => "all right".to_owned(),
-            wrong => format!("{wrong} WRONG"),
+        let result = match (row.faults.len(), row.untried) {
+            (0, 0) => "all right".to_owned(),
+            (0, untried) => format!("all right, {untried} not tried"),
+            (wrong, 0) => format!("{wrong} WRONG"),
+            (wrong, untried) => format!("{wrong} WRONG, {untried} not tried"),
         };
         let (precision, how) = (row.precision.to_string(), row.how);
         line(format!("{precision:<11}{how:<7}{:>5} trials of {:>4} pipelines: {result}", row.trials, row.pipelines));
     }
     line(String::new());
     suspects(report).into_iter().for_each(&mut line);
+    if let Some(lost) = &json.lost {
+        line(format!("LOST: {lost}; what ran at that moment is named above"));
+        line(String::new());
+    }
     line(format!("{} shader files, {:.0} s", json.shaders, json.seconds));
     text
 }

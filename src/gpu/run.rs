@@ -1,8 +1,13 @@
 //! Replay: buffers, bind groups and uniforms are made once; a step is one encoder and one compute pass.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Duration};
 
-use super::{device::Gpu, pipeline::Pipeline, slices::slices, stamps::Stamps};
+use super::{
+    device::Gpu,
+    pipeline::Pipeline,
+    slices::{estimates, slices, slices_of},
+    stamps::Stamps,
+};
 use crate::{
     Dtype, Error, Result,
     dispatch::{Program, Source},
@@ -12,6 +17,9 @@ use crate::{
 #[derive(Debug)]
 pub struct Executable {
     calls: Vec<Call>,
+    /// What each call may take, and what one submission may.
+    times: Vec<Duration>,
+    slice: Option<Duration>,
     parts: Vec<Range<usize>>,
     buffers: Vec<wgpu::Buffer>,
 }
@@ -116,8 +124,9 @@ impl Executable {
             }
             calls.push(Call { pipeline, storage, uniforms, offsets, grid: d.grid, observes: d.observes });
         }
-        let parts = slices(program, gpu.settings().slice_on(gpu.caps().kind));
-        Ok(Executable { calls, parts, buffers })
+        let (times, slice) = (estimates(program), gpu.settings().slice_on(gpu.caps().kind));
+        let parts = slices(times.iter().copied(), slice);
+        Ok(Executable { calls, times, slice, parts, buffers })
     }
 
     /// The dispatches of a step, in parts that are submitted one by one.
@@ -138,14 +147,35 @@ impl Executable {
         }
     }
 
-    /// Records the dispatches `range`, those that observe too, each in a pass of its own between two timestamps.
-    pub fn encode_stamped(&self, encoder: &mut wgpu::CommandEncoder, range: std::ops::Range<usize>, stamps: &Stamps) {
-        for (i, call) in self.calls[range].iter().enumerate() {
+    /// Records the dispatches `range`, each in a pass of its own between two timestamps. Those that observe do nothing in it: their
+    /// timestamps are there all the same, since none may be read that was never taken.
+    fn encode_stamped(&self, encoder: &mut wgpu::CommandEncoder, range: Range<usize>, stamps: &Stamps) {
+        let end = range.end;
+        for i in range {
             let mut pass = encoder
                 .begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: Some(stamps.of(i)) });
-            call.record(&mut pass);
+            if !self.calls[i].observes {
+                self.calls[i].record(&mut pass);
+            }
         }
-        stamps.resolve(encoder);
+        if end == stamps.range.end {
+            stamps.resolve(encoder);
+        }
+    }
+
+    /// Submits so many runs of the dispatches `range`, one run after another, without those that observe; in parts as
+    /// [`parts`](Self::parts) are, where all would take too long at once. With stamps for `range`, each dispatch is timed.
+    pub fn submit(&self, gpu: &Gpu, range: Range<usize>, runs: usize, stamps: Option<&Stamps>) {
+        for part in slices_of(&self.times, range, runs, self.slice) {
+            let mut encoder = gpu.device().create_command_encoder(&Default::default());
+            for range in part {
+                match stamps {
+                    Some(stamps) => self.encode_stamped(&mut encoder, range, stamps),
+                    None => self.encode(&mut encoder, range, false),
+                }
+            }
+            gpu.guarded("running dispatches", || gpu.queue().submit([encoder.finish()]));
+        }
     }
 }
 

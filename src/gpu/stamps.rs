@@ -1,19 +1,21 @@
 //! Times of single dispatches, by the device's own clock.
 
+use std::ops::Range;
+
 use super::{device::Gpu, readback::Reading};
 
-/// Two timestamps for each of a number of dispatches.
+/// Two timestamps for each of some dispatches.
 #[derive(Debug)]
 pub struct Stamps {
     pub(super) set: wgpu::QuerySet,
     pub(super) resolved: wgpu::Buffer,
-    dispatches: u32,
+    pub(super) range: Range<usize>,
 }
 
 impl Stamps {
-    /// For so many dispatches; `None` if the device takes no timestamps, or not so many.
-    pub fn new(gpu: &Gpu, dispatches: usize) -> Option<Self> {
-        let count = 2 * dispatches as u32;
+    /// For these dispatches of an executable; `None` if the device takes no timestamps, or not so many.
+    pub fn new(gpu: &Gpu, range: Range<usize>) -> Option<Self> {
+        let count = 2 * range.len() as u32;
         if !gpu.caps().timestamps || count == 0 || count > wgpu::QUERY_SET_MAX_QUERIES {
             return None;
         }
@@ -28,11 +30,11 @@ impl Stamps {
             usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         });
-        Some(Stamps { set, resolved, dispatches: dispatches as u32 })
+        Some(Stamps { set, resolved, range })
     }
 
     pub(super) fn of(&self, dispatch: usize) -> wgpu::ComputePassTimestampWrites<'_> {
-        let first = 2 * dispatch as u32;
+        let first = 2 * (dispatch - self.range.start) as u32;
         wgpu::ComputePassTimestampWrites {
             query_set: &self.set,
             beginning_of_pass_write_index: Some(first),
@@ -41,7 +43,7 @@ impl Stamps {
     }
 
     pub(super) fn resolve(&self, encoder: &mut wgpu::CommandEncoder) {
-        encoder.resolve_query_set(&self.set, 0..2 * self.dispatches, &self.resolved, 0);
+        encoder.resolve_query_set(&self.set, 0..2 * self.range.len() as u32, &self.resolved, 0);
     }
 
     /// The seconds that each dispatch took, when it was last run.

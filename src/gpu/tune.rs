@@ -109,16 +109,21 @@ impl Winners {
         valid.then_some((product, &winner.variant))
     }
 
-    /// Notes what the candidates for a dispatch took, in seconds. The first is taken where no other is clearly faster.
+    /// Notes what the candidates for a dispatch took, in seconds, unless none of them can be run. The first is taken where no other
+    /// is clearly faster.
     pub fn note(&mut self, dispatch: &Dispatch, seconds: &[f64]) {
         let Some(choice) = &dispatch.choice else { return };
         let timed: Vec<_> = choice.candidates.iter().zip(seconds).collect();
-        let Some(&(first, usual)) = timed.first() else { return };
+        let Some(&(first, usual)) = timed.first().filter(|_| seconds.iter().any(|s| s.is_finite())) else { return };
         let best = timed.iter().min_by(|a, b| a.1.total_cmp(b.1)).filter(|best| *best.1 < CLEARLY * usual);
         let winner = Winner {
             variant: best.map_or(first, |best| best.0).clone(),
             hash: hash(&dispatch.shader.source),
-            milliseconds: timed.iter().map(|(name, s)| ((*name).clone(), 1e3 * **s)).collect(),
+            milliseconds: timed
+                .iter()
+                .filter(|(_, s)| s.is_finite())
+                .map(|(name, s)| ((*name).clone(), 1e3 * **s))
+                .collect(),
         };
         self.products.insert(choice.product.clone(), winner);
     }
@@ -146,53 +151,79 @@ const ROUNDS: usize = 5;
 /// The seconds that one timing takes, at least.
 const LONG: f64 = 1e-3;
 
-/// Seconds of each of these programs, which compute the same, on zeros. Nothing if `end` comes before all are measured, or if
-/// one of them cannot be run.
-///
-/// # Errors
-/// [`Error::Device`] if the device is lost.
-pub async fn seconds(gpu: &Gpu, programs: &[Program], end: Instant) -> Result<Option<Vec<f64>>> {
-    let mut runs = vec![];
-    for program in programs {
-        if Instant::now() >= end {
-            return Ok(None);
-        }
+/// A program that is ready to be timed.
+struct Candidate {
+    executable: Executable,
+    dispatches: usize,
+    /// Runs in one timing by the host's clock.
+    times: usize,
+    stamps: Option<Stamps>,
+    /// The least seconds so far.
+    least: f64,
+}
+
+impl Candidate {
+    /// Nothing of what cannot be compiled or held.
+    async fn new(gpu: &Gpu, program: &Program) -> Result<Option<Self>> {
         // What is timed alone owns its buffers.
-        let executable = Executable::new(gpu, program, |source| unreachable!("{source:?}")).await?;
+        let Ok(executable) = Executable::new(gpu, program, |source| unreachable!("{source:?}")).await else {
+            gpu.check()?;
+            return Ok(None);
+        };
         let dispatches = program.dispatches.len();
         // Drivers do at the first run what they put off.
         run(gpu, &executable, dispatches, 1, None)?;
         let once = run(gpu, &executable, dispatches, 1, None)?;
-        let stamps = Stamps::new(gpu, dispatches);
-        runs.push((executable, dispatches, (LONG / once.max(1e-6)).clamp(1.0, 100.0) as usize, stamps, f64::INFINITY));
+        let times = (LONG / once.max(1e-6)).clamp(1.0, 100.0) as usize;
+        let stamps = Stamps::new(gpu, 0..dispatches);
+        Ok(Some(Candidate { executable, dispatches, times, stamps, least: f64::INFINITY }))
     }
+}
+
+/// Seconds of each of these programs, which compute the same, on zeros; infinite of those that cannot be run, or be made. Nothing if `end`
+/// comes before all others are measured.
+///
+/// # Errors
+/// [`Error::Device`] if the device is lost.
+pub async fn seconds(gpu: &Gpu, programs: &[Option<Program>], end: Instant) -> Result<Option<Vec<f64>>> {
+    let mut candidates = vec![];
+    for program in programs {
+        if Instant::now() >= end {
+            return Ok(None);
+        }
+        candidates.push(match program {
+            Some(program) => Candidate::new(gpu, program).await?,
+            None => None,
+        });
+    }
+    let found = |candidates: &[Option<Candidate>]| {
+        Ok(Some(candidates.iter().map(|c| c.as_ref().map_or(f64::INFINITY, |c| c.least)).collect()))
+    };
     for round in 0..ROUNDS {
-        for (executable, dispatches, times, stamps, least) in &mut runs {
+        for i in 0..candidates.len() {
             if Instant::now() >= end {
-                return Ok((round > 0).then(|| runs.iter().map(|r| r.4).collect()));
+                return if round > 0 { found(&candidates) } else { Ok(None) };
             }
-            *least = least.min(run(gpu, executable, *dispatches, *times, stamps.as_ref())?);
+            if let Some(c) = &mut candidates[i] {
+                c.least = c.least.min(run(gpu, &c.executable, c.dispatches, c.times, c.stamps.as_ref())?);
+            }
         }
     }
-    Ok(Some(runs.iter().map(|r| r.4).collect()))
+    found(&candidates)
 }
 
 /// Seconds of all dispatches: of one run by the device's clock, or the mean of so many by the host's.
 fn run(gpu: &Gpu, executable: &Executable, dispatches: usize, times: usize, stamps: Option<&Stamps>) -> Result<f64> {
-    let mut encoder = gpu.device().create_command_encoder(&Default::default());
     if let Some(stamps) = stamps {
-        executable.encode_stamped(&mut encoder, 0..dispatches, stamps);
-        gpu.queue().submit([encoder.finish()]);
+        executable.submit(gpu, 0..dispatches, 1, Some(stamps));
         let seconds: f64 = stamps.read(gpu).wait()?.iter().sum();
         // A device whose clock stands still has none.
         if seconds > 0.0 {
             return Ok(seconds);
         }
-        encoder = gpu.device().create_command_encoder(&Default::default());
     }
     let start = Instant::now();
-    (0..times).for_each(|_| executable.encode(&mut encoder, 0..dispatches, false));
-    gpu.queue().submit([encoder.finish()]);
+    executable.submit(gpu, 0..dispatches, times, None);
     gpu.wait()?;
     Ok(start.elapsed().as_secs_f64() / times as f64)
 }

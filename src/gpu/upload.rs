@@ -19,6 +19,9 @@ use crate::{Dtype, Error, Result, Shape, dispatch::Program};
 const MOST: u64 = 64 << 20;
 /// One is filled, one is copied, and one waits for a device that runs a step.
 const LEAST: usize = 3;
+/// Places that a ring may have however small they are, and so the steps that the host may be ahead. The shortest take some 0.1 ms: the
+/// device has work for as long as a system may keep the host's thread waiting, and what is read soon arrives.
+const AHEAD: usize = 64;
 
 /// What is written for the next step, and what is on its way for those that are under way.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ pub struct Uploads {
 #[derive(Debug)]
 struct Place {
     buffer: wgpu::Buffer,
-    /// Set by wgpu's callback.
+    /// Set by wgpu's callback, or when that is dropped.
     state: Arc<AtomicU8>,
     /// The submission that reads it, if it is known: an app may submit by itself.
     submission: Option<wgpu::SubmissionIndex>,
@@ -48,8 +51,27 @@ struct Place {
 const AWAY: u8 = 0;
 /// It is mapped and may be filled.
 const MAPPED: u8 = 1;
-/// It could not be mapped.
+/// It could not be mapped, or nobody submitted what was to read it.
 const LOST: u8 = 2;
+
+/// A place that is away: when this is dropped, the place is what became of it. An encoder that is never submitted drops wgpu's callback
+/// uncalled, and a device that is lost may.
+struct Away {
+    state: Arc<AtomicU8>,
+    end: u8,
+}
+
+impl Away {
+    fn returns(mut self) {
+        self.end = MAPPED;
+    }
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        self.state.store(self.end, Ordering::Release);
+    }
+}
 
 impl Uploads {
     /// For these inputs of a program; nothing is allocated before the first write.
@@ -100,9 +122,10 @@ impl Uploads {
             *written = false;
         }
         place.state.store(AWAY, Ordering::Release);
-        let state = place.state.clone();
-        encoder.map_buffer_on_submit(&place.buffer, wgpu::MapMode::Write, .., move |mapped| {
-            state.store(if mapped.is_ok() { MAPPED } else { LOST }, Ordering::Release);
+        let away = Away { state: place.state.clone(), end: LOST };
+        encoder.map_buffer_on_submit(&place.buffer, wgpu::MapMode::Write, .., move |mapped| match mapped {
+            Ok(()) => away.returns(),
+            Err(_) => drop(away),
         });
         self.sent.push_back(place);
         true
@@ -121,7 +144,7 @@ impl Uploads {
             return Ok(place);
         }
         #[cfg(not(target_arch = "wasm32"))]
-        if self.sent.len() >= LEAST && (self.sent.len() as u64 + 1) * self.bytes > MOST {
+        if self.sent.len() >= AHEAD || self.sent.len() >= LEAST && (self.sent.len() as u64 + 1) * self.bytes > MOST {
             let oldest = self.sent.front_mut().and_then(|place| place.submission.take());
             gpu.wait_for(oldest)?;
             if let Some(place) = self.returned() {
@@ -146,5 +169,68 @@ impl Uploads {
         self.sent.retain(|place| place.state.load(Ordering::Acquire) != LOST);
         let first = self.sent.iter().position(|place| place.state.load(Ordering::Acquire) == MAPPED)?;
         self.sent.remove(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dispatch::{Role, Source},
+        gpu::buffer,
+    };
+
+    const SHAPE: [usize; 2] = [4, 64];
+
+    /// A ring for one input, its target, and an encoder for each time that the input is written.
+    struct Writing {
+        gpu: Gpu,
+        uploads: Uploads,
+        target: wgpu::Buffer,
+    }
+
+    impl Writing {
+        fn new() -> Self {
+            let (gpu, mut program) = (Gpu::new().unwrap(), Program::default());
+            let input = program.buffer("x", Role::Activations, Source::Plan, 1024);
+            let target = pollster::block_on(buffer(&gpu, "x", 1024)).unwrap();
+            Writing { gpu, uploads: Uploads::new(&program, [input]), target }
+        }
+
+        fn written(&mut self) -> wgpu::CommandEncoder {
+            self.uploads.write(&self.gpu, 0, &[1.0; 256], SHAPE.into(), Dtype::F32).unwrap();
+            let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+            assert!(self.uploads.record(&mut encoder, |_| &self.target));
+            encoder
+        }
+    }
+
+    #[test]
+    fn encoders_that_are_dropped_keep_no_places() {
+        let mut writing = Writing::new();
+        for _ in 0..2 * AHEAD {
+            drop(writing.written());
+            assert_eq!(writing.uploads.sent.len(), 1, "the last, which the next write forgets");
+        }
+        // As one that is finished and not submitted.
+        drop(writing.written().finish());
+        drop(writing.written());
+        assert_eq!(writing.uploads.sent.len(), 1);
+    }
+
+    #[test]
+    fn a_host_is_only_so_many_steps_ahead_however_small_they_are() {
+        let mut writing = Writing::new();
+        // The device is busy for long enough.
+        let large = ["from", "to"].map(|name| pollster::block_on(buffer(&writing.gpu, name, 32 << 20)).unwrap());
+        let mut encoder = writing.gpu.device().create_command_encoder(&Default::default());
+        (0..20).for_each(|_| encoder.copy_buffer_to_buffer(&large[0], 0, &large[1], 0, None));
+        writing.gpu.queue().submit([encoder.finish()]);
+        for _ in 0..3 * AHEAD {
+            let encoder = writing.written();
+            let submission = writing.gpu.queue().submit([encoder.finish()]);
+            writing.uploads.submitted(submission);
+            assert!(writing.uploads.sent.len() <= AHEAD, "{}", writing.uploads.sent.len());
+        }
     }
 }

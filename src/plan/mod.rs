@@ -381,7 +381,7 @@ impl Plan {
     }
 
     /// Fills an input or labels for the next step: values in row-major order, without padding. They are copied and may be dropped
-    /// at once; steps that are under way neither see them nor hold this up, unless more than 64 MiB wait for them.
+    /// at once; steps that are under way neither see them nor hold this up, unless 64 of them or more than 64 MiB wait.
     ///
     /// # Errors
     /// [`Error::Port`] if it is no input of this plan or of the other kind; [`Error::Length`]; [`Error::Device`].

@@ -5,7 +5,8 @@ use crate::{Error, Result, gpu::Stamps};
 
 impl Plan {
     /// The seconds that each dispatch of [`program`](Self::program) took in each of so many steps, by the device's own clock. They
-    /// are steps as any others, so they train, but each dispatch waits for the one before it.
+    /// are steps as any others, so they train and are submitted in parts where they are long, but each dispatch waits for the one
+    /// before it. Those that [`observe`](Self::observe) do nothing in them.
     ///
     /// ```
     /// use halfgrad::{Gpu, Graph, Plan, Precision, Weights, nn, study};
@@ -25,7 +26,7 @@ impl Plan {
     /// [`Error::Unsupported`] if the device takes no timestamps, or not so many; [`Error::Device`] if it is lost.
     pub fn profile(&mut self, steps: usize) -> Result<Vec<Vec<f64>>> {
         let dispatches = self.program().dispatches.len();
-        let Some(stamps) = Stamps::new(self.gpu(), dispatches) else {
+        let Some(stamps) = Stamps::new(self.gpu(), 0..dispatches) else {
             let detail = match self.gpu().caps().timestamps {
                 true => format!("{dispatches} dispatches are more than it can take timestamps of"),
                 false => "it takes no timestamps; time whole steps, or take another adapter".into(),
@@ -34,10 +35,8 @@ impl Plan {
         };
         let mut times = vec![vec![]; dispatches];
         for _ in 0..steps {
-            let mut encoder = self.gpu().device().create_command_encoder(&Default::default());
-            self.core.upload(&mut encoder);
-            self.core.executable.encode_stamped(&mut encoder, 0..dispatches, &stamps);
-            self.core.submit(encoder);
+            self.core.flush();
+            self.core.executable.submit(self.gpu(), 0..dispatches, 1, Some(&stamps));
             let seconds = stamps.read(self.gpu()).wait()?;
             times.iter_mut().zip(seconds).for_each(|(all, s)| all.push(s));
         }

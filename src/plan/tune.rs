@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use crate::{
-    Caps, Error, Gpu, Result,
+    Caps, Gpu, Result,
     dispatch::{Dispatch, Program},
     error::Warning,
     gpu::tune::{BUDGET, Winners, seconds},
@@ -33,7 +33,19 @@ pub(super) async fn tuned(gpu: &Gpu, lower: impl Fn(&Caps) -> Result<Lowered>) -
     let as_usual = usual.program.dispatches.iter().filter_map(|d| d.choice.as_ref());
     let as_usual =
         as_usual.filter_map(|c| Some((fastest.get(&c.product)?, &c.variant))).all(|(fastest, usual)| fastest == usual);
-    let mut tuned = if as_usual { usual } else { lower(&with(gpu.caps(), fastest))? };
+    let mut tuned = usual;
+    if !as_usual {
+        match lower(&with(gpu.caps(), fastest)) {
+            Ok(fastest) => tuned = fastest,
+            Err(e) => {
+                let cure = "the planner's own choice is taken".into();
+                warnings.push(Warning {
+                    what: format!("the variants that were measured to be fastest do not fit: {e}"),
+                    cure,
+                });
+            }
+        }
+    }
     tuned.program.warnings.extend(warnings);
     Ok(tuned)
 }
@@ -67,20 +79,22 @@ async fn measure(
     let mut programs = vec![];
     for i in 0..choices().map(|c| c.candidates.len()).max().unwrap_or(0).min(HANDFUL) {
         let forced = choices().filter_map(|c| Some((c.product.clone(), c.candidates.get(i)?.clone())));
-        programs.push(lower(&with(gpu.caps(), forced.collect()))?.program);
+        programs.push(lower(&with(gpu.caps(), forced.collect())).ok());
     }
     for (d, choice) in unknown.iter().zip(choices()) {
-        let candidates = choice.candidates.len().min(HANDFUL);
-        let alone = programs[..candidates].iter().filter_map(|program| {
-            let same = |d: &Dispatch| d.choice.as_ref().is_some_and(|c| c.product == choice.product);
-            Some(program.alone(program.dispatches.iter().position(same)?))
+        let same = |d: &Dispatch| d.choice.as_ref().is_some_and(|c| c.product == choice.product);
+        let alone = |program: &Program| Some(program.alone(program.dispatches.iter().position(same)?));
+        let candidates = choice.candidates.iter().zip(&programs).map(|(candidate, together)| match together {
+            Some(lowered) => alone(&lowered.program),
+            // One that does not fit beside those of the other products may do so by itself.
+            None => {
+                let forced = BTreeMap::from([(choice.product.clone(), candidate.clone())]);
+                alone(&lower(&with(gpu.caps(), forced)).ok()?.program)
+            }
         });
-        match seconds(gpu, &alone.collect::<Vec<_>>(), end).await {
-            Ok(Some(seconds)) => winners.note(d, &seconds),
-            Ok(None) => break,
-            Err(e @ Error::Device(_)) => return Err(e),
-            // What cannot be compiled or held is no candidate.
-            Err(_) => {}
+        match seconds(gpu, &candidates.collect::<Vec<_>>(), end).await? {
+            Some(seconds) => winners.note(d, &seconds),
+            None => break,
         }
     }
     Ok(())

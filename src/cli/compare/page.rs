@@ -13,9 +13,9 @@ use maud::{Markup, html};
 use plotters::style::RGBColor;
 
 use super::{
-    Machine, Row,
+    Clock, Machine, Row,
     plots::{self, Dot},
-    rows, standing,
+    rows, settings, standing,
     table::{kernels, steps},
 };
 use crate::cli::{
@@ -26,8 +26,8 @@ use crate::cli::{
 
 const BY_FAMILY: &str = "By family: the dot is the geometric mean over its shapes and precisions, the bar holds the \
     middle half of them.";
-const GAIN: &str = "The bar reaches from the least to the most that both intervals allow; one that ends at the edge \
-    reaches beyond it.";
+const GAIN: &str = "The bar reaches from the least to the most that both intervals allow, or all runs where they are too \
+    few for one; one that ends at the edge reaches beyond it.";
 /// How many workloads are listed as an adapter's worst.
 const WORST: usize = 6;
 
@@ -41,8 +41,10 @@ pub fn render(machines: &[Machine]) -> anyhow::Result<String> {
         _ => format!("halfgrad on {} adapters", machines.len()),
     };
     let lead = html! { p {
-        "halfgrad " (report.halfgrad) ", workloads " code { (report.suite) } ". Times are medians, by the device’s \
-         clock where it has one; what stands small behind them is how far the interval of 95 % reaches."
+        "halfgrad " (report.halfgrad) ", workloads " code { (report.suite) } ". Times are medians, by the devices’ \
+         clocks, or where it says wall, since not all have one, by the hosts’, submission and wait included; what stands \
+         small behind them is how far the interval of 95 % reaches, or of how few runs they are."
+        @if let Some(said) = settings(machines) { " " (said) }
     } };
     let sections = [
         adapters(machines),
@@ -82,6 +84,7 @@ fn adapters(machines: &[Machine]) -> Section {
     fact("PCI vendor and device", &|r| format!("{:#06x}, {:#06x}", r.adapter.vendor, r.adapter.device).into());
     fact("16 bit", &|r| if r.adapter.shader_f16 { "native f16" } else { "packed in words" }.into());
     fact("time by", &|r| if r.adapter.timestamps { "device clock" } else { "host clock" }.into());
+    fact("settings", &|r| if r.settings.is_empty() { "as usual".into() } else { r.settings.as_str().into() });
     fact("clocks", &|r| match r.clocks.is_empty() {
         true => "not told".into(),
         false => r.clocks.iter().map(clock).collect::<Vec<_>>().join(", ").into(),
@@ -198,8 +201,10 @@ fn gains(machines: &[Machine], all: &[&Row]) -> anyhow::Result<Section> {
     let mut dots = vec![];
     for (row, id) in ids.iter().enumerate() {
         for series in 0..machines.len() {
-            let entry = |precision| of(id, precision).and_then(|r| r.entries[series]).map(Entry::ms);
+            let entry = |precision| of(id, precision).and_then(|r| r.entries[series]);
             if let (Some(f32), Some(f16)) = (entry("f32"), entry("f16")) {
+                let clock = Clock::of([f32, f16]);
+                let (f32, f16) = (clock.ms(f32), clock.ms(f16));
                 let (low, high) = (f32.low / f16.high, f32.high / f16.low);
                 dots.push(Dot {
                     row,
@@ -227,18 +232,19 @@ fn gains(machines: &[Machine], all: &[&Row]) -> anyhow::Result<Section> {
 }
 
 fn times(title: &'static str, machines: &[Machine], rows: &[Row]) -> Section {
-    let cell = |e: Option<&Entry>, best: bool| match e {
-        None => NONE.into(),
-        Some(e) => Cell {
-            small: format!("{} · {}", spread(&e.ms()), percent(e.roofline)),
+    let cell = |row: &Row, machine: usize, best: bool| match (row.entries[machine], row.ms(machine)) {
+        (Some(e), Some(ms)) => Cell {
+            small: format!("{} · {}", spread(&ms), percent(e.roofline)),
             best: best && machines.len() > 1,
-            ..three(e.ms().median).into()
+            ..three(ms.median).into()
         },
+        _ => NONE.into(),
     };
     let line = |row: &Row| {
         let memory = row.entries.iter().flatten().map(|e| e.device_bytes).max().map_or(NONE.into(), size);
-        let times = row.entries.iter().zip(row.fastest()).map(|(e, best)| cell(*e, best));
-        [row.id.into(), row.precision.into(), memory.into()].into_iter().chain(times).collect::<Vec<Cell>>()
+        let times = row.fastest().into_iter().enumerate().map(|(m, best)| cell(row, m, best));
+        let precision = Cell { small: row.mark().into(), ..row.precision.into() };
+        [row.id.into(), precision, memory.into()].into_iter().chain(times).collect::<Vec<Cell>>()
     };
     Section {
         title,
@@ -251,7 +257,7 @@ fn times(title: &'static str, machines: &[Machine], rows: &[Row]) -> Section {
 
 fn losses(machines: &[Machine], all: &[&Row]) -> Section {
     let behind = |m: usize| {
-        let ratio = |r: &&&Row| r.entries[m].map_or(0.0, |e| e.ms().median / r.best());
+        let ratio = |r: &&&Row| r.behind(m).unwrap_or(0.0);
         let mut rows: Vec<&&Row> =
             all.iter().filter(|r| r.entries.iter().flatten().count() > 1 && ratio(r) > 1.0).collect();
         rows.sort_by(|a, b| ratio(b).total_cmp(&ratio(a)));

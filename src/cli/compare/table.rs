@@ -3,15 +3,16 @@
 use comfy_table::{Cell, Table};
 use halfgrad::bench::report::{Entry, Report};
 
-use super::{Machine, Row, rows, standing};
+use super::{Machine, Row, rows, settings, standing};
 use crate::cli::{
     TABLE, align_right,
     numbers::{NONE, percent, spread, three},
 };
 
 const NOTES: &str = "\
-Each cell: median in ms, how far its interval of 95 % reaches, share of this adapter's own roofline; * is the fastest,
-or not told apart from it. Means are geometric; the quartiles are those of the workloads.
+Each cell: median in ms, how far its interval of 95 % reaches or of how few runs it is, share of this adapter's own
+roofline; * is the fastest, or not told apart from it. Times are by the device's clock, or where it says wall, since not
+all have one, by the host's, submission and wait included. Means are geometric; the quartiles are those of the workloads.
 ";
 
 /// The comparison.
@@ -23,7 +24,7 @@ pub fn render(machines: &[Machine]) -> String {
             text += &format!("{name}\n{}\n", table(machines, &rows).trim_fmt());
         }
     }
-    text + NOTES + &ranking(machines)
+    text + NOTES + &settings(machines).map_or(String::new(), |said| said + "\n") + &ranking(machines)
 }
 
 /// The kernels of a report.
@@ -43,19 +44,20 @@ fn table(machines: &[Machine], rows: &[Row]) -> Table {
     let mut last = "";
     for row in rows {
         let fastest = row.fastest();
-        let times = row.entries.iter().zip(fastest).map(|(e, fastest)| time(*e, fastest && machines.len() > 1));
+        let times = (0..machines.len()).map(|m| time(row, m, fastest[m] && machines.len() > 1));
         let name = if row.id == last { "" } else { row.id };
         last = row.id;
-        table.add_row([name.to_owned(), row.precision.to_owned()].into_iter().chain(times).map(Cell::new));
+        let precision = format!("{} {}", row.precision, row.mark()).trim_end().to_owned();
+        table.add_row([name.to_owned(), precision].into_iter().chain(times).map(Cell::new));
     }
     align_right(&mut table, 2, 2);
     table
 }
 
-fn time(entry: Option<&Entry>, fastest: bool) -> String {
-    let Some(e) = entry else { return NONE.into() };
+fn time(row: &Row, machine: usize, fastest: bool) -> String {
+    let (Some(e), Some(ms)) = (row.entries[machine], row.ms(machine)) else { return NONE.into() };
     let mark = if fastest { "*" } else { "" };
-    format!("{mark}{} {:>8} {:>6}", three(e.ms().median), spread(&e.ms()), percent(e.roofline))
+    format!("{mark}{} {:>8} {:>6}", three(ms.median), spread(&ms), percent(e.roofline))
 }
 
 /// The machines from the fastest on.
