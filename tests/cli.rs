@@ -254,7 +254,7 @@ fn a_study_writes_its_weights_and_its_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("made/by/it");
     let line = "study --epochs 2 --seeds 1 --seed 7 --batch 100 --save-every 20 --precision f16,f32 --epochs 1 --out";
-    let output = tool().args(line.split(' ')).arg(&out).output().unwrap();
+    let output = tool().env("HALFGRAD_COOPERATIVE", "1").args(line.split(' ')).arg(&out).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let table = text(&output.stdout);
     assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
@@ -266,6 +266,7 @@ fn a_study_writes_its_weights_and_its_numbers() {
     assert!(study["command"].as_array().unwrap().iter().any(|word| word == "--seed"));
     assert_eq!(study["versions"]["halfgrad"], env!("CARGO_PKG_VERSION"));
     assert!(study["adapter"]["name"].is_string() && study["adapter"]["backend"].is_string());
+    assert!(study["settings"].as_str().unwrap().ends_with("with cooperative matrices"), "{}", study["settings"]);
     let runs = study["runs"].as_array().unwrap();
     assert_eq!(runs.len(), 2);
     for (run, precision) in runs.iter().zip(["f16", "f32"]) {

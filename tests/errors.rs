@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use halfgrad::{
     Caps, Error, Gpu, Graph, Plan, Precision, Result, Sgd, Shape, Weights,
+    caps::Kind,
     gpu::{Choice, Settings, choose},
     nn,
     plan::{Options, lower_training},
@@ -184,4 +185,21 @@ fn each_switch_switches_something_off() {
         assert!(matches!(Settings::default().memory(wrong), Err(Error::Name { .. })), "{wrong}");
     }
     assert_eq!(Settings::default().without("trust,f16").unwrap().to_string(), "f16,trust");
+}
+
+#[test]
+fn records_tell_each_setting_that_is_not_as_usual() {
+    let usual = Settings::default();
+    assert_eq!(usual.description(), "");
+    for (settings, said) in [
+        (usual.clone().without("f16,trust").unwrap(), "without f16,trust"),
+        (Settings { memory: Some(1000), ..usual.clone() }, "memory limit 1.00 kB"),
+        (Settings { slice: Some(Duration::from_millis(5)), ..usual.clone() }, "slices of 5ms"),
+        (Settings { tune: Some("there".into()), ..usual.clone() }, "tuned in there"),
+        (Settings { kind: Some(Kind::Discrete), ..usual.clone() }, "as discrete"),
+        (Settings { cooperative: true, ..usual.clone() }, "with cooperative matrices"),
+        (Settings { fusion: false, memory: Some(7), ..usual }, "without fusion, memory limit 7 B"),
+    ] {
+        assert_eq!(settings.description(), said);
+    }
 }

@@ -75,6 +75,9 @@ fn a_run_that_was_killed_goes_on_and_ends_as_one_that_was_not() {
     let text = String::from_utf8(refused.stderr).unwrap();
     assert_eq!((refused.status.code(), &refused.stdout[..]), (Some(2), &b""[..]));
     assert!(text.contains("seed1.json: is of another setup: steps is 40 there and 41 here"), "{text}");
+    let refused = tiny(&killed, &[]).env("HALFGRAD_COOPERATIVE", "1").output().unwrap();
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert!(text.contains("with cooperative matrices\" here; remove it, or take another --out"), "{text}");
 }
 
 #[test]

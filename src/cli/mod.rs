@@ -129,14 +129,10 @@ impl DeviceArgs {
     }
 }
 
-/// What a device is used without, how much of its memory, and whether variants are measured, if that is unusual: `, without f16`.
+/// What is unusual in how a device is used, behind its name: `, without f16`.
 pub fn describe_settings(gpu: &Gpu) -> String {
-    let (without, memory) = (gpu.settings().to_string(), gpu.settings().memory);
-    let mut without = if without.is_empty() { without } else { format!(", without {without}") };
-    if let Some(folder) = &gpu.settings().tune {
-        without += &format!(", tuned in {}", folder.display());
-    }
-    without + &memory.map(|bytes| format!(", memory limit {}B", halfgrad::dispatch::count(bytes))).unwrap_or_default()
+    let settings = gpu.settings().description();
+    if settings.is_empty() { settings } else { format!(", {settings}") }
 }
 
 impl NetworkArgs {

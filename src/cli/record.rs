@@ -44,6 +44,8 @@ impl Adapter {
 pub struct Study {
     pub command: Vec<String>,
     pub adapter: Adapter,
+    /// What is unusual in how it is used, as `halfgrad study` prints it; empty as a rule.
+    pub settings: String,
     pub versions: Versions,
     pub data: Data,
     pub network: Network,

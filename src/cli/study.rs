@@ -209,6 +209,7 @@ fn write(
         command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
         versions: record::Versions { halfgrad: env!("CARGO_PKG_VERSION"), driver: adapter.driver_line() },
         adapter,
+        settings: gpu.settings().description(),
         data: record::Data { rows: embedded.then(halfgrad::data::digits_order), ..record::Data::of(data) },
         network: record::Network {
             model: super::describe(&setup.model, sample, classes),

@@ -2,7 +2,7 @@
 
 use std::{env, fmt, path::PathBuf, time::Duration};
 
-use crate::{Error, Result, caps::Kind};
+use crate::{Error, Result, caps::Kind, dispatch::count};
 
 /// What a device is used with. [`Gpu::with`](super::Gpu::with) gives the same device under other settings.
 ///
@@ -139,6 +139,22 @@ impl Settings {
         let bytes = unit.and_then(|unit| text[..end].parse::<u64>().ok()?.checked_mul(unit));
         let wrong = || Error::name(text, "no number of bytes; write 512M or 2G");
         Ok(Settings { memory: Some(bytes.ok_or_else(wrong)?), ..self })
+    }
+
+    /// All that is not as usual, in words, for records of what was run: `without f16, memory limit 536.87 MB`; empty as a rule.
+    pub fn description(&self) -> String {
+        // Each field by its name, so that a new one is not forgotten.
+        let Settings { f16: _, fusion: _, subgroups: _, trust: _, memory, slice, tune, kind, cooperative } = self;
+        let off = self.to_string();
+        let parts = [
+            (!off.is_empty()).then(|| format!("without {off}")),
+            tune.as_ref().map(|folder| format!("tuned in {}", folder.display())),
+            memory.map(|bytes| format!("memory limit {}B", count(bytes))),
+            slice.map(|slice| format!("slices of {slice:?}")),
+            kind.map(|kind| format!("as {}", kind.name())),
+            cooperative.then(|| "with cooperative matrices".to_owned()),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
     /// What one submission may take on a device of this kind.

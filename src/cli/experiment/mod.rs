@@ -237,7 +237,7 @@ impl<'a> Lab<'a> {
             note: measure.note.into(),
             halfgrad: env!("CARGO_PKG_VERSION").into(),
             adapter: Adapter::of_gpu(self.gpu),
-            settings: train::settings(self.gpu),
+            settings: self.gpu.settings().description(),
         }
     }
 
@@ -290,8 +290,7 @@ impl<'a> Lab<'a> {
     /// Writes the summary of what is there.
     fn summarise(&self) -> anyhow::Result<record::Experiment> {
         let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
-        let adapter = Adapter::of_gpu(self.gpu);
-        let summary = summary::of(self.experiment, command, adapter, &self.runs, self.tables.clone());
+        let summary = summary::of(self.experiment, command, self.gpu, &self.runs, self.tables.clone());
         self.folder.write("experiment", &summary)?;
         Ok(summary)
     }

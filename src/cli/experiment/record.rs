@@ -35,6 +35,9 @@ pub struct Experiment {
     /// The version of the crate.
     pub halfgrad: String,
     pub adapter: Adapter,
+    /// As in a run's setup.
+    #[serde(default)]
+    pub settings: String,
     /// What is compared with each other; an experiment of tables only has none.
     pub groups: Vec<Group>,
     pub tables: Vec<Table>,
@@ -203,7 +206,7 @@ pub struct Setup {
     /// The version of the crate.
     pub halfgrad: String,
     pub adapter: Adapter,
-    /// What the device is used without, and its memory limit, as `halfgrad study` prints them; empty as a rule.
+    /// What is unusual in how the device is used, as `halfgrad study` prints it; empty as a rule.
     pub settings: String,
     /// Name, size and standardisation of the data.
     pub data: Data,

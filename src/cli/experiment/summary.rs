@@ -1,16 +1,19 @@
 //! From the files of runs to `experiment.json`.
 
-use halfgrad::study::{
-    deviation,
-    experiment::{self, Published},
-    mean, median,
-    statistics::{self, Paired},
+use halfgrad::{
+    Gpu,
+    study::{
+        deviation,
+        experiment::{self, Published},
+        mean, median,
+        statistics::{self, Paired},
+    },
 };
 
 use super::record::{
     self, Agreement, Experiment, FORMAT, Group, Interval, Noise, Run, Spread, Table, Theorem, Variant, Verdict,
 };
-use crate::cli;
+use crate::cli::record::Adapter;
 
 /// Half of the interval in which accuracies count as the same, in points.
 const MARGIN: f64 = 0.5;
@@ -19,7 +22,7 @@ const MARGIN: f64 = 0.5;
 pub fn of(
     asked: &experiment::Experiment,
     command: Vec<String>,
-    adapter: cli::record::Adapter,
+    gpu: &Gpu,
     runs: &[Run],
     tables: Vec<Table>,
 ) -> Experiment {
@@ -37,7 +40,8 @@ pub fn of(
         expected: asked.expected.into(),
         command,
         halfgrad: env!("CARGO_PKG_VERSION").into(),
-        adapter,
+        adapter: Adapter::of_gpu(gpu),
+        settings: gpu.settings().description(),
         groups: names.iter().filter_map(group).collect(),
         tables,
     }

@@ -58,7 +58,7 @@ impl Bench<'_> {
         Setup {
             halfgrad: env!("CARGO_PKG_VERSION").into(),
             adapter: cli::record::Adapter::of_gpu(self.gpu),
-            settings: settings(self.gpu),
+            settings: self.gpu.settings().description(),
             data: cli::record::Data::of(data),
             model: cli::describe(&setup.model, sample, classes),
             optimizer: cli::describe_optimizer(&setup.optimizer),
@@ -114,11 +114,6 @@ impl Bench<'_> {
             trained: theorem(&outcome.logits, outcome.evaluation.accuracy),
         })
     }
-}
-
-/// What the device is used without, as words; nothing as a rule.
-pub fn settings(gpu: &Gpu) -> String {
-    cli::describe_settings(gpu).trim_start_matches(", ").to_owned()
 }
 
 fn record(id: &Id, setup: Setup, run: &Outcome, seconds: f64, classes: usize, against_f32: Option<Against>) -> Run {
