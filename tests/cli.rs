@@ -185,7 +185,13 @@ fn what_is_not_there_gets_one_line_and_code_2() {
     refuses("study --order no-such-file", "no such file");
     let file = tempfile::NamedTempFile::new().unwrap();
     refuses(&format!("study --out {}", file.path().display()), "is a file");
-    refuses(&format!("study --out {}/below", file.path().display()), "cannot write");
+    refuses(&format!("study --out {}/below", file.path().display()), "cannot make this folder");
+    let folder = tempfile::tempdir().unwrap();
+    refuses(&format!("train --out {}", folder.path().display()), "not the name of an ordinary file");
+    refuses(&format!("bench --quick --json {}", folder.path().display()), "not the name of an ordinary file");
+    refuses(&format!("train --out {}/new/", folder.path().display()), "not the name of an ordinary file");
+    fs::create_dir(folder.path().join("study.json")).unwrap();
+    refuses(&format!("study --out {}", folder.path().display()), "not the name of an ordinary file");
     refuses(&format!("study --init {}", file.path().display()), "the file is empty");
     refuses(&format!("study --order {}", file.path().display()), "not a .npy file");
 }

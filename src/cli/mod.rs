@@ -27,14 +27,16 @@ pub mod translate;
 pub mod values;
 
 use std::{
+    fs,
     io::{self, ErrorKind, Write},
+    path::Path,
     process::ExitCode,
 };
 
 use anyhow::Context;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use halfgrad::{
-    Error, Gpu, Shape,
+    Error, Gpu, Shape, file,
     gpu::{Choice, Settings},
     optim::Form,
     study::{FORMS, Model, Optimizer, SCHEDULES},
@@ -102,6 +104,17 @@ pub fn usage(e: &clap::Error) -> anyhow::Result<()> {
     let said = text.split("\n\n").take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
     let said = said.map(str::trim).collect::<Vec<_>>().join("; ");
     anyhow::bail!("{}", said.trim_start_matches("error: "))
+}
+
+/// Makes the folder of a file, and fails now if the file could not be written there after hours of work.
+pub fn prepare(file: &Path) -> halfgrad::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).map_err(|e| match folder.is_file() {
+            true => Error::file(folder, "is a file, and must be a folder"),
+            false => Error::file(folder, format!("cannot make this folder: {e}")),
+        })?;
+    }
+    file::writable(file)
 }
 
 /// The adapter that was asked for, or the best, with the settings of the environment.

@@ -1,6 +1,6 @@
 //! `halfgrad study`: checks what was asked for, runs it, and tells.
 
-use std::{fs, path::Path, time::Instant};
+use std::{path::Path, time::Instant};
 
 use anyhow::{Context, ensure};
 use halfgrad::{
@@ -13,13 +13,16 @@ use halfgrad::{
 };
 
 use super::{
-    note, order, prescription, print,
+    note, order, prepare, prescription, print,
     progress::Progress,
     record,
     table::{self, Compared},
     values::Wanted,
 };
 use crate::StudyArgs;
+
+/// Where the numbers are, in the folder.
+const FILE: &str = "study.json";
 
 /// Precisions in the order of the table, if the user does not choose.
 const USUAL: [Precision; 4] = [Precision::F32, Precision::F16, Precision::MIXED, Precision::F16_STRICT];
@@ -32,7 +35,7 @@ pub fn run(args: &StudyArgs) -> anyhow::Result<()> {
     let data = super::data::load(&args.data, &args.network.model)?;
     let setup = setup(args, &data)?;
     if let Some(folder) = &args.out {
-        prepare(folder)?;
+        prepare(&folder.join(FILE))?;
     }
     let gpu = args.device.open()?;
     let precisions = precisions(args, &gpu, &data, &setup)?;
@@ -84,17 +87,6 @@ fn setup(args: &StudyArgs, data: &Split) -> anyhow::Result<Setup> {
     setup.simulate = args.simulate.unwrap_or_default();
     setup.sharpness = args.sharpness;
     Ok(setup)
-}
-
-/// Makes the folder and a file in it, so that an hour's work is not lost at its end.
-pub fn prepare(folder: &Path) -> anyhow::Result<()> {
-    let cannot = |e: std::io::Error| match folder.is_file() {
-        true => Error::file(folder, "is a file, --out takes a folder"),
-        false => Error::file(folder, format!("cannot write here: {e}")),
-    };
-    fs::create_dir_all(folder).map_err(cannot)?;
-    tempfile::Builder::new().prefix(".halfgrad-").tempfile_in(folder).map_err(cannot)?;
-    Ok(())
 }
 
 /// What the user asked for, which must run; or else of the usual ones those that do.
@@ -220,10 +212,9 @@ fn write(
         },
         runs: runs.iter().map(|r| record::Run::of(&r.run, r.against_f32.as_ref())).collect(),
     };
-    let path = folder.join("study.json");
-    file::write_atomically(&path, |file| {
+    file::write_atomically(folder.join(FILE), |file| {
         serde_json::to_writer_pretty(&mut *file, &study)?;
         file.write_all(b"\n")
     })?;
-    print(&format!("study.json and weights-*.safetensors are in {}\n", folder.display()))
+    print(&format!("{FILE} and weights-*.safetensors are in {}\n", folder.display()))
 }

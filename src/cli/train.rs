@@ -1,7 +1,6 @@
 //! `halfgrad train`: one model, told epoch by epoch, in a file that is always whole.
 
 use std::{
-    path::Path,
     process,
     sync::{
         Arc,
@@ -20,7 +19,7 @@ use halfgrad::{
 };
 
 use super::{
-    describe, describe_optimizer, model_file::Card, prescription, print, progress::Bar, study::prepare, values::Wanted,
+    describe, describe_optimizer, model_file::Card, prepare, prescription, print, progress::Bar, values::Wanted,
 };
 use crate::TrainArgs;
 
@@ -48,7 +47,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         Wanted::Policy(policy) => check(policy)?,
         Wanted::Auto => check(&Precision::F32.into())?,
     }
-    prepare(args.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+    prepare(&args.out)?;
     let gpu = args.device.open()?;
     let steps = args.epochs.saturating_mul(batches.len());
     let setup = Setup::new(model.clone(), optimizer.clone(), batch, steps);

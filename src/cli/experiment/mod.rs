@@ -44,7 +44,7 @@ pub fn run(args: &StudyArgs, name: &str) -> anyhow::Result<()> {
     })?;
     let experiment = cut(experiment, args)?;
     let path = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("halfgrad-{name}")));
-    super::study::prepare(&path)?;
+    super::prepare(&path.join("experiment.json"))?;
     let gpu = args.device.open()?;
     let mut lab =
         Lab { args, gpu: &gpu, folder: Folder::new(&path), experiment: &experiment, runs: vec![], tables: vec![] };
