@@ -201,7 +201,7 @@ struct StudyArgs {
 }
 
 /// What an experiment has its own of.
-const OF_A_NETWORK: [&str; 17] = [
+const OF_A_NETWORK: [&str; 19] = [
     "model",
     "hidden",
     "batch",
@@ -219,6 +219,8 @@ const OF_A_NETWORK: [&str; 17] = [
     "init",
     "order",
     "simulate",
+    "sharpness",
+    "save_every",
 ];
 
 /// Makes a page of an experiment's folder, and pictures of its plots; also of one that is not done yet.
@@ -267,9 +269,9 @@ struct PlanArgs {
     /// One of f32, f16, f16-strict, mixed, with layers in f32 as in f16+f32=conv1:norm*.
     #[arg(long, default_value = "f32", value_name = "P")]
     precision: Policy,
-    /// The shape of a sample.
-    #[arg(long, default_value = "28,28,1", value_name = "H,W,C", value_parser = values::shape)]
-    input: Shape,
+    /// The shape of a sample, for models that read images: all but gpt [default: 28,28,1].
+    #[arg(long, value_name = "H,W,C", value_parser = values::shape)]
+    input: Option<Shape>,
     /// The number of classes, or of kinds of tokens [default: 10, or 256 for gpt].
     #[arg(long, value_name = "N", value_parser = values::count)]
     classes: Option<usize>,
@@ -369,12 +371,12 @@ struct DataArgs {
     /// [default: digits]
     #[arg(long, value_name = "digits|fashion-mnist|DIR|FILE.txt")]
     data: Option<String>,
-    /// Of a text: what gpt reads it by, characters or bytes.
-    #[arg(long, default_value = "characters", value_name = "U", value_parser = values::unit)]
-    tokens: Unit,
-    /// Of a text: the length of a sequence of tokens.
-    #[arg(long, default_value_t = 128, value_name = "N", value_parser = values::count)]
-    seq: usize,
+    /// Of a text: what gpt reads it by, characters or bytes [default: characters].
+    #[arg(long, value_name = "U", value_parser = values::unit)]
+    tokens: Option<Unit>,
+    /// Of a text: the length of a sequence of tokens [default: 128].
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    seq: Option<usize>,
     /// Of a folder of images: the size to which each is stretched [default: 32].
     #[arg(long, value_name = "N|HxW", value_parser = values::size)]
     size: Option<[usize; 2]>,
@@ -400,7 +402,7 @@ struct NetworkArgs {
     /// The network.
     #[arg(long, default_value = "mlp", value_name = "M", value_parser = values::one_of(&halfgrad::study::MODELS))]
     model: String,
-    /// Widths of the hidden layers [default: 128, or 512,512 for samples of 28×28 and more].
+    /// Widths of the hidden layers of mlp [default: 128, or 512,512 for samples of 28×28 and more].
     #[arg(long, value_name = "LIST")]
     hidden: Option<List<values::Width>>,
     /// Samples in a batch.

@@ -169,6 +169,12 @@ fn bad_flags_get_one_line_and_code_2() {
     refuses("study --optimizer adam --momentum 0.9", "only sgd");
     refuses("study --lrr 1", "a similar argument exists: '--lr'");
     refuses("study --save-every 5", "--out");
+    refuses("study --model lenet --hidden 9", "only mlp has --hidden layers to choose, lenet has its own");
+    refuses("study --tokens bytes", "--tokens and --seq are for a text");
+    refuses("doctor --seq 64", "--tokens and --seq are for a text");
+    refuses("plan --seq 64", "mlp reads no sequence: --seq is for gpt");
+    refuses("plan --model gpt --input 8,8,1", "gpt reads sequences, whose length is --seq, and no --input");
+    refuses("doctor --augment crop=8", "images of 8 × 8 are too small to crop or erase 8");
     refuses("plan --hidden 4000000,4000000", "more values than a tensor may have");
     refuses("plan --precision half", "no precision \"half\"");
     refuses("plan --input 8,0", "no whole number");
@@ -311,7 +317,9 @@ fn a_text_is_read_by_gpt_which_reports_its_perplexity() {
     let (loss, perplexity) = (run["test_loss"].as_f64().unwrap(), run["test_perplexity"].as_f64().unwrap());
     assert!((perplexity / loss.exp() - 1.0).abs() < 1e-9 && perplexity < 40.0, "{loss} {perplexity}");
 
-    refuses(&line, "which --model gpt reads, and not mlp");
+    refuses(&line, "fox.txt: a file that mlp cannot learn from; --data takes digits, fashion-mnist, or a folder: ");
+    refuses(&format!("{line} --model gpt --size 8"), "are for folders of images");
+    refuses(&format!("{line} --model gpt --augment flip"), "--augment is for images");
     refuses(&format!("{line} --model gpt --tokens words"), "neither characters nor bytes");
     refuses(&format!("{line} --model gpt --seq 300"), "too short for windows of 300");
     fs::write(&path, b"caf\xe9").unwrap();

@@ -150,10 +150,12 @@ pub fn describe_settings(gpu: &Gpu) -> String {
 
 impl NetworkArgs {
     /// The model for samples of this shape.
-    pub fn model(&self, sample: Shape) -> Model {
+    pub fn model(&self, sample: Shape) -> anyhow::Result<Model> {
+        let of_mlp = self.hidden.is_none() || self.model == "mlp";
+        anyhow::ensure!(of_mlp, "only mlp has --hidden layers to choose, {} has its own", self.model);
         let hidden = self.hidden.as_ref().map(|list| list.0.iter().map(|width| width.0).collect());
         let hidden = hidden.unwrap_or_else(|| Model::usual_hidden(sample));
-        Model::named(&self.model, &hidden).expect("clap knows the names")
+        Ok(Model::named(&self.model, &hidden).expect("clap knows the names"))
     }
 }
 

@@ -80,7 +80,7 @@ fn setup(args: &StudyArgs, data: &Split) -> anyhow::Result<Setup> {
         let detail = format!("it is enough for {ordered} steps of {batch} samples, {steps} are to be done");
         return Err(Error::file(path, detail).into());
     }
-    let model = args.network.model(data.train.shape());
+    let model = args.network.model(data.train.shape())?;
     let mut setup = Setup::new(model, args.optimizer.optimizer()?, batch, steps);
     (setup.init, setup.order, setup.pause) = (args.init.clone(), order, args.save_every);
     setup.augment = args.data.augment;

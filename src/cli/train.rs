@@ -37,7 +37,7 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         Some(augment) => batches.augmented(augment.seeded(args.seed))?,
         None => batches,
     };
-    let (model, optimizer) = (args.network.model(sample), args.optimizer.optimizer()?);
+    let (model, optimizer) = (args.network.model(sample)?, args.optimizer.optimizer()?);
     let check = |policy: &Policy| {
         let graph = Graph::new(policy);
         model.build(&graph, batch, sample, classes)?;

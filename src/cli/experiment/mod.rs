@@ -78,6 +78,16 @@ fn list() -> String {
 
 /// The experiment with what the user wants less of, or other.
 fn cut(mut experiment: Experiment, args: &StudyArgs) -> anyhow::Result<Experiment> {
+    if args.data.data.is_none() {
+        args.data.suits(false, false)?;
+    }
+    let data = [args.data.data.is_some(), args.data.augment.is_some(), args.train.is_some(), args.test.is_some()];
+    let length = [args.epochs.is_some(), args.steps.is_some(), args.seeds.is_some(), args.precision.is_some()];
+    ensure!(
+        !experiment.groups.is_empty() || ![data, length].concat().contains(&true),
+        "{} trains nothing: it takes no data, precisions, seeds, epochs or steps",
+        experiment.name
+    );
     if let Some(wanted) = &args.networks {
         let there = |name: &str| experiment.groups.iter().any(|g| g.model.name == name);
         if let Some(name) = wanted.0.iter().find(|name| !there(name)) {
