@@ -9,6 +9,7 @@ use halfgrad::{
     Policy, Precision, Shape,
     data::{Augment, folder::OnBroken, text::Unit},
     format::Simulation,
+    study::{MODELS, OPTIMIZERS, RATES, SCHEDULES},
 };
 
 use cli::{
@@ -54,7 +55,8 @@ struct DeviceArgs {
     /// and keeps that in a folder [default: halfgrad in the user's folder for caches]. As $HALFGRAD_TUNE.
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true)]
     tune: Option<Option<PathBuf>>,
-    /// The most that a plan may take on the device, weights included: 512M, 2G. As $HALFGRAD_MEMORY [default: no limit].
+    /// The most that a plan may take on the device, weights included: 512M, 2G. Where training would take more, activations are
+    /// computed again in the backward pass. As $HALFGRAD_MEMORY [default: no limit].
     #[arg(long, value_name = "BYTES")]
     memory: Option<String>,
 }
@@ -400,7 +402,7 @@ struct DataArgs {
 #[derive(Debug, Args)]
 struct NetworkArgs {
     /// The network.
-    #[arg(long, default_value = "mlp", value_name = "M", value_parser = values::one_of(&halfgrad::study::MODELS))]
+    #[arg(long, default_value = "mlp", value_name = "M", value_parser = values::one_of(&MODELS))]
     model: String,
     /// Widths of the hidden layers of mlp [default: 128, or 512,512 for samples of 28×28 and more].
     #[arg(long, value_name = "LIST")]
@@ -413,7 +415,7 @@ struct NetworkArgs {
 #[derive(Debug, Args)]
 struct OptimizerArgs {
     /// The optimizer.
-    #[arg(long, default_value = "sgd", value_name = "O", value_parser = values::one_of(&halfgrad::study::OPTIMIZERS))]
+    #[arg(long, default_value = "sgd", value_name = "O", value_parser = values::one_of(&OPTIMIZERS))]
     optimizer: String,
     /// The learning rate [default: 0.05 for sgd, 0.001 for others].
     #[arg(long, value_name = "X", value_parser = values::positive, allow_negative_numbers = true)]
@@ -431,11 +433,11 @@ struct OptimizerArgs {
     #[arg(long, default_value = "root", value_name = "F", value_parser = ["root", "textbook", "floor"])]
     form: String,
     /// How the learning rate changes over the run.
-    #[arg(long, default_value = "constant", value_name = "S", value_parser = values::one_of(&halfgrad::study::SCHEDULES))]
+    #[arg(long, default_value = "constant", value_name = "S", value_parser = values::one_of(&SCHEDULES))]
     schedule: String,
-    /// Steps in which the learning rate rises to its first value.
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    warm_up: usize,
+    /// Updates in which the learning rate rises to its first value.
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(..=RATES as i64))]
+    warm_up: u32,
     /// Shortens all gradients together to this norm where it is larger.
     #[arg(long, value_name = "X", value_parser = values::positive, allow_negative_numbers = true)]
     clip_norm: Option<f32>,

@@ -20,6 +20,7 @@ pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     let model = args.network.model(sample)?;
     let mut setup = Setup::new(model, args.optimizer.optimizer()?, args.network.batch, args.steps);
     setup.augment = args.data.augment;
+    setup.optimizer.check(setup.steps)?;
     let gpu = args.device.open()?;
     let described = super::describe(&setup.model, sample, classes);
     let optimizer = super::describe_optimizer(&setup.optimizer);

@@ -176,8 +176,8 @@ impl OptimizerArgs {
         optimizer.weight_decay = self.weight_decay.unwrap_or(optimizer.weight_decay);
         (optimizer.epsilon, optimizer.form) = (self.epsilon, form);
         optimizer.schedule = SCHEDULES.into_iter().find(|s| *s == self.schedule).expect("clap knows the names");
-        (optimizer.warm_up, optimizer.clip_norm, optimizer.average) = (self.warm_up, self.clip_norm, self.average);
-        optimizer.accumulate = self.accumulate;
+        (optimizer.warm_up, optimizer.accumulate) = (self.warm_up as usize, self.accumulate);
+        (optimizer.clip_norm, optimizer.average) = (self.clip_norm, self.average);
         Ok(optimizer)
     }
 }

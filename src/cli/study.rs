@@ -75,13 +75,14 @@ fn setup(args: &StudyArgs, data: &Split) -> anyhow::Result<Setup> {
         (None, None, Some(ordered)) => ordered,
         (None, epochs, None) => whole(epochs.unwrap_or(30)),
     };
-    ensure!(steps <= u32::MAX as usize, "{steps} steps are more than can be counted");
+    let optimizer = args.optimizer.optimizer()?;
+    optimizer.check(steps)?;
     if let (Some(ordered), Some(path)) = (ordered.filter(|&n| n < steps), &args.order) {
         let detail = format!("it is enough for {ordered} steps of {batch} samples, {steps} are to be done");
         return Err(Error::file(path, detail).into());
     }
     let model = args.network.model(data.train.shape())?;
-    let mut setup = Setup::new(model, args.optimizer.optimizer()?, batch, steps);
+    let mut setup = Setup::new(model, optimizer, batch, steps);
     (setup.init, setup.order, setup.pause) = (args.init.clone(), order, args.save_every);
     setup.augment = args.data.augment;
     setup.simulate = args.simulate.unwrap_or_default();

@@ -38,6 +38,8 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         None => batches,
     };
     let (model, optimizer) = (args.network.model(sample)?, args.optimizer.optimizer()?);
+    let steps = args.epochs.saturating_mul(batches.len());
+    optimizer.check(steps)?;
     let check = |policy: &Policy| {
         let graph = Graph::new(policy);
         model.build(&graph, batch, sample, classes)?;
@@ -49,7 +51,6 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     }
     prepare(&args.out)?;
     let gpu = args.device.open()?;
-    let steps = args.epochs.saturating_mul(batches.len());
     let setup = Setup::new(model.clone(), optimizer.clone(), batch, steps);
     let policy = match &args.precision {
         Wanted::Policy(policy) => policy.clone(),
@@ -67,7 +68,8 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let card = Card::new(model, &data, white, policy);
     print(&introduction(&data, &card, &optimizer, batch, &gpu))?;
     let weights = Weights::init(&gpu, &graph, args.seed)?;
-    let options = optimizer.options(Options { seed: args.seed as u32, ..Options::default() });
+    let memory = gpu.caps().memory;
+    let options = optimizer.options(Options { seed: args.seed as u32, memory, ..Options::default() });
     let plan = Plan::train_with(&gpu, &weights, network.loss, &*optimizer.update(steps), options)?;
     plan.warnings().iter().for_each(|warning| super::note(&format!("warning: {warning}")));
     // What is tested and written: the average of the weights, if one is kept.
