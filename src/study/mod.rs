@@ -43,6 +43,6 @@ pub use outcome::{DeviceBytes, Outcome, Sharpness, deviation, mean, median};
 pub use setup::{Classifier, MODELS, Model, Network, Setup};
 #[cfg(not(target_arch = "wasm32"))]
 pub use sharpness::{PowerIteration, sharpness, sharpness_of};
-pub use theorem::{Comparison, Sample, class};
+pub use theorem::{Comparison, Sample};
 #[cfg(not(target_arch = "wasm32"))]
 pub use train::{Stand, evaluate, train};
