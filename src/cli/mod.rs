@@ -86,9 +86,39 @@ pub fn end(done: anyhow::Result<()>) -> ExitCode {
     }
     match e.downcast_ref() {
         Some(Error::Device(_) | Error::Shader { .. } | Error::NotFinite { .. }) => ExitCode::from(1),
-        None if e.is::<selftest::Failed>() || e.is::<experiment::Refuted>() => ExitCode::from(1),
+        None if e.is::<selftest::Failed>() || e.is::<Refuted>() => ExitCode::from(1),
         _ => ExitCode::from(2),
     }
+}
+
+/// Certified samples got another class, which the theorem forbids: how many, and in which runs.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error(
+    "{0} certified samples flipped, which cannot be: {1}; this is a bug, please report it with what the run has written"
+)]
+pub struct Refuted(u64, String);
+
+impl Refuted {
+    /// Fails if there are such samples in any of the runs, each of which has a name.
+    pub fn check(runs: impl IntoIterator<Item = (String, u64)>) -> Result<(), Self> {
+        let (names, flips): (Vec<_>, Vec<_>) = runs.into_iter().filter(|(_, flips)| *flips > 0).unzip();
+        if flips.is_empty() { Ok(()) } else { Err(Refuted(flips.iter().sum(), names.join(", "))) }
+    }
+}
+
+/// A text in lines of up to 120 columns, the first behind a mark and the others as far to the right.
+pub fn lines(mark: &str, text: &str) -> String {
+    let indent = " ".repeat(mark.chars().count());
+    let mut lines = vec![mark.to_owned()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is a first");
+        match line.chars().count() {
+            n if n == indent.len() => *line += word,
+            n if n + word.chars().count() < 120 => *line += &format!(" {word}"),
+            _ => lines.push(format!("{indent}{word}")),
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 /// What clap has to say: help as it is, a mistake as one line, with clap's tip and without its usage.
@@ -218,4 +248,28 @@ pub fn describe_optimizer(o: &Optimizer) -> String {
         words += &format!(", {form} form");
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certified_flip_ends_with_code_1_and_names_its_runs() {
+        let runs = |flips: [u64; 3]| ["a", "b", "c"].map(str::to_owned).into_iter().zip(flips);
+        assert_eq!(Refuted::check(runs([0, 0, 0])), Ok(()));
+        let refuted = Refuted::check(runs([2, 0, 5])).unwrap_err();
+        assert!(refuted.to_string().starts_with("7 certified samples flipped, which cannot be: a, c; "), "{refuted}");
+        assert_eq!(format!("{:?}", end(Err(refuted.into()))), format!("{:?}", ExitCode::from(1)));
+    }
+
+    #[test]
+    fn texts_are_wrapped_behind_their_mark() {
+        assert_eq!(lines("* ", "one two"), "* one two\n");
+        let long = lines("* ", &["word"; 50].join(" "));
+        assert!(
+            long.lines().all(|line| line.len() <= 120) && long.lines().skip(1).all(|line| line.starts_with("  word"))
+        );
+        assert_eq!(long.lines().map(str::len).max(), Some(2 + 23 * 5 + 4 - 5));
+    }
 }

@@ -13,7 +13,7 @@ use halfgrad::{
 };
 
 use super::{
-    note, order, prepare, prescription, print,
+    Refuted, note, order, prepare, prescription, print,
     progress::Progress,
     record,
     table::{self, Compared},
@@ -55,10 +55,12 @@ pub fn run(args: &StudyArgs) -> anyhow::Result<()> {
     print(&introduction(&data, &setup, &gpu))?;
     let runs = train(args, &gpu, &data, &setup, &precisions, args.seed..=last)?;
     print(&table::render(&runs))?;
-    match &args.out {
-        Some(folder) => write(args, folder, &gpu, &data, &setup, &runs),
-        None => Ok(()),
+    if let Some(folder) = &args.out {
+        write(args, folder, &gpu, &data, &setup, &runs)?;
     }
+    let flips = |r: &Compared| r.against_f32.map_or(0, |c| c.certified_flips as u64);
+    let name = |r: &Compared| format!("{}, seed {}", r.run.precision, r.run.seed);
+    Ok(Refuted::check(runs.iter().map(|r| (name(r), flips(r))))?)
 }
 
 /// What all runs share, checked against the data.

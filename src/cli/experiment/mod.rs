@@ -25,13 +25,8 @@ use self::{
     record::{FORMAT, Run},
     train::{Bench, Id, Twin},
 };
-use super::{note, print, probe, progress::Bar, record::Adapter, report};
+use super::{Refuted, lines, note, print, probe, progress::Bar, record::Adapter, report};
 use crate::StudyArgs;
-
-/// A certified sample got another class, which the theorem forbids.
-#[derive(Debug, thiserror::Error)]
-#[error("{0} certified samples flipped, which cannot be: {1}; this is a bug, please report it with the run's file")]
-pub struct Refuted(u64, String);
 
 /// Runs an experiment, or goes on with it, and tells; or lists them all.
 pub fn run(args: &StudyArgs, name: &str) -> anyhow::Result<()> {
@@ -212,7 +207,7 @@ impl<'a> Lab<'a> {
             super::describe_settings(self.gpu),
         );
         let all = [format!("{}: {}", e.name, e.title), e.question.into(), format!("Expected: {}.", e.expected), device];
-        all.iter().map(|part| table::lines(part)).collect()
+        all.iter().map(|part| lines("", part)).collect()
     }
 
     /// Fills the tables that are not there.
@@ -310,12 +305,7 @@ impl<'a> Lab<'a> {
         let both =
             |run: &Run| run.against_f32.as_ref().map(|a| [&a.cast, &a.trained].map(|t| t.agreement.certified_flips));
         let flips = |run: &Run| both(run).map_or(0, |flips| flips.iter().sum::<u64>());
-        let wrong: Vec<&Run> = self.runs.iter().filter(|run| flips(run) > 0).collect();
-        ensure!(wrong.is_empty(), {
-            let names: Vec<&str> = wrong.iter().map(|run| run.name.as_str()).collect();
-            Refuted(wrong.iter().map(|run| flips(run)).sum(), names.join(", "))
-        });
-        Ok(())
+        Ok(Refuted::check(self.runs.iter().map(|run| (run.name.clone(), flips(run))))?)
     }
 }
 
