@@ -55,7 +55,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let answers = infer.predict(x, logits, &images.test)?;
-    for (scores, &label) in answers.chunks(classes.len()).zip(images.test.labels()).step_by(images.test.len() / 4) {
+    for (scores, &label) in
+        answers.chunks(classes.len()).zip(images.test.labels()).step_by((images.test.len() / 4).max(1))
+    {
         let best = (0..classes.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).expect("there are classes");
         println!("a {} looks like a {}", classes[label as usize], classes[best]);
     }
