@@ -12,6 +12,8 @@ use halfgrad::{
 };
 use image::{Rgb, RgbImage};
 
+mod arguments;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let drawn = tempfile::tempdir()?;
@@ -19,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(folder) => folder.into(),
         None => draw_shapes(drawn.path(), 150)?,
     };
-    let epochs = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(10);
+    let epochs = arguments::number(&mut arguments, 10);
 
     // Sub-folders are classes, a fifth of each is for testing; a broken file is told and left out.
     let (images, broken) = ImageFolder::new(folder).size(32, 32).on_broken(OnBroken::Skip).load()?;
