@@ -22,7 +22,7 @@ use halfgrad::{
 
 use self::{
     folder::Folder,
-    record::{FORMAT, Run},
+    record::{Asked, FORMAT, Run},
     train::{Bench, Id, Twin},
 };
 use super::{Refuted, lines, note, print, probe, progress::Bar, record::Adapter, report};
@@ -41,9 +41,17 @@ pub fn run(args: &StudyArgs, name: &str) -> anyhow::Result<()> {
     let path = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("halfgrad-{name}")));
     super::prepare(&path.join("experiment.json"))?;
     let gpu = args.device.open()?;
-    let mut lab =
-        Lab { args, gpu: &gpu, folder: Folder::new(&path), experiment: &experiment, runs: vec![], tables: vec![] };
+    let mut lab = Lab {
+        args,
+        gpu: &gpu,
+        folder: Folder::new(&path),
+        experiment: &experiment,
+        asked: vec![],
+        runs: vec![],
+        tables: vec![],
+    };
     let trials = lab.trials()?;
+    lab.asked = lab.asked(&trials)?;
     lab.take_up(&trials)?;
     print(&lab.introduction(&trials, &path))?;
     let probe = probe::Report::of(&gpu)?;
@@ -128,6 +136,7 @@ struct Lab<'a> {
     gpu: &'a Gpu,
     folder: Folder,
     experiment: &'a Experiment,
+    asked: Vec<Asked>,
     runs: Vec<Run>,
     tables: Vec<record::Table>,
 }
@@ -162,6 +171,18 @@ impl<'a> Lab<'a> {
             }
         }
         Ok(trials)
+    }
+
+    /// The runs that there are to be.
+    fn asked(&self, trials: &[Trial]) -> anyhow::Result<Vec<Asked>> {
+        let (first, count) = (self.args.seed, self.experiment.seeds as u64);
+        let last = first.checked_add(count - 1).context("--seed and --seeds go beyond 64 bits")?;
+        let of = |t: &Trial| Asked {
+            group: t.group.name.clone(),
+            variants: t.precisions.iter().map(ToString::to_string).collect(),
+            seeds: (first..=last).collect(),
+        };
+        Ok(trials.iter().map(of).collect())
     }
 
     /// What a group learns from: the user's data, or its own.
@@ -248,11 +269,9 @@ impl<'a> Lab<'a> {
 
     /// Makes the runs that are not there, each kept when it ends.
     fn train(&mut self, trials: &[Trial]) -> anyhow::Result<()> {
-        let (first, count) = (self.args.seed, self.experiment.seeds as u64);
-        let last = first.checked_add(count - 1).context("--seed and --seeds go beyond 64 bits")?;
-        let mut progress = Progress::new(trials, count as usize);
-        for trial in trials {
-            for seed in first..=last {
+        let mut progress = Progress::new(trials, self.experiment.seeds);
+        for (trial, asked) in trials.iter().zip(self.asked.clone()) {
+            for seed in asked.seeds {
                 self.train_pair(trial, seed, &mut progress)?;
             }
         }
@@ -295,7 +314,8 @@ impl<'a> Lab<'a> {
     /// Writes the summary of what is there.
     fn summarise(&self) -> anyhow::Result<record::Experiment> {
         let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
-        let summary = summary::of(self.experiment, command, self.gpu, &self.runs, self.tables.clone());
+        let summary =
+            summary::of(self.experiment, self.asked.clone(), command, self.gpu, &self.runs, self.tables.clone());
         self.folder.write("experiment", &summary)?;
         Ok(summary)
     }
