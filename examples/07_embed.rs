@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use halfgrad::{Dtype, Gpu, Graph, Plan, Port, Precision, Weights, data, gpu::Reading, nn};
 
-/// What the app keeps from frame to frame: the plan, handles that outlive the graph, its own pass and where that writes.
+/// What the app keeps from frame to frame: the plan, handles that outlive the graph, its own pass, its result.
 struct App {
     gpu: Gpu,
     plan: Plan,

@@ -55,8 +55,8 @@ struct DeviceArgs {
     /// and keeps that in a folder [default: halfgrad in the user's folder for caches]. As $HALFGRAD_TUNE.
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true)]
     tune: Option<Option<PathBuf>>,
-    /// The most that a plan may take on the device, weights included: 512M, 2G. Where training would take more, activations are
-    /// computed again in the backward pass. As $HALFGRAD_MEMORY [default: no limit].
+    /// The most that a plan may take on the device, weights included: 512M, 2G. Where training would take more,
+    /// activations are computed again in the backward pass. As $HALFGRAD_MEMORY [default: no limit].
     #[arg(long, value_name = "BYTES")]
     memory: Option<String>,
 }

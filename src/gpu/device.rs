@@ -40,8 +40,8 @@ pub enum Choice {
     Best,
     /// By its place in [`adapters`].
     Index(usize),
-    /// By a part of "backend name driver", in any case: `radeon`, `vulkan llvmpipe`; or by its place, where there are so many: `1`
-    /// is the second of two adapters, and `3060` a part of a name.
+    /// By a part of "backend name driver", in any case: `radeon`, `vulkan llvmpipe`. A number is a place, where there
+    /// are so many adapters: `1` is the second of two, and `3060` a part of a name.
     Name(String),
 }
 

@@ -141,7 +141,7 @@ impl Settings {
         Ok(Settings { memory: Some(bytes.ok_or_else(wrong)?), ..self })
     }
 
-    /// All that is not as usual, in words, for records of what was run: `without f16, memory limit 536.87 MB`; empty as a rule.
+    /// All that is not as usual, in words, for records of what was run: `without f16, as discrete`; empty as a rule.
     pub fn description(&self) -> String {
         // Each field by its name, so that a new one is not forgotten.
         let Settings { f16: _, fusion: _, subgroups: _, trust: _, memory, slice, tune, kind, cooperative } = self;

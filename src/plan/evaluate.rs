@@ -81,7 +81,7 @@ impl Evaluation {
     }
 
     /// The share of samples whose label is among the `k` largest logits, `[samples, classes]`; of equal ones the first counts
-    /// as the larger, logits that have no [`class`] have no largest ones, and labels [`crate::graph::IGNORE`] do not count.
+    /// as the larger. Logits without a [`class`] are never right, and labels [`crate::graph::IGNORE`] do not count.
     ///
     /// ```
     /// use halfgrad::plan::Evaluation;

@@ -198,7 +198,7 @@ impl Setup {
         }
     }
 
-    /// How a run's plan is made: where it would take more than the device's memory limit, activations are computed again.
+    /// How a run's plan is made: what would take more than the device's memory limit computes activations again.
     pub(super) fn options(&self, caps: &Caps) -> Options {
         let observe = self.observe.is_some();
         self.optimizer.options(Options { record_changes: true, observe, memory: caps.memory, ..Options::default() })
@@ -208,7 +208,8 @@ impl Setup {
     /// batch does.
     ///
     /// # Errors
-    /// As [`Optimizer::check`]; the graph's first mistake; [`Error::Memory`] with the plan's bytes, the limit, and what would fit.
+    /// As [`Optimizer::check`]; the graph's first mistake; [`Error::Memory`] with the plan's bytes, the limit, and what
+    /// would fit.
     pub fn check(&self, caps: &Caps, policy: impl Into<Policy>, sample: Shape, classes: usize) -> Result<()> {
         self.optimizer.check(self.steps)?;
         let policy = policy.into();
