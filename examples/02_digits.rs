@@ -4,8 +4,10 @@
 
 use halfgrad::{Gpu, Graph, Plan, Precision, Sgd, Weights, data, nn};
 
+mod arguments;
+
 fn main() -> halfgrad::Result<()> {
-    let epochs = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(30);
+    let epochs = arguments::number(&mut std::env::args().skip(1), 30);
     let gpu = Gpu::new()?;
     let digits = data::digits();
 

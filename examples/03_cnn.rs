@@ -5,9 +5,11 @@
 
 use halfgrad::{Adam, Gpu, Graph, Plan, Precision, Weights, data, nn};
 
+mod arguments;
+
 fn main() -> halfgrad::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let steps = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(200);
+    let steps = arguments::number(&mut arguments, 200);
     let clothes = match arguments.next() {
         Some(folder) => data::idx::load(folder)?,
         None => data::fashion_mnist()?,

@@ -10,11 +10,13 @@ use halfgrad::{
     optim::Schedule,
 };
 
+mod arguments;
+
 const BATCH: usize = 32;
 
 fn main() -> halfgrad::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let steps = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(200);
+    let steps = arguments::number(&mut arguments, 200);
     let images = match arguments.next() {
         Some(folder) => data::idx::load(folder)?,
         None => data::fashion_mnist().or_else(|missing: Error| {

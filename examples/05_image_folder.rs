@@ -12,6 +12,8 @@ use halfgrad::{
 };
 use image::{Rgb, RgbImage};
 
+mod arguments;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let drawn = tempfile::tempdir()?;
@@ -19,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(folder) => folder.into(),
         None => draw_shapes(drawn.path(), 150)?,
     };
-    let epochs = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(10);
+    let epochs = arguments::number(&mut arguments, 10);
 
     // Sub-folders are classes, a fifth of each is for testing; a broken file is told and left out.
     let (images, broken) = ImageFolder::new(folder).size(32, 32).on_broken(OnBroken::Skip).load()?;
@@ -55,7 +57,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let answers = infer.predict(x, logits, &images.test)?;
-    for (scores, &label) in answers.chunks(classes.len()).zip(images.test.labels()).step_by(images.test.len() / 4) {
+    for (scores, &label) in
+        answers.chunks(classes.len()).zip(images.test.labels()).step_by((images.test.len() / 4).max(1))
+    {
         let best = (0..classes.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).expect("there are classes");
         println!("a {} looks like a {}", classes[label as usize], classes[best]);
     }

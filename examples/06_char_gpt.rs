@@ -10,13 +10,15 @@ use halfgrad::{
 };
 use rand_pcg::{Pcg32, rand_core::Rng};
 
+mod arguments;
+
 /// Characters that the network sees at once, and windows of them in a batch.
 const LENGTH: usize = 64;
 const BATCH: usize = 16;
 
 fn main() -> halfgrad::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let steps = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(500);
+    let steps = arguments::number(&mut arguments, 500);
     let text = match arguments.next() {
         Some(path) => Text::read(path, Unit::Character)?,
         None => Text::new(include_str!("../LICENSE-APACHE"), Unit::Character)?,

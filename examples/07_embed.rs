@@ -7,12 +7,15 @@ use std::borrow::Cow;
 
 use halfgrad::{Dtype, Gpu, Graph, Plan, Port, Precision, Weights, data, gpu::Reading, nn};
 
-/// What the app keeps from frame to frame: the plan, and handles that outlive the graph.
+/// What the app keeps from frame to frame: the plan, handles that outlive the graph, its own pass, its result.
 struct App {
     gpu: Gpu,
     plan: Plan,
     image: Port<'static>,
     probabilities: Port<'static>,
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+    result: wgpu::Buffer,
 }
 
 impl App {
@@ -29,13 +32,9 @@ impl App {
         let probabilities = nn::mlp(image, &[32], 10).softmax().cast(Dtype::F32);
         let weights = Weights::init_async(&gpu, &graph, 42).await?;
         let plan = Plan::infer_async(&gpu, &weights, &[probabilities], Default::default()).await?;
-        Ok(App { gpu, plan, image: image.into(), probabilities: probabilities.into() })
-    }
 
-    /// One frame: the network and the app's own pass in one submission. Returns the buffer with the app's result.
-    fn frame(&mut self, pixels: &[f32]) -> halfgrad::Result<wgpu::Buffer> {
-        self.plan.write(self.image, pixels)?;
-        let device = self.gpu.device();
+        // The app's own pass. The network's result is bound where it lies, in a buffer that stays the plan's.
+        let device = gpu.device();
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some("the app's"),
             source: wgpu::ShaderSource::Wgsl(Cow::Borrowed(include_str!("07_embed.wgsl"))),
@@ -60,20 +59,27 @@ impl App {
             entries: &[
                 wgpu::BindGroupEntry {
                     binding: 0,
-                    resource: wgpu::BindingResource::Buffer(self.plan.buffer(self.probabilities)?),
+                    resource: wgpu::BindingResource::Buffer(plan.buffer(probabilities)?),
                 },
                 wgpu::BindGroupEntry { binding: 1, resource: result.as_entire_binding() },
             ],
         });
-        let mut encoder = device.create_command_encoder(&Default::default());
+        let (image, probabilities) = (image.into(), probabilities.into());
+        Ok(App { gpu, plan, image, probabilities, pipeline, group, result })
+    }
+
+    /// One frame: the network and the app's own pass in one submission.
+    fn frame(&mut self, pixels: &[f32]) -> halfgrad::Result<()> {
+        self.plan.write(self.image, pixels)?;
+        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
         self.plan.encode(&mut encoder);
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        pass.set_pipeline(&pipeline);
-        pass.set_bind_group(0, &group, &[]);
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
         pass.dispatch_workgroups(1, 1, 1);
         drop(pass);
         self.gpu.queue().submit([encoder.finish()]);
-        Ok(result)
+        Ok(())
     }
 }
 
@@ -81,9 +87,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut app = pollster::block_on(App::open())?;
     println!("on {}", app.gpu.caps().adapter);
     let digits = data::digits();
-    let result = app.frame(&digits.test.images()[..64])?;
+    app.frame(&digits.test.images()[..64])?;
     let best = |b: &[u8]| Ok(f32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize);
-    let by_shader = Reading::new(&app.gpu, &[(&result, 0, 16)], best).wait()?;
+    let by_shader = Reading::new(&app.gpu, &[(&app.result, 0, 16)], best).wait()?;
     let probabilities = app.plan.read(app.probabilities)?.wait()?;
     let by_host = (0..10).max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b])).unwrap();
     println!("largest of {probabilities:.3?}: number {by_shader} says the shader, {by_host} the host");

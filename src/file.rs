@@ -4,8 +4,9 @@ use crate::{Error, Result};
 use std::{
     fs,
     io::{self, BufWriter, ErrorKind, Write},
-    path::Path,
+    path::{Path, PathBuf, is_separator},
 };
+use tempfile::NamedTempFile;
 
 /// Writes a file so that, whatever happens meanwhile, `path` holds all of the old file or all of the new one.
 ///
@@ -24,32 +25,9 @@ use std::{
 /// ```
 pub fn write_atomically(path: impl AsRef<Path>, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let path = path.as_ref();
-    // A link goes on pointing where it did: the file behind it is what is replaced.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let old = fs::metadata(&target).ok();
-    if target.file_name().is_none() || old.as_ref().is_some_and(|old| !old.is_file()) {
-        return Err(Error::file(path, "not the name of an ordinary file"));
-    }
-    let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let explain = |e: io::Error| match e.kind() {
-        _ if !folder.is_dir() => Error::file(path, format!("there is no folder {}: make it first", folder.display())),
-        ErrorKind::PermissionDenied => {
-            Error::file(path, format!("no permission to write in the folder {}", folder.display()))
-        }
-        ErrorKind::StorageFull => Error::file(path, "the disk is full; an old file of this name is as it was"),
-        _ => Error::file(path, e),
-    };
-
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".halfgrad-").suffix(".tmp");
-    // Temporary files are private; this one takes the old file's mode, or that of a new file, under the user's umask.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = old.map_or(0o666, |old| old.permissions().mode() & 0o777);
-        builder.permissions(PermissionsExt::from_mode(mode));
-    }
-    let mut file = builder.tempfile_in(folder).map_err(explain)?;
+    let (target, mut file) = begin(path)?;
+    let folder = folder(&target);
+    let explain = |e| explain(path, folder, e);
 
     let mut buffer = BufWriter::with_capacity(1 << 20, &mut file);
     write(&mut buffer).and_then(|()| buffer.flush()).map_err(explain)?;
@@ -60,6 +38,54 @@ pub fn write_atomically(path: impl AsRef<Path>, write: impl FnOnce(&mut dyn Writ
     #[cfg(unix)]
     fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(explain)?;
     Ok(())
+}
+
+/// Fails where [`write_atomically`] would: for use before the work whose result it is to write.
+///
+/// # Errors
+/// As [`write_atomically`].
+pub fn writable(path: impl AsRef<Path>) -> Result<()> {
+    begin(path.as_ref()).map(drop)
+}
+
+/// The file that `path` stands for, and a hidden one beside it that is to become it.
+fn begin(path: &Path) -> Result<(PathBuf, NamedTempFile)> {
+    // A link goes on pointing where it did: the file behind it is what is replaced.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let old = fs::metadata(&target).ok();
+    let of_a_folder = path.to_string_lossy().ends_with(is_separator);
+    if of_a_folder || target.file_name().is_none() || old.as_ref().is_some_and(|old| !old.is_file()) {
+        return Err(Error::file(path, "not the name of an ordinary file"));
+    }
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".halfgrad-").suffix(".tmp");
+    // Temporary files are private; this one takes the old file's mode, or that of a new file, under the user's umask.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = old.map_or(0o666, |old| old.permissions().mode() & 0o777);
+        builder.permissions(PermissionsExt::from_mode(mode));
+    }
+    let folder = folder(&target);
+    let file = builder.tempfile_in(folder).map_err(|e| explain(path, folder, e))?;
+    Ok((target, file))
+}
+
+/// The folder that a file is in.
+fn folder(file: &Path) -> &Path {
+    file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Why `path` could not be written in its folder.
+fn explain(path: &Path, folder: &Path, e: io::Error) -> Error {
+    match e.kind() {
+        _ if !folder.is_dir() => Error::file(path, format!("there is no folder {}: make it first", folder.display())),
+        ErrorKind::PermissionDenied => {
+            Error::file(path, format!("no permission to write in the folder {}", folder.display()))
+        }
+        ErrorKind::StorageFull => Error::file(path, "the disk is full; an old file of this name is as it was"),
+        _ => Error::file(path, e),
+    }
 }
 
 /// Reads a whole file.
@@ -102,14 +128,20 @@ mod tests {
     #[test]
     fn errors_say_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
-        let message = |path: &Path| write_atomically(path, |_| Ok(())).unwrap_err().to_string();
+        let message = |path: &Path| {
+            let later = write_atomically(path, |_| Ok(())).unwrap_err();
+            assert_eq!(writable(path), Err(later.clone()), "it is known before");
+            later.to_string()
+        };
         let gone = folder.path().join("gone");
         let expected = format!("there is no folder {}: make it first", gone.display());
         assert!(message(&gone.join("a")).ends_with(&expected));
-        for no_file in [folder.path(), Path::new(".."), Path::new("")] {
+        for no_file in [folder.path(), &gone.join(""), Path::new(".."), Path::new("")] {
             assert!(message(no_file).ends_with("not the name of an ordinary file"), "{}", message(no_file));
         }
-        assert!(read(gone).unwrap_err().to_string().ends_with("no such file"));
+        assert!(read(&gone).unwrap_err().to_string().ends_with("no such file"));
+        writable(&gone).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "a look leaves nothing");
     }
 
     #[cfg(unix)]

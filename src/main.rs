@@ -9,6 +9,7 @@ use halfgrad::{
     Policy, Precision, Shape,
     data::{Augment, folder::OnBroken, text::Unit},
     format::Simulation,
+    study::{MODELS, OPTIMIZERS, RATES, SCHEDULES},
 };
 
 use cli::{
@@ -54,7 +55,8 @@ struct DeviceArgs {
     /// and keeps that in a folder [default: halfgrad in the user's folder for caches]. As $HALFGRAD_TUNE.
     #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true)]
     tune: Option<Option<PathBuf>>,
-    /// The most that a plan may take on the device, weights included: 512M, 2G. As $HALFGRAD_MEMORY [default: no limit].
+    /// The most that a plan may take on the device, weights included: 512M, 2G. Where training would take more,
+    /// activations are computed again in the backward pass. As $HALFGRAD_MEMORY [default: no limit].
     #[arg(long, value_name = "BYTES")]
     memory: Option<String>,
 }
@@ -201,7 +203,7 @@ struct StudyArgs {
 }
 
 /// What an experiment has its own of.
-const OF_A_NETWORK: [&str; 17] = [
+const OF_A_NETWORK: [&str; 19] = [
     "model",
     "hidden",
     "batch",
@@ -219,6 +221,8 @@ const OF_A_NETWORK: [&str; 17] = [
     "init",
     "order",
     "simulate",
+    "sharpness",
+    "save_every",
 ];
 
 /// Makes a page of an experiment's folder, and pictures of its plots; also of one that is not done yet.
@@ -267,9 +271,9 @@ struct PlanArgs {
     /// One of f32, f16, f16-strict, mixed, with layers in f32 as in f16+f32=conv1:norm*.
     #[arg(long, default_value = "f32", value_name = "P")]
     precision: Policy,
-    /// The shape of a sample.
-    #[arg(long, default_value = "28,28,1", value_name = "H,W,C", value_parser = values::shape)]
-    input: Shape,
+    /// The shape of a sample, for models that read images: all but gpt [default: 28,28,1].
+    #[arg(long, value_name = "H,W,C", value_parser = values::shape)]
+    input: Option<Shape>,
     /// The number of classes, or of kinds of tokens [default: 10, or 256 for gpt].
     #[arg(long, value_name = "N", value_parser = values::count)]
     classes: Option<usize>,
@@ -369,12 +373,12 @@ struct DataArgs {
     /// [default: digits]
     #[arg(long, value_name = "digits|fashion-mnist|DIR|FILE.txt")]
     data: Option<String>,
-    /// Of a text: what gpt reads it by, characters or bytes.
-    #[arg(long, default_value = "characters", value_name = "U", value_parser = values::unit)]
-    tokens: Unit,
-    /// Of a text: the length of a sequence of tokens.
-    #[arg(long, default_value_t = 128, value_name = "N", value_parser = values::count)]
-    seq: usize,
+    /// Of a text: what gpt reads it by, characters or bytes [default: characters].
+    #[arg(long, value_name = "U", value_parser = values::unit)]
+    tokens: Option<Unit>,
+    /// Of a text: the length of a sequence of tokens [default: 128].
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    seq: Option<usize>,
     /// Of a folder of images: the size to which each is stretched [default: 32].
     #[arg(long, value_name = "N|HxW", value_parser = values::size)]
     size: Option<[usize; 2]>,
@@ -398,9 +402,9 @@ struct DataArgs {
 #[derive(Debug, Args)]
 struct NetworkArgs {
     /// The network.
-    #[arg(long, default_value = "mlp", value_name = "M", value_parser = values::one_of(&halfgrad::study::MODELS))]
+    #[arg(long, default_value = "mlp", value_name = "M", value_parser = values::one_of(&MODELS))]
     model: String,
-    /// Widths of the hidden layers [default: 128, or 512,512 for samples of 28×28 and more].
+    /// Widths of the hidden layers of mlp [default: 128, or 512,512 for samples of 28×28 and more].
     #[arg(long, value_name = "LIST")]
     hidden: Option<List<values::Width>>,
     /// Samples in a batch.
@@ -411,7 +415,7 @@ struct NetworkArgs {
 #[derive(Debug, Args)]
 struct OptimizerArgs {
     /// The optimizer.
-    #[arg(long, default_value = "sgd", value_name = "O", value_parser = values::one_of(&halfgrad::study::OPTIMIZERS))]
+    #[arg(long, default_value = "sgd", value_name = "O", value_parser = values::one_of(&OPTIMIZERS))]
     optimizer: String,
     /// The learning rate [default: 0.05 for sgd, 0.001 for others].
     #[arg(long, value_name = "X", value_parser = values::positive, allow_negative_numbers = true)]
@@ -429,11 +433,11 @@ struct OptimizerArgs {
     #[arg(long, default_value = "root", value_name = "F", value_parser = ["root", "textbook", "floor"])]
     form: String,
     /// How the learning rate changes over the run.
-    #[arg(long, default_value = "constant", value_name = "S", value_parser = values::one_of(&halfgrad::study::SCHEDULES))]
+    #[arg(long, default_value = "constant", value_name = "S", value_parser = values::one_of(&SCHEDULES))]
     schedule: String,
-    /// Steps in which the learning rate rises to its first value.
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    warm_up: usize,
+    /// Updates in which the learning rate rises to its first value.
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(..=RATES as i64))]
+    warm_up: u32,
     /// Shortens all gradients together to this norm where it is larger.
     #[arg(long, value_name = "X", value_parser = values::positive, allow_negative_numbers = true)]
     clip_norm: Option<f32>,

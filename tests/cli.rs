@@ -169,6 +169,17 @@ fn bad_flags_get_one_line_and_code_2() {
     refuses("study --optimizer adam --momentum 0.9", "only sgd");
     refuses("study --lrr 1", "a similar argument exists: '--lr'");
     refuses("study --save-every 5", "--out");
+    refuses("study --model lenet --hidden 9", "only mlp has --hidden layers to choose, lenet has its own");
+    refuses("study --warm-up 100000000000", "100000000000 is not in 0..=16777216");
+    refuses("study --warm-up 200 --steps 199", "a warm-up of 200 updates does not end in a run of 199");
+    refuses("doctor --warm-up 201", "a warm-up of 201 updates does not end in a run of 200");
+    refuses("train --epochs 4294967295", "steps are more than can be counted");
+    refuses("train --epochs 1000000 --schedule cosine", "more than 16777216, which a table holds");
+    refuses("study --tokens bytes", "--tokens and --seq are for a text");
+    refuses("doctor --seq 64", "--tokens and --seq are for a text");
+    refuses("plan --seq 64", "mlp reads no sequence: --seq is for gpt");
+    refuses("plan --model gpt --input 8,8,1", "gpt reads sequences, whose length is --seq, and no --input");
+    refuses("doctor --augment crop=8", "images of 8 × 8 are too small to crop or erase 8");
     refuses("plan --hidden 4000000,4000000", "more values than a tensor may have");
     refuses("plan --precision half", "no precision \"half\"");
     refuses("plan --input 8,0", "no whole number");
@@ -185,7 +196,13 @@ fn what_is_not_there_gets_one_line_and_code_2() {
     refuses("study --order no-such-file", "no such file");
     let file = tempfile::NamedTempFile::new().unwrap();
     refuses(&format!("study --out {}", file.path().display()), "is a file");
-    refuses(&format!("study --out {}/below", file.path().display()), "cannot write");
+    refuses(&format!("study --out {}/below", file.path().display()), "cannot make this folder");
+    let folder = tempfile::tempdir().unwrap();
+    refuses(&format!("train --out {}", folder.path().display()), "not the name of an ordinary file");
+    refuses(&format!("bench --quick --json {}", folder.path().display()), "not the name of an ordinary file");
+    refuses(&format!("train --out {}/new/", folder.path().display()), "not the name of an ordinary file");
+    fs::create_dir(folder.path().join("study.json")).unwrap();
+    refuses(&format!("study --out {}", folder.path().display()), "not the name of an ordinary file");
     refuses(&format!("study --init {}", file.path().display()), "the file is empty");
     refuses(&format!("study --order {}", file.path().display()), "not a .npy file");
 }
@@ -305,7 +322,9 @@ fn a_text_is_read_by_gpt_which_reports_its_perplexity() {
     let (loss, perplexity) = (run["test_loss"].as_f64().unwrap(), run["test_perplexity"].as_f64().unwrap());
     assert!((perplexity / loss.exp() - 1.0).abs() < 1e-9 && perplexity < 40.0, "{loss} {perplexity}");
 
-    refuses(&line, "which --model gpt reads, and not mlp");
+    refuses(&line, "fox.txt: a file that mlp cannot learn from; --data takes digits, fashion-mnist, or a folder: ");
+    refuses(&format!("{line} --model gpt --size 8"), "are for folders of images");
+    refuses(&format!("{line} --model gpt --augment flip"), "--augment is for images");
     refuses(&format!("{line} --model gpt --tokens words"), "neither characters nor bytes");
     refuses(&format!("{line} --model gpt --seq 300"), "too short for windows of 300");
     fs::write(&path, b"caf\xe9").unwrap();
@@ -394,6 +413,25 @@ fn switches_and_limits_come_from_flags_and_from_the_environment() {
     let batch = text(&output.stderr).split_once("in f32 a batch of ").unwrap().1.split(' ').next().unwrap();
     let output = run(&line.replace("700", batch));
     assert!(output.status.success() && text(&output.stdout).contains("memory limit 307.20 kB"), "{output:?}");
+}
+
+#[test]
+fn what_fits_by_computing_activations_again_is_planned_and_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = "--model mlp --hidden 64,64,64,64,64,64,64,64 --batch 1024 --optimizer sgd";
+    let plan = format!("plan {network} --input 8,8,1 --json");
+    let bytes = json(&run(&plan))["device_bytes"]["total"].as_u64().unwrap();
+    let memory = format!("--memory {}", bytes * 4 / 5);
+    assert!(json(&run(&format!("{plan} {memory}")))["totals"]["flops_again"].as_u64() > Some(0));
+    let out = folder.path().join("model");
+    for line in [
+        format!("train {network} {memory} --precision f32 --epochs 1 --out {}", out.display()),
+        format!("study {network} {memory} --precision f32 --steps 2 --seeds 1"),
+        format!("doctor {network} {memory} --steps 2"),
+    ] {
+        let output = run(&line);
+        assert!(output.status.success(), "{line}: {}", text(&output.stderr));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use halfgrad::{
     Caps, Error, Gpu, Graph, Plan, Precision, Result, Sgd, Shape, Weights,
     caps::Kind,
-    gpu::{Choice, Settings, choose},
+    gpu::{Choice, Settings, adapters, choose, title},
     nn,
     plan::{Options, lower_training},
     study::{DeviceBytes, Model, Optimizer, Setup},
@@ -33,6 +33,22 @@ fn no_adapter_says_what_to_install() {
     let error = choose(&Choice::Best, &[]).unwrap_err();
     assert!(matches!(error, Error::Adapter(_)), "{error}");
     assert!(error.to_string().contains("no adapter found: "), "{error}");
+}
+
+#[test]
+fn a_number_is_the_place_of_an_adapter_or_else_a_part_of_a_name() {
+    let found = pollster::block_on(adapters());
+    let chosen = |choice: &str| choose(&Choice::from(choice), &found);
+    assert_eq!(chosen(&(found.len() - 1).to_string()), Ok(found.len() - 1));
+    let names: Vec<String> = found.iter().map(|a| title(&a.get_info())).collect();
+    let numbers = names.iter().flat_map(|name| name.split(|c: char| !c.is_ascii_digit()));
+    for number in numbers.filter(|n| n.parse::<usize>().is_ok_and(|n| n >= found.len())) {
+        assert!(names[chosen(number).unwrap()].contains(number), "{number} of {names:?}");
+        assert!(choose(&Choice::Index(number.parse().unwrap()), &found).is_err(), "{number}");
+    }
+    let error = chosen("987654").unwrap_err().to_string();
+    assert!(error.starts_with("no adapter has the number 987654 or is called so; there are 0: "), "{error}");
+    assert!(chosen("no such").unwrap_err().to_string().starts_with("no adapter is called \"no such\"; there are "));
 }
 
 #[test]
@@ -95,7 +111,8 @@ fn a_model_that_needs_three_times_the_memory_is_told_which_batch_fits() {
             let graph = Graph::new(precision);
             let network = setup.model.build(&graph, setup.batch, sample, classes)?;
             let weights = Weights::init(gpu, &graph, 1)?;
-            let options = setup.optimizer.options(Options { record_changes: true, ..Options::default() });
+            let memory = gpu.caps().memory;
+            let options = setup.optimizer.options(Options { record_changes: true, memory, ..Options::default() });
             Plan::train_with(gpu, &weights, network.loss, &*setup.optimizer.update(10), options)
         };
         let needs = DeviceBytes::of(plan(&setup, &open).unwrap().program());
@@ -108,7 +125,7 @@ fn a_model_that_needs_three_times_the_memory_is_told_which_batch_fits() {
         assert_eq!(allocated(), before);
         let text = error.to_string();
         assert!(matches!(error, Error::Memory(_)) && text.starts_with("out of memory: the plan takes "), "{text}");
-        assert!(text.contains("its largest buffer ") && text.contains("the limit is "), "{text}");
+        assert!(text.contains(" at least, with activations computed again, and "), "{text}");
         let advice = format!("in {precision} a batch of ");
         let batch = text.split_once(&advice).unwrap().1.split(' ').next().unwrap();
         setup.batch = batch.parse().unwrap();

@@ -30,6 +30,15 @@ fn digits() {
 }
 
 #[test]
+fn an_argument_that_is_no_number_is_said() {
+    for name in ["02_digits", "03_cnn", "04_resnet", "06_char_gpt"] {
+        let output = example(name).arg("ten").output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "error: \"ten\" is no whole number\n", "{name}");
+        assert_eq!(output.status.code(), Some(2), "{name}");
+    }
+}
+
+#[test]
 fn a_convolutional_network() {
     // Without the data set the example says what to install.
     let output = example("03_cnn").arg("2").output().unwrap();

@@ -130,6 +130,16 @@ fn experiments_are_listed_and_unknown_ones_refused() {
     fs::write(folder.path().join("f32-seed1.json"), "{\"format\":1,\"experiment\":\"e3\"}").unwrap();
     let (code, _, error) = study(&["--experiment", "e1", "--out", folder.path().to_str().unwrap()]);
     assert!(code == Some(2) && error.contains("is of e3, not of e1: take another --out"), "{error}");
-    let (code, _, error) = study(&["--experiment", "e1", "--lr", "1"]);
-    assert!(code == Some(2) && error.contains("--lr"), "{error}");
+    for (flags, expected) in [
+        (&["--lr", "1"][..], "--lr"),
+        (&["--sharpness", "10"], "--sharpness"),
+        (&["--save-every", "5", "--out", "there"], "--save-every"),
+        (&["--size", "8"], "are for folders of images"),
+        (&["--seq", "8"], "--tokens and --seq are for a text"),
+    ] {
+        let (code, _, error) = study(&[&["--experiment", "e1"], flags].concat());
+        assert!(code == Some(2) && error.contains(expected), "{flags:?}: {error}");
+    }
+    let (code, _, error) = study(&["--experiment", "e0", "--epochs", "2"]);
+    assert!(code == Some(2) && error.contains("e0 trains nothing"), "{error}");
 }

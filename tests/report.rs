@@ -156,6 +156,29 @@ fn a_folder_that_is_not_done_says_what_is_missing() {
     let page = fs::read_to_string(out).unwrap();
     assert!(page.contains("the run f16-seed2") && page.contains("probe.json") && !path("report.html").exists());
 
+    // What was asked for is held against what was run, whatever the experiment's definition has.
+    let summary = fs::read(experiment().join("experiment.json")).unwrap();
+    let mut summary: Value = serde_json::from_slice(&summary).unwrap();
+    let asked = serde_json::json!({ "group": "", "variants": ["f32", "f16", "mixed", "f16-strict"], "seeds": [1, 2] });
+    assert_eq!(summary["asked"], Value::Array(vec![asked]));
+    let said = |summary: &Value| {
+        fs::write(path("experiment.json"), summary.to_string()).unwrap();
+        let made = halfgrad(&["report", folder.path().to_str().unwrap()]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let page = fs::read_to_string(path("report.html")).unwrap();
+        page.split_once("Not in this folder: </b>").map(|(_, rest)| rest.split_once("</p>").unwrap().0.to_owned())
+    };
+    for file in files(experiment(), "json") {
+        fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
+    }
+    assert_eq!(said(&summary), None);
+    summary["asked"][0]["seeds"] = serde_json::json!([1, 3, 4]);
+    summary["asked"][0]["variants"] = serde_json::json!(["f16", "f16+nearest"]);
+    let other = serde_json::json!({ "group": "batch 7", "variants": ["f32"], "seeds": [1] });
+    summary["asked"].as_array_mut().unwrap().push(other);
+    let expected = "f16, seeds 3, 4; f16+nearest, seeds 1, 3, 4; the group batch 7.";
+    assert_eq!(said(&summary).as_deref(), Some(expected));
+
     fs::write(path("f16-seed1.json"), "{\"format\": 1}").unwrap();
     let broken = halfgrad(&["report", folder.path().to_str().unwrap()]);
     let said = String::from_utf8_lossy(&broken.stderr).into_owned();

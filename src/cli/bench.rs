@@ -1,10 +1,9 @@
 //! `halfgrad bench`: measures one adapter, prints a table, writes a file for `halfgrad compare`.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use comfy_table::{Cell, Table};
 use halfgrad::{
-    Error,
     bench::{
         self, Scope,
         report::{Clock, Entry, NotRun, Rate, Report, Sample},
@@ -36,7 +35,7 @@ loss; – where f64 would take too long.
 /// Measures an adapter.
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if let Some(path) = &args.json {
-        writable(path)?;
+        file::writable(path)?;
     }
     let gpu = args.device.open()?;
     let mut scope = Scope::new(args.quick);
@@ -68,13 +67,6 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}; the report ends there")]
 pub struct Lost(String);
-
-/// Fails now if the file could not be written after minutes of work.
-fn writable(path: &Path) -> Result<(), Error> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let made = tempfile::Builder::new().prefix(".halfgrad-").tempfile_in(folder);
-    made.map(drop).map_err(|e| Error::file(path, format!("cannot write here: {e}")))
-}
 
 /// The report for a terminal.
 fn render(report: &Report) -> String {

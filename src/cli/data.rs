@@ -5,7 +5,12 @@ use std::{fs, path::Path};
 use anyhow::ensure;
 use halfgrad::{
     Error,
-    data::{self, ImageFolder, Split, cifar, folder::OnBroken, idx, text::Text},
+    data::{
+        self, ImageFolder, Split, cifar,
+        folder::OnBroken,
+        idx,
+        text::{Text, Unit},
+    },
 };
 
 use super::note;
@@ -15,34 +20,47 @@ const EXPECTED: &str = "--data takes digits, fashion-mnist, or a folder: of imag
                         CIFAR-10 or CIFAR-100 (data_batch_1.bin … or train.bin, or the .tar.gz), or of an MNIST's IDX \
                         files (train-images-idx3-ubyte …), or for gpt a text";
 
+/// The length of a sequence of tokens, if the user does not choose.
+pub const SEQUENCE: usize = 128;
+
 impl DataArgs {
     /// What `--data` names, or else the digits.
     pub fn name(&self) -> &str {
         self.data.as_deref().unwrap_or("digits")
+    }
+
+    /// Refuses what was said of images, or of a text, where there are none.
+    pub fn suits(&self, images: bool, text: bool) -> anyhow::Result<()> {
+        let of_images = [self.size.is_some(), self.grey, self.test_share.is_some(), self.split_seed.is_some()];
+        ensure!(
+            images || !of_images.contains(&true) && self.on_broken.is_none(),
+            "--size, --grey, --test-share, --split-seed and --on-broken are for folders of images"
+        );
+        ensure!(text || self.tokens.is_none() && self.seq.is_none(), "--tokens and --seq are for a text");
+        ensure!(!text || self.augment.is_none(), "--augment is for images, and not for a text");
+        Ok(())
     }
 }
 
 /// Loads what `--data` names; broken images that may be skipped are told.
 pub fn load(args: &DataArgs, model: &str) -> anyhow::Result<Split> {
     let (name, path) = (args.name(), Path::new(args.name()));
-    let text = path.is_file() && !cifar::is_here(path);
-    ensure!(model == "gpt" || !text, "{name} is a text, which --model gpt reads, and not {model}");
-    if text {
-        return Ok(Text::read(path, args.tokens)?.split(name, args.seq)?);
-    }
     let known = ["digits", "fashion-mnist"].contains(&name);
     if !known && !path.exists() {
         return Err(Error::file(path, format!("no such folder or file; {EXPECTED}")).into());
     }
     let kind = if known { Kind::Named } else { Kind::of(path)? };
-    if !matches!(kind, Kind::Images) {
-        let set = [args.size.is_some(), args.grey, args.test_share.is_some(), args.split_seed.is_some()];
-        let set = set.contains(&true) || args.on_broken.is_some();
-        ensure!(!set, "--size, --grey, --test-share, --split-seed and --on-broken are for folders of images");
+    if matches!(kind, Kind::File) && model != "gpt" {
+        let detail = format!("a file that {model} cannot learn from; {EXPECTED}");
+        return Err(Error::file(path, detail).into());
     }
+    args.suits(matches!(kind, Kind::Images), matches!(kind, Kind::File))?;
     Ok(match kind {
         Kind::Named if name == "digits" => data::digits(),
         Kind::Named => data::fashion_mnist()?,
+        Kind::File => {
+            Text::read(path, args.tokens.unwrap_or(Unit::Character))?.split(name, args.seq.unwrap_or(SEQUENCE))?
+        }
         Kind::Cifar => cifar::load(path)?,
         Kind::Idx => idx::load(path)?,
         Kind::Images => images(args, path)?,
@@ -51,6 +69,8 @@ pub fn load(args: &DataArgs, model: &str) -> anyhow::Result<Split> {
 
 enum Kind {
     Named,
+    /// None of ours: a text, if gpt can read it.
+    File,
     Cifar,
     Idx,
     Images,
@@ -61,6 +81,9 @@ impl Kind {
     fn of(path: &Path) -> anyhow::Result<Kind> {
         if cifar::is_here(path) {
             return Ok(Kind::Cifar);
+        }
+        if path.is_file() {
+            return Ok(Kind::File);
         }
         let entries = fs::read_dir(path).map_err(|e| Error::file(path, format!("{e}; {EXPECTED}")))?;
         let mut folders = false;

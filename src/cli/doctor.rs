@@ -17,8 +17,10 @@ use crate::DoctorArgs;
 pub fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     let data = super::data::load(&args.data, &args.network.model)?;
     let (sample, classes) = (data.train.shape(), data.train.classes());
-    let model = args.network.model(sample);
-    let setup = Setup::new(model, args.optimizer.optimizer()?, args.network.batch, args.steps);
+    let model = args.network.model(sample)?;
+    let mut setup = Setup::new(model, args.optimizer.optimizer()?, args.network.batch, args.steps);
+    setup.augment = args.data.augment;
+    setup.optimizer.check(setup.steps)?;
     let gpu = args.device.open()?;
     let described = super::describe(&setup.model, sample, classes);
     let optimizer = super::describe_optimizer(&setup.optimizer);

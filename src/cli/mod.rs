@@ -27,14 +27,16 @@ pub mod translate;
 pub mod values;
 
 use std::{
+    fs,
     io::{self, ErrorKind, Write},
+    path::Path,
     process::ExitCode,
 };
 
 use anyhow::Context;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use halfgrad::{
-    Error, Gpu, Shape,
+    Error, Gpu, Shape, file,
     gpu::{Choice, Settings},
     optim::Form,
     study::{FORMS, Model, Optimizer, SCHEDULES},
@@ -84,11 +86,39 @@ pub fn end(done: anyhow::Result<()>) -> ExitCode {
     }
     match e.downcast_ref() {
         Some(Error::Device(_) | Error::Shader { .. } | Error::NotFinite { .. }) => ExitCode::from(1),
-        None if e.is::<bench::Lost>() || e.is::<selftest::Failed>() || e.is::<experiment::Refuted>() => {
-            ExitCode::from(1)
-        }
+        None if e.is::<bench::Lost>() || e.is::<selftest::Failed>() || e.is::<Refuted>() => ExitCode::from(1),
         _ => ExitCode::from(2),
     }
+}
+
+/// Certified samples got another class, which the theorem forbids: how many, and in which runs.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error(
+    "{0} certified samples flipped, which cannot be: {1}; this is a bug, please report it with what the run has written"
+)]
+pub struct Refuted(u64, String);
+
+impl Refuted {
+    /// Fails if there are such samples in any of the runs, each of which has a name.
+    pub fn check(runs: impl IntoIterator<Item = (String, u64)>) -> Result<(), Self> {
+        let (names, flips): (Vec<_>, Vec<_>) = runs.into_iter().filter(|(_, flips)| *flips > 0).unzip();
+        if flips.is_empty() { Ok(()) } else { Err(Refuted(flips.iter().sum(), names.join(", "))) }
+    }
+}
+
+/// A text in lines of up to 120 columns, the first behind a mark and the others as far to the right.
+pub fn lines(mark: &str, text: &str) -> String {
+    let indent = " ".repeat(mark.chars().count());
+    let mut lines = vec![mark.to_owned()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is a first");
+        match line.chars().count() {
+            n if n == indent.len() => *line += word,
+            n if n + word.chars().count() < 120 => *line += &format!(" {word}"),
+            _ => lines.push(format!("{indent}{word}")),
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 /// What clap has to say: help as it is, a mistake as one line, with clap's tip and without its usage.
@@ -104,6 +134,17 @@ pub fn usage(e: &clap::Error) -> anyhow::Result<()> {
     let said = text.split("\n\n").take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
     let said = said.map(str::trim).collect::<Vec<_>>().join("; ");
     anyhow::bail!("{}", said.trim_start_matches("error: "))
+}
+
+/// Makes the folder of a file, and fails now if the file could not be written there after hours of work.
+pub fn prepare(file: &Path) -> halfgrad::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).map_err(|e| match folder.is_file() {
+            true => Error::file(folder, "is a file, and must be a folder"),
+            false => Error::file(folder, format!("cannot make this folder: {e}")),
+        })?;
+    }
+    file::writable(file)
 }
 
 /// The adapter that was asked for, or the best, with the settings of the environment.
@@ -139,10 +180,12 @@ pub fn describe_settings(gpu: &Gpu) -> String {
 
 impl NetworkArgs {
     /// The model for samples of this shape.
-    pub fn model(&self, sample: Shape) -> Model {
+    pub fn model(&self, sample: Shape) -> anyhow::Result<Model> {
+        let of_mlp = self.hidden.is_none() || self.model == "mlp";
+        anyhow::ensure!(of_mlp, "only mlp has --hidden layers to choose, {} has its own", self.model);
         let hidden = self.hidden.as_ref().map(|list| list.0.iter().map(|width| width.0).collect());
         let hidden = hidden.unwrap_or_else(|| Model::usual_hidden(sample));
-        Model::named(&self.model, &hidden).expect("clap knows the names")
+        Ok(Model::named(&self.model, &hidden).expect("clap knows the names"))
     }
 }
 
@@ -163,8 +206,8 @@ impl OptimizerArgs {
         optimizer.weight_decay = self.weight_decay.unwrap_or(optimizer.weight_decay);
         (optimizer.epsilon, optimizer.form) = (self.epsilon, form);
         optimizer.schedule = SCHEDULES.into_iter().find(|s| *s == self.schedule).expect("clap knows the names");
-        (optimizer.warm_up, optimizer.clip_norm, optimizer.average) = (self.warm_up, self.clip_norm, self.average);
-        optimizer.accumulate = self.accumulate;
+        (optimizer.warm_up, optimizer.accumulate) = (self.warm_up as usize, self.accumulate);
+        (optimizer.clip_norm, optimizer.average) = (self.clip_norm, self.average);
         Ok(optimizer)
     }
 }
@@ -205,4 +248,28 @@ pub fn describe_optimizer(o: &Optimizer) -> String {
         words += &format!(", {form} form");
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certified_flip_ends_with_code_1_and_names_its_runs() {
+        let runs = |flips: [u64; 3]| ["a", "b", "c"].map(str::to_owned).into_iter().zip(flips);
+        assert_eq!(Refuted::check(runs([0, 0, 0])), Ok(()));
+        let refuted = Refuted::check(runs([2, 0, 5])).unwrap_err();
+        assert!(refuted.to_string().starts_with("7 certified samples flipped, which cannot be: a, c; "), "{refuted}");
+        assert_eq!(format!("{:?}", end(Err(refuted.into()))), format!("{:?}", ExitCode::from(1)));
+    }
+
+    #[test]
+    fn texts_are_wrapped_behind_their_mark() {
+        assert_eq!(lines("* ", "one two"), "* one two\n");
+        let long = lines("* ", &["word"; 50].join(" "));
+        assert!(
+            long.lines().all(|line| line.len() <= 120) && long.lines().skip(1).all(|line| line.starts_with("  word"))
+        );
+        assert_eq!(long.lines().map(str::len).max(), Some(2 + 23 * 5 + 4 - 5));
+    }
 }

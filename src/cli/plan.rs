@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use anyhow::ensure;
 use comfy_table::Table;
 use halfgrad::{
     Caps, Graph, Plan, Shape, Weights,
@@ -13,6 +14,7 @@ use halfgrad::{
 };
 use serde::Serialize;
 
+use super::data::SEQUENCE;
 use crate::PlanArgs;
 
 #[derive(Serialize)]
@@ -67,12 +69,14 @@ struct Totals {
 /// Prints the program of a step.
 pub fn run(args: &PlanArgs) -> anyhow::Result<()> {
     let gpt = args.network.model == "gpt";
-    if args.seq.is_some() && !gpt {
-        super::note(&format!("note: {} reads no sequence, --seq changes nothing", args.network.model));
-    }
-    let sample = if gpt { Shape::from([args.seq.unwrap_or(128)]) } else { args.input };
+    ensure!(gpt || args.seq.is_none(), "{} reads no sequence: --seq is for gpt", args.network.model);
+    ensure!(!gpt || args.input.is_none(), "gpt reads sequences, whose length is --seq, and no --input");
+    let sample = match gpt {
+        true => Shape::from([args.seq.unwrap_or(SEQUENCE)]),
+        false => args.input.unwrap_or(Shape::from([28, 28, 1])),
+    };
     let classes = args.classes.unwrap_or(if gpt { 256 } else { 10 });
-    let (model, optimizer) = (args.network.model(sample), args.optimizer.optimizer()?);
+    let (model, optimizer) = (args.network.model(sample)?, args.optimizer.optimizer()?);
     let graph = Graph::new(&args.precision);
     let network = model.build(&graph, args.network.batch, sample, classes)?;
     let memory = match &args.memory {

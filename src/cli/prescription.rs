@@ -13,7 +13,9 @@ const STEPS: usize = 200;
 
 /// Finds a policy for a network and prints it.
 pub fn find(gpu: &Gpu, data: &Split, setup: &Setup, seed: u64) -> anyhow::Result<Policy> {
-    let setup = Setup { steps: setup.steps.min(STEPS), pause: None, ..setup.clone() };
+    let mut setup = Setup { steps: setup.steps.min(STEPS), pause: None, ..setup.clone() };
+    // The longest warm-up that a short run has room for.
+    setup.optimizer.warm_up = setup.optimizer.warm_up.min(setup.optimizer.updates(setup.steps));
     let found = Precision::AUTO.policy(gpu, data, &setup, seed, &mut noting())?;
     print(&format!("{found}\n\n"))?;
     Ok(found.policy)

@@ -52,7 +52,7 @@ impl Report {
     pub fn text(&self) -> String {
         let a = &self.adapter;
         let tables = self.tables().map(|t| t.trim_fmt());
-        let conclusions: Vec<_> = self.conclusions.iter().map(|line| wrapped(line)).collect();
+        let conclusions: Vec<_> = self.conclusions.iter().map(|line| super::lines("* ", line)).collect();
         format!(
             "{} {}, {}\n\n{}\n{NOTES}\nWhat this means for training here:\n{}",
             a.backend,
@@ -70,20 +70,6 @@ Worst errors over all halves, in units of the last place, and where: normal numb
 spec: for how many arguments the error is beyond what WGSL allows. as f16: an f32 result once rounded; 0.5 is perfect.
 special: of NaN, inf, -inf, 0 and -1, those that give something else than they should.
 ";
-
-/// An item of a list, in lines of up to 110 columns.
-fn wrapped(item: &str) -> String {
-    let mut lines = vec![String::from("*")];
-    for word in item.split(' ') {
-        if lines[lines.len() - 1].chars().count() + word.chars().count() >= 110 {
-            lines.push(" ".into());
-        }
-        let line = lines.last_mut().expect("there is a first");
-        *line += " ";
-        *line += word;
-    }
-    lines.join("\n") + "\n"
-}
 
 fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();

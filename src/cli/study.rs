@@ -1,6 +1,6 @@
 //! `halfgrad study`: checks what was asked for, runs it, and tells.
 
-use std::{fs, path::Path, time::Instant};
+use std::{path::Path, time::Instant};
 
 use anyhow::{Context, ensure};
 use halfgrad::{
@@ -13,13 +13,16 @@ use halfgrad::{
 };
 
 use super::{
-    note, order, prescription, print,
+    Refuted, note, order, prepare, prescription, print,
     progress::Progress,
     record,
     table::{self, Compared},
     values::Wanted,
 };
 use crate::StudyArgs;
+
+/// Where the numbers are, in the folder.
+const FILE: &str = "study.json";
 
 /// Precisions in the order of the table, if the user does not choose.
 const USUAL: [Precision; 4] = [Precision::F32, Precision::F16, Precision::MIXED, Precision::F16_STRICT];
@@ -32,7 +35,7 @@ pub fn run(args: &StudyArgs) -> anyhow::Result<()> {
     let data = super::data::load(&args.data, &args.network.model)?;
     let setup = setup(args, &data)?;
     if let Some(folder) = &args.out {
-        prepare(folder)?;
+        prepare(&folder.join(FILE))?;
     }
     let gpu = args.device.open()?;
     let precisions = precisions(args, &gpu, &data, &setup)?;
@@ -52,10 +55,12 @@ pub fn run(args: &StudyArgs) -> anyhow::Result<()> {
     print(&introduction(&data, &setup, &gpu))?;
     let runs = train(args, &gpu, &data, &setup, &precisions, args.seed..=last)?;
     print(&table::render(&runs))?;
-    match &args.out {
-        Some(folder) => write(args, folder, &gpu, &data, &setup, &runs),
-        None => Ok(()),
+    if let Some(folder) = &args.out {
+        write(args, folder, &gpu, &data, &setup, &runs)?;
     }
+    let flips = |r: &Compared| r.against_f32.map_or(0, |c| c.certified_flips as u64);
+    let name = |r: &Compared| format!("{}, seed {}", r.run.precision, r.run.seed);
+    Ok(Refuted::check(runs.iter().map(|r| (name(r), flips(r))))?)
 }
 
 /// What all runs share, checked against the data.
@@ -72,29 +77,19 @@ fn setup(args: &StudyArgs, data: &Split) -> anyhow::Result<Setup> {
         (None, None, Some(ordered)) => ordered,
         (None, epochs, None) => whole(epochs.unwrap_or(30)),
     };
-    ensure!(steps <= u32::MAX as usize, "{steps} steps are more than can be counted");
+    let optimizer = args.optimizer.optimizer()?;
+    optimizer.check(steps)?;
     if let (Some(ordered), Some(path)) = (ordered.filter(|&n| n < steps), &args.order) {
         let detail = format!("it is enough for {ordered} steps of {batch} samples, {steps} are to be done");
         return Err(Error::file(path, detail).into());
     }
-    let model = args.network.model(data.train.shape());
-    let mut setup = Setup::new(model, args.optimizer.optimizer()?, batch, steps);
+    let model = args.network.model(data.train.shape())?;
+    let mut setup = Setup::new(model, optimizer, batch, steps);
     (setup.init, setup.order, setup.pause) = (args.init.clone(), order, args.save_every);
     setup.augment = args.data.augment;
     setup.simulate = args.simulate.unwrap_or_default();
     setup.sharpness = args.sharpness;
     Ok(setup)
-}
-
-/// Makes the folder and a file in it, so that an hour's work is not lost at its end.
-pub fn prepare(folder: &Path) -> anyhow::Result<()> {
-    let cannot = |e: std::io::Error| match folder.is_file() {
-        true => Error::file(folder, "is a file, --out takes a folder"),
-        false => Error::file(folder, format!("cannot write here: {e}")),
-    };
-    fs::create_dir_all(folder).map_err(cannot)?;
-    tempfile::Builder::new().prefix(".halfgrad-").tempfile_in(folder).map_err(cannot)?;
-    Ok(())
 }
 
 /// What the user asked for, which must run; or else of the usual ones those that do.
@@ -220,10 +215,9 @@ fn write(
         },
         runs: runs.iter().map(|r| record::Run::of(&r.run, r.against_f32.as_ref())).collect(),
     };
-    let path = folder.join("study.json");
-    file::write_atomically(&path, |file| {
+    file::write_atomically(folder.join(FILE), |file| {
         serde_json::to_writer_pretty(&mut *file, &study)?;
         file.write_all(b"\n")
     })?;
-    print(&format!("study.json and weights-*.safetensors are in {}\n", folder.display()))
+    print(&format!("{FILE} and weights-*.safetensors are in {}\n", folder.display()))
 }

@@ -1,7 +1,6 @@
 //! `halfgrad train`: one model, told epoch by epoch, in a file that is always whole.
 
 use std::{
-    path::Path,
     process,
     sync::{
         Arc,
@@ -20,7 +19,7 @@ use halfgrad::{
 };
 
 use super::{
-    describe, describe_optimizer, model_file::Card, prescription, print, progress::Bar, study::prepare, values::Wanted,
+    describe, describe_optimizer, model_file::Card, prepare, prescription, print, progress::Bar, values::Wanted,
 };
 use crate::TrainArgs;
 
@@ -38,7 +37,9 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         Some(augment) => batches.augmented(augment.seeded(args.seed))?,
         None => batches,
     };
-    let (model, optimizer) = (args.network.model(sample), args.optimizer.optimizer()?);
+    let (model, optimizer) = (args.network.model(sample)?, args.optimizer.optimizer()?);
+    let steps = args.epochs.saturating_mul(batches.len());
+    optimizer.check(steps)?;
     let check = |policy: &Policy| {
         let graph = Graph::new(policy);
         model.build(&graph, batch, sample, classes)?;
@@ -48,9 +49,8 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
         Wanted::Policy(policy) => check(policy)?,
         Wanted::Auto => check(&Precision::F32.into())?,
     }
-    prepare(args.out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+    prepare(&args.out)?;
     let gpu = args.device.open()?;
-    let steps = args.epochs.saturating_mul(batches.len());
     let setup = Setup::new(model.clone(), optimizer.clone(), batch, steps);
     let policy = match &args.precision {
         Wanted::Policy(policy) => policy.clone(),
@@ -68,7 +68,8 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     let card = Card::new(model, &data, white, policy);
     print(&introduction(&data, &card, &optimizer, batch, &gpu))?;
     let weights = Weights::init(&gpu, &graph, args.seed)?;
-    let options = optimizer.options(Options { seed: args.seed as u32, ..Options::default() });
+    let memory = gpu.caps().memory;
+    let options = optimizer.options(Options { seed: args.seed as u32, memory, ..Options::default() });
     let plan = Plan::train_with(&gpu, &weights, network.loss, &*optimizer.update(steps), options)?;
     plan.warnings().iter().for_each(|warning| super::note(&format!("warning: {warning}")));
     // What is tested and written: the average of the weights, if one is kept.

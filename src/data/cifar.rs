@@ -82,12 +82,16 @@ pub fn load(path: impl AsRef<Path>) -> Result<Split> {
         let detail = "holds neither data_batch_1.bin … (CIFAR-10) nor train.bin (CIFAR-100), the binary version";
         return Err(Error::file(path, detail));
     };
+    // Around the data there may be another folder.
+    let place = match &source {
+        Source::Folder(folder) => folder,
+        Source::Archive(_) => path,
+    };
     let part = |names: &[&str]| {
         let (mut images, mut labels) = (vec![], vec![]);
         for name in names {
-            let at = path.join(name);
-            let bytes = source.get(name)?.ok_or_else(|| Error::file(path, format!("holds no {name}")))?;
-            kind.read(&bytes, &mut images, &mut labels).map_err(|detail| Error::file(at, detail))?;
+            let bytes = source.get(name)?.ok_or_else(|| Error::file(place, format!("holds no {name}")))?;
+            kind.read(&bytes, &mut images, &mut labels).map_err(|detail| Error::file(place.join(name), detail))?;
         }
         Dataset::from_bytes(images, labels, Shape::from([32, 32, 3]), kind.classes)
     };
@@ -95,7 +99,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Split> {
     let Some(names) = source.get(kind.names)? else { return Ok(split) };
     let names = String::from_utf8_lossy(&names).into_owned();
     let names = names.lines().map(str::trim).filter(|name| !name.is_empty());
-    split.named(names).map_err(|e| Error::file(path.join(kind.names), e))
+    split.named(names).map_err(|e| Error::file(place.join(kind.names), e))
 }
 
 impl Kind {
@@ -254,16 +258,20 @@ mod tests {
             ("batches.meta.txt", Some("one\ntwo\n".into()), "batches.meta.txt: 2 names were given for 10 classes"),
         ];
         for (name, bytes, expected) in cases {
-            let folder = tempfile::tempdir().unwrap();
+            let around = tempfile::tempdir().unwrap();
+            let folder = around.path().join("cifar-10-batches-bin");
+            fs::create_dir(&folder).unwrap();
             let mut files = ten();
             match bytes {
                 Some(bytes) => files.insert(name, bytes),
                 None => files.remove(name),
             };
-            write(folder.path(), &files);
-            let message = load(folder.path()).unwrap_err().to_string();
-            assert!(message.contains(expected), "{message}\n{expected}");
-            assert!(message.starts_with(&folder.path().display().to_string()), "{message}");
+            write(&folder, &files);
+            for path in [&folder, around.path()] {
+                let message = load(path).unwrap_err().to_string();
+                assert!(message.contains(expected), "{message}\n{expected}");
+                assert!(message.starts_with(&folder.display().to_string()), "{message}");
+            }
         }
         let empty = tempfile::tempdir().unwrap();
         assert!(load(empty.path()).unwrap_err().to_string().contains("holds neither data_batch_1.bin"));

@@ -1,11 +1,12 @@
 //! Folders of images, a sub-folder for each class; needs the feature `images`.
 
 use super::{Dataset, Split};
-use crate::{Error, Result, Shape, file::unreadable, random::Random};
-use image::{DynamicImage, ImageDecoder, ImageReader, imageops::FilterType};
+use crate::{Error, Result, Shape, dispatch::count, file::unreadable, random::Random};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits, imageops::FilterType};
 use std::{
     fs::{self, File},
     io::{self, BufReader},
+    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
@@ -88,13 +89,7 @@ impl Form {
         if reader.format().is_none() {
             return Err(Error::file(path, "not an image: PNG, JPEG, GIF, BMP and WebP are read"));
         }
-        let decoded = reader.into_decoder().and_then(|mut decoder| {
-            let orientation = decoder.orientation()?;
-            let mut image = DynamicImage::from_decoder(decoder)?;
-            image.apply_orientation(orientation);
-            Ok(image)
-        });
-        let image = decoded.map_err(|e| Error::file(path, format!("not a whole image: {e}")))?;
+        let image = guarded(path, || decode(path, reader))?;
         let (width, height) = (self.width as u32, self.height as u32);
         let fit = |image: DynamicImage| image.resize_exact(width, height, FilterType::Triangle);
         Ok(match self.grey {
@@ -102,6 +97,29 @@ impl Form {
             false => fit(image.into_rgb8().into()).into_rgb8().into_raw(),
         })
     }
+}
+
+/// Decodes a file whose pixels take no more memory than [`Limits`] allow, and turns it the right way up.
+fn decode(path: &Path, reader: ImageReader<BufReader<File>>) -> Result<DynamicImage> {
+    let broken = |e: ImageError| Error::file(path, format!("not a whole image: {e}"));
+    let mut decoder = reader.into_decoder().map_err(broken)?;
+    // A header of a few bytes may announce any size, and what it announces is allocated before a pixel is read.
+    let (mut limits, (width, height)) = (Limits::default(), decoder.dimensions());
+    limits.reserve(decoder.total_bytes()).map_err(|_| {
+        let bytes = count(decoder.total_bytes());
+        Error::file(path, format!("too large an image: {width} × {height} pixels would take {bytes}B of memory"))
+    })?;
+    decoder.set_limits(limits).map_err(broken)?;
+    let orientation = decoder.orientation().map_err(broken)?;
+    let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    image.apply_orientation(orientation);
+    Ok(image)
+}
+
+/// What `decode` makes of a file; where its decoder panics, the file is at fault and the program goes on.
+fn guarded<T>(path: &Path, decode: impl FnOnce() -> Result<T>) -> Result<T> {
+    let caught = panic::catch_unwind(AssertUnwindSafe(decode));
+    caught.unwrap_or_else(|_| Err(Error::file(path, "not a whole image: its decoder panicked")))
 }
 
 /// A file, its class, and the part that it belongs to.
@@ -236,7 +254,10 @@ impl ImageFolder {
         let threads = thread::available_parallelism().map_or(1, Into::into);
         let mut done = thread::scope(|scope| {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().flat_map(|worker| worker.join().expect("decoders do not panic")).collect::<Vec<_>>()
+            workers
+                .into_iter()
+                .flat_map(|worker| worker.join().expect("what a decoder throws is caught"))
+                .collect::<Vec<_>>()
         });
         // Files are begun in order, and what was begun is finished: the first error here is the first by name.
         done.sort_by_key(|(at, _)| *at);
@@ -388,6 +409,27 @@ mod tests {
         assert_eq!(read("says.jpg", false), read("a.png", false));
         let message = |height, width| Form { height, width, grey: true }.read(path("a.png")).unwrap_err().to_string();
         assert_eq!(message(0, 5), "images of 0 × 5 pixels: each must be from 1 to 16384");
+    }
+
+    #[test]
+    fn an_image_as_large_as_its_header_says_is_not_allocated_and_a_decoder_that_panics_breaks_its_file_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("huge.png");
+        let chunk = |kind: &[u8], data: &[u8]| {
+            let mut crc = flate2::Crc::new();
+            crc.update(&[kind, data].concat());
+            [&(data.len() as u32).to_be_bytes(), kind, data, &crc.sum().to_be_bytes()].concat()
+        };
+        let header = [&60_000u32.to_be_bytes()[..], &60_000u32.to_be_bytes(), &[8, 6, 0, 0, 0]].concat();
+        let png =
+            [&b"\x89PNG\r\n\x1a\n"[..], &chunk(b"IHDR", &header), &chunk(b"IDAT", &[0x78, 0x9c]), &chunk(b"IEND", &[])];
+        fs::write(&path, png.concat()).unwrap();
+        let error = Form { height: 8, width: 8, grey: false }.read(&path).unwrap_err();
+        let detail = "too large an image: 60000 × 60000 pixels would take 14.40 GB of memory";
+        assert_eq!(error, Error::file(&path, detail));
+
+        let error = guarded::<()>(&path, || panic!("a decoder's mistake")).unwrap_err();
+        assert_eq!(error, Error::file(&path, "not a whole image: its decoder panicked"));
     }
 
     #[test]

@@ -40,13 +40,14 @@ pub enum Choice {
     Best,
     /// By its place in [`adapters`].
     Index(usize),
-    /// By a part of "backend name driver", in any case: `radeon`, `vulkan llvmpipe`.
+    /// By a part of "backend name driver", in any case: `radeon`, `vulkan llvmpipe`. A number is a place, where there
+    /// are so many adapters: `1` is the second of two, and `3060` a part of a name.
     Name(String),
 }
 
 impl From<&str> for Choice {
     fn from(s: &str) -> Self {
-        s.parse().map_or_else(|_| Choice::Name(s.to_owned()), Choice::Index)
+        Choice::Name(s.to_owned())
     }
 }
 
@@ -100,7 +101,7 @@ fn rank(adapter: &wgpu::Adapter) -> impl Ord {
 pub fn choose(choice: &Choice, found: &[wgpu::Adapter]) -> Result<usize> {
     let named = ["HALFGRAD_ADAPTER", "WGPU_ADAPTER_NAME"].iter().find_map(|v| env::var(v).ok());
     let named = match (choice, named) {
-        (Choice::Best, Some(name)) if !name.is_empty() => Some(Choice::from(name.as_str())),
+        (Choice::Best, Some(name)) if !name.is_empty() => Some(Choice::Name(name)),
         _ => None,
     };
     let choice = named.as_ref().unwrap_or(choice);
@@ -118,6 +119,7 @@ pub fn choose(choice: &Choice, found: &[wgpu::Adapter]) -> Result<usize> {
     let chosen = match choice {
         Choice::Best => (0..found.len()).min_by_key(|&i| rank(&found[i])),
         Choice::Index(i) => (*i < found.len()).then_some(*i),
+        Choice::Name(place) if place.parse().is_ok_and(|i: usize| i < found.len()) => place.parse().ok(),
         Choice::Name(part) => {
             let part = part.to_lowercase();
             let fits = |i: &usize| {
@@ -130,6 +132,9 @@ pub fn choose(choice: &Choice, found: &[wgpu::Adapter]) -> Result<usize> {
     chosen.ok_or_else(|| {
         Error::Adapter(match choice {
             Choice::Index(i) => format!("no adapter has the number {i}; there are {}", list()),
+            Choice::Name(n) if n.parse::<usize>().is_ok() => {
+                format!("no adapter has the number {n} or is called so; there are {}", list())
+            }
             Choice::Name(part) => format!("no adapter is called {part:?}; there are {}", list()),
             Choice::Best => unreachable!("any adapter will do"),
         })

@@ -38,14 +38,23 @@ pub use xception::xception;
 /// ```
 #[track_caller]
 pub fn linear<'g>(name: &str, x: Tensor<'g>, out: usize) -> Tensor<'g> {
-    let weight = x.graph.weight(&format!("{name}.weight"), [x.shape().last(), out], Init::Kaiming);
+    dense(name, x, out, Init::Kaiming)
+}
+
+/// [`linear`] whose weights have this distribution at first.
+#[track_caller]
+fn dense<'g>(name: &str, x: Tensor<'g>, out: usize, init: Init) -> Tensor<'g> {
+    let weight = x.graph.weight(&format!("{name}.weight"), [x.shape().last(), out], init);
     let bias = x.graph.weight(&format!("{name}.bias"), [out], Init::Constant(0.0));
     x.matmul(weight) + bias
 }
 
-/// What normalisation adds to variances.
-fn epsilon(x: Tensor) -> f32 {
-    if x.graph.precision().acc() == Dtype::F16 { 1e-3 } else { 1e-5 }
+/// What normalisation adds to variances, if nothing else is said.
+const EPSILON: f32 = 1e-5;
+
+/// What it adds where `wanted` is wanted: at least 1e-3 where arithmetic is 16 bit, which may not hold less.
+fn epsilon(x: Tensor, wanted: f32) -> f32 {
+    if x.graph.precision().acc() == Dtype::F16 { wanted.max(1e-3) } else { wanted }
 }
 
 /// `name.weight` (ones) and `name.bias` (zeros), of the shape of the last axis.
@@ -72,7 +81,7 @@ fn affine<'g>(name: &str, x: Tensor<'g>) -> (Tensor<'g>, Tensor<'g>) {
 /// ```
 #[track_caller]
 pub fn batch_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
-    batch_norm_with(name, x, 0.1, epsilon(x))
+    batch_norm_with(name, x, 0.1, epsilon(x, EPSILON))
 }
 
 /// [`batch_norm`] whose running averages move by the share `momentum`, and with `epsilon` added to the variance.
@@ -109,8 +118,14 @@ pub(crate) fn batch_norm_following<'g>(
 /// `name.bias`.
 #[track_caller]
 pub fn layer_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
+    layer_norm_adding(name, x, EPSILON)
+}
+
+/// [`layer_norm`] with this epsilon.
+#[track_caller]
+fn layer_norm_adding<'g>(name: &str, x: Tensor<'g>, wanted: f32) -> Tensor<'g> {
     let (weight, bias) = affine(name, x);
-    x.layer_norm_with(epsilon(x), weight, bias)
+    x.layer_norm_with(epsilon(x, wanted), weight, bias)
 }
 
 /// Root mean square normalisation (arXiv 1910.07467), `[.., d] → [.., d]`: each row over the root of its mean square, times
@@ -118,7 +133,7 @@ pub fn layer_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
 #[track_caller]
 pub fn rms_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
     let weight = x.graph.weight(&format!("{name}.weight"), [x.shape().last()], Init::Constant(1.0));
-    x.rms_norm_with(epsilon(x), weight)
+    x.rms_norm_with(epsilon(x, EPSILON), weight)
 }
 
 /// Group normalisation (arXiv 1803.08494), `[n, .., c] → [n, .., c]`: of each sample, each of so many groups of neighbouring
@@ -126,7 +141,7 @@ pub fn rms_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
 #[track_caller]
 pub fn group_norm<'g>(name: &str, x: Tensor<'g>, groups: usize) -> Tensor<'g> {
     let (weight, bias) = affine(name, x);
-    x.graph.within_layer(name.to_owned(), || x.standardize(x.group_moments(groups), epsilon(x), weight, bias))
+    x.graph.within_layer(name.to_owned(), || x.standardize(x.group_moments(groups), epsilon(x, EPSILON), weight, bias))
 }
 
 /// Instance normalisation (arXiv 1607.08022), `[n, .., c] → [n, .., c]`: [`group_norm`] with each channel a group of its own.
@@ -182,7 +197,7 @@ fn same(stride: usize) -> Conv2d {
 /// [`batch_norm`] as Keras has it: running averages move by a hundredth.
 #[track_caller]
 fn keras_norm<'g>(name: &str, x: Tensor<'g>, least: f32) -> Tensor<'g> {
-    batch_norm_with(name, x, 0.01, epsilon(x).max(least))
+    batch_norm_with(name, x, 0.01, epsilon(x, least))
 }
 
 /// A small convolutional network, after LeNet: 32 and 64 windows of 3 × 3, each with relu and pooling by 2, then 128

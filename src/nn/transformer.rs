@@ -1,25 +1,10 @@
 //! Transformers: multi-head attention, blocks, ViT and GPT.
 
+use super::{dense, layer_norm_adding as norm};
 use crate::{
-    Dtype, Init, Tensor,
+    Init, Tensor,
     ops::{Attention, Conv2d},
 };
-
-/// `x·W + b` with weights `name.weight` `[in, out]` of this distribution, and `name.bias` `[out]`, zero.
-#[track_caller]
-fn dense<'g>(name: &str, x: Tensor<'g>, out: usize, init: Init) -> Tensor<'g> {
-    let weight = x.graph.weight(&format!("{name}.weight"), [x.shape().last(), out], init);
-    let bias = x.graph.weight(&format!("{name}.bias"), [out], Init::Constant(0.0));
-    x.matmul(weight) + bias
-}
-
-/// [`layer_norm`](super::layer_norm) with this epsilon; 1e-3 where arithmetic is 16 bit, since f16 may not hold less.
-#[track_caller]
-fn norm<'g>(name: &str, x: Tensor<'g>, epsilon: f32) -> Tensor<'g> {
-    let weight = |part, value| x.graph.weight(&format!("{name}.{part}"), [x.shape().last()], Init::Constant(value));
-    let epsilon = if x.graph.precision().acc() == Dtype::F16 { epsilon.max(1e-3) } else { epsilon };
-    x.layer_norm_with(epsilon, weight("weight", 1.0), weight("bias", 0.0))
-}
 
 /// Multi-head self-attention (arXiv 1706.03762), `[n, t, d] → [n, t, d]`: dense layers `name.query`, `name.key` and `name.value`
 /// make `heads` heads of `key_dim` values each, and `name.out` joins them. If `causal`, a place sees none that come later.

@@ -8,7 +8,7 @@ use crate::{Error, Port, Result, data::Dataset};
 pub struct Evaluation {
     /// Mean cross-entropy, in f64 on the host from the network's logits.
     pub loss: f64,
-    /// The share of samples whose largest logit is the label's.
+    /// The share of samples whose [`class`] is the label.
     pub accuracy: f64,
 }
 
@@ -79,14 +79,14 @@ impl Evaluation {
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let sum: f64 = row.iter().map(|&v| f64::from(v - largest).exp()).sum();
             loss += sum.ln() - f64::from(of_label - largest);
-            right += usize::from(row.iter().position(|&v| v == largest) == Some(label as usize));
+            right += usize::from(class(row) == Some(label as usize));
             count += 1;
         }
         Evaluation { loss: loss / f64::from(count), accuracy: right as f64 / f64::from(count) }
     }
 
     /// The share of samples whose label is among the `k` largest logits, `[samples, classes]`; of equal ones the first counts
-    /// as the larger, and labels [`crate::graph::IGNORE`] do not count.
+    /// as the larger. Logits without a [`class`] are never right, and labels [`crate::graph::IGNORE`] do not count.
     ///
     /// ```
     /// use halfgrad::plan::Evaluation;
@@ -100,9 +100,31 @@ impl Evaluation {
             let Some(&own) = row.get(label as usize) else { continue };
             let before = |(i, v): (usize, &f32)| *v > own || (*v == own && i < label as usize);
             let rank = row.iter().enumerate().filter(|at| before(*at)).count();
-            found += usize::from(!own.is_nan() && rank < k);
+            found += usize::from(class(row).is_some() && rank < k);
             count += 1;
         }
         f64::from(found as u32) / f64::from(count)
+    }
+}
+
+/// The class that logits stand for: the first largest value's place; none if one of them is not a number.
+pub fn class(logits: &[f32]) -> Option<usize> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sound = !logits.iter().any(|v| v.is_nan());
+    logits.iter().position(|&v| sound && v == largest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logits_with_a_nan_have_no_class_and_are_never_right() {
+        let nan = f32::NAN;
+        let logits = [2.0, 1.0, nan, nan, 2.0, 1.0, f32::INFINITY, 1.0, 0.0, 0.0, 5.0, 5.0];
+        let classes: Vec<_> = logits.chunks(3).map(class).collect();
+        assert_eq!(classes, [None, None, Some(0), Some(1)]);
+        assert_eq!(Evaluation::of(&logits, &[0, 1, 0, 1]).accuracy, 0.5);
+        assert_eq!([1, 3].map(|k| Evaluation::top_k(&logits, &[0, 1, 0, 2], k)), [0.25, 0.5]);
     }
 }

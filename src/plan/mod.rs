@@ -33,7 +33,7 @@ use crate::{
 
 pub use crate::lower::Part;
 pub use changes::Changes;
-pub use evaluate::Evaluation;
+pub use evaluate::{Evaluation, class};
 pub use observe::Observation;
 pub use training::lower_training;
 #[cfg(not(target_arch = "wasm32"))]

@@ -38,11 +38,11 @@ mod train;
 pub use auto::{Auto, Choice, Prescription, Trial};
 #[cfg(not(target_arch = "wasm32"))]
 pub use noise::{Noise, late_loss};
-pub use optimizer::{FORMS, OPTIMIZERS, Optimizer, SCHEDULES};
+pub use optimizer::{FORMS, OPTIMIZERS, Optimizer, RATES, SCHEDULES};
 pub use outcome::{DeviceBytes, Outcome, Sharpness, deviation, mean, median};
 pub use setup::{Classifier, MODELS, Model, Network, Setup};
 #[cfg(not(target_arch = "wasm32"))]
 pub use sharpness::{PowerIteration, sharpness, sharpness_of};
-pub use theorem::{Comparison, Sample, class};
+pub use theorem::{Comparison, Sample};
 #[cfg(not(target_arch = "wasm32"))]
 pub use train::{Stand, evaluate, train};

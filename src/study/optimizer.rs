@@ -1,5 +1,5 @@
 use crate::{
-    Adam, AdamW, RmsProp, Sgd,
+    Adam, AdamW, Error, Result, RmsProp, Sgd,
     optim::{Form, Schedule, Update},
     plan::Options,
 };
@@ -10,6 +10,9 @@ pub const OPTIMIZERS: [&str; 4] = ["sgd", "adam", "adamw", "rmsprop"];
 /// What an [`Optimizer`] may do with its learning rate over a run: nothing; a tenth of it from half of the steps on, and a
 /// hundredth from three quarters on (as in arXiv 1512.03385); half a cosine to 0; one cycle.
 pub const SCHEDULES: [&str; 4] = ["constant", "steps", "cosine", "one-cycle"];
+
+/// The most learning rates that a run may keep: a table of 64 MiB on the host and on the device.
+pub const RATES: usize = 1 << 24;
 
 /// The forms of Adam by name.
 pub const FORMS: [(&str, Form); 3] = [("root", Form::Root), ("textbook", Form::Textbook), ("floor", Form::Floor)];
@@ -31,7 +34,7 @@ pub struct Optimizer {
     pub form: Form,
     /// One of [`SCHEDULES`].
     pub schedule: &'static str,
-    /// Steps in which the learning rate rises to the schedule's first.
+    /// Updates in which the learning rate rises to the schedule's first.
     pub warm_up: usize,
     /// The largest norm of all gradients together.
     pub clip_norm: Option<f32>,
@@ -65,9 +68,33 @@ impl Optimizer {
         if name == "sgd" { 0.05 } else { 1e-3 }
     }
 
-    /// What a plan of so many steps takes.
+    /// Fails if a run of so many steps is longer than can be counted, or its learning rates are more than fit a table.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with what is too long.
+    pub fn check(&self, steps: usize) -> Result<()> {
+        let updates = self.updates(steps);
+        let table = if self.schedule == SCHEDULES[0] { self.warm_up } else { updates };
+        let wrong = if steps > u32::MAX as usize {
+            format!("{steps} steps are more than can be counted")
+        } else if self.warm_up > updates {
+            format!("a warm-up of {} updates does not end in a run of {updates}", self.warm_up)
+        } else if table > RATES {
+            format!("{table} updates with a learning rate each are more than {RATES}, which a table holds")
+        } else {
+            return Ok(());
+        };
+        Err(Error::Data(wrong))
+    }
+
+    /// How often so many steps change the weights.
+    pub fn updates(&self, steps: usize) -> usize {
+        steps / self.accumulate.max(1) as usize
+    }
+
+    /// What a plan of so many steps takes; [`check`](Self::check) says whether it can be made.
     pub fn update(&self, steps: usize) -> Box<dyn Update> {
-        let (rates, decay) = (self.rates(steps / self.accumulate.max(1) as usize), self.weight_decay);
+        let (rates, decay) = (self.rates(self.updates(steps)), self.weight_decay);
         let adam = |adam: Adam| {
             let adam = adam.weight_decay(decay).form(self.form);
             Box::new(self.epsilon.map_or(adam.clone(), |e| adam.epsilon(e)))
@@ -84,8 +111,8 @@ impl Optimizer {
     }
 
     /// The learning rates of a run.
-    fn rates(&self, steps: usize) -> Schedule {
-        let (rate, left) = (self.learning_rate, steps.saturating_sub(self.warm_up));
+    fn rates(&self, updates: usize) -> Schedule {
+        let (rate, left) = (self.learning_rate, updates.saturating_sub(self.warm_up));
         let schedule = match self.schedule {
             "steps" => Schedule::steps(rate, 0.1, &[left / 2, left * 3 / 4]),
             "cosine" => Schedule::cosine(rate, left),
@@ -98,5 +125,32 @@ impl Optimizer {
     /// `options` with what the optimizer adds.
     pub fn options(&self, options: Options) -> Options {
         Options { clip_norm: self.clip_norm, average: self.average, accumulate: self.accumulate, ..options }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_no_table_of_rates_holds_is_refused() {
+        let sgd = Optimizer::named("sgd", 0.1).unwrap();
+        let with = |schedule, warm_up, accumulate| Optimizer { schedule, warm_up, accumulate, ..sgd.clone() };
+        let most = u32::MAX as usize;
+        for (optimizer, steps, wrong) in [
+            (with("constant", 0, 1), most, ""),
+            (with("constant", 0, 1), most + 1, "more than can be counted"),
+            (with("constant", 50, 1), 50, ""),
+            (with("constant", 50, 1), 49, "a warm-up of 50 updates does not end in a run of 49"),
+            (with("cosine", 50, 4), 199, "a warm-up of 50 updates does not end in a run of 49"),
+            (with("constant", usize::MAX, 1), 10, "does not end in a run of 10"),
+            (with("constant", RATES + 1, 1), most, "more than 16777216"),
+            (with("cosine", 0, 1), RATES, ""),
+            (with("cosine", 0, 1), RATES + 1, "more than 16777216"),
+            (with("cosine", 0, 2), 2 * RATES + 1, ""),
+        ] {
+            let said = optimizer.check(steps).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(said.contains(wrong) && said.is_empty() == wrong.is_empty(), "{optimizer:?} {steps}: {said}");
+        }
     }
 }

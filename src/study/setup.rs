@@ -128,7 +128,7 @@ impl Model {
     pub fn build<'g>(&self, graph: &'g Graph, batch: usize, sample: Shape, classes: usize) -> Result<Network<'g>> {
         let shape = nn::batch_of(batch, sample);
         let shape = shape.ok_or_else(|| Error::Data(format!("samples of {sample} leave no axis for the batch")))?;
-        if self.name == "gpt" {
+        if self.name == "gpt" && self.own.is_none() {
             if sample.rank() != 1 {
                 return Err(Error::Data(format!("gpt reads sequences of tokens, not samples of {sample}")));
             }
@@ -198,19 +198,26 @@ impl Setup {
         }
     }
 
+    /// How a run's plan is made: what would take more than the device's memory limit computes activations again.
+    pub(super) fn options(&self, caps: &Caps) -> Options {
+        let observe = self.observe.is_some();
+        self.optimizer.options(Options { record_changes: true, observe, memory: caps.memory, ..Options::default() })
+    }
+
     /// Fails, before anything is allocated, if a training step cannot be made or does not fit on the device; then it says which
     /// batch does.
     ///
     /// # Errors
-    /// The graph's first mistake; [`Error::Memory`] with the plan's bytes, the limit, and what would fit.
+    /// As [`Optimizer::check`]; the graph's first mistake; [`Error::Memory`] with the plan's bytes, the limit, and what
+    /// would fit.
     pub fn check(&self, caps: &Caps, policy: impl Into<Policy>, sample: Shape, classes: usize) -> Result<()> {
+        self.optimizer.check(self.steps)?;
         let policy = policy.into();
         let lower = |policy: &Policy, batch| {
             let graph = Graph::new(policy);
             graph.simulate(self.simulate);
             let network = self.model.build(&graph, batch, sample, classes)?;
-            let options = self.optimizer.options(Options { record_changes: true, ..Options::default() });
-            lower_training(network.loss, &*self.optimizer.update(self.steps), caps, &options).map(drop)
+            lower_training(network.loss, &*self.optimizer.update(self.steps), caps, &self.options(caps)).map(drop)
         };
         let Err(error) = lower(&policy, self.batch) else { return Ok(()) };
         let Error::Memory(detail) = error else { return Err(error) };
@@ -260,6 +267,14 @@ mod tests {
             graph.check().unwrap();
             assert_eq!(network.logits.shape(), Shape::from([2, 10]), "{name}");
         }
+    }
+
+    #[test]
+    fn a_network_of_ones_own_is_built_whatever_it_is_called() {
+        let graph = Graph::new(Precision::F32);
+        let model = Model::of("gpt", |x, classes| nn::linear("fc", x.flatten(), classes));
+        let network = model.build(&graph, 2, Shape::from([8, 8, 1]), 10).unwrap();
+        assert!(graph.check().is_ok() && !network.reads_tokens() && network.logits.shape() == Shape::from([2, 10]));
     }
 
     #[test]

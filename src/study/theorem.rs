@@ -1,4 +1,4 @@
-use crate::random::Random;
+use crate::{plan::class, random::Random};
 
 /// How the answers of a network differ from those of the same network in f32, sample by sample.
 ///
@@ -97,13 +97,6 @@ fn margin_and_change(p: &[f64], q: &[f64]) -> (f64, f64) {
         delta = f64::max(delta, (p - q).abs());
     }
     (largest - second, delta)
-}
-
-/// The class that logits stand for: the first largest value's place; none if one is not a number.
-pub fn class(logits: &[f32]) -> Option<usize> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sound = !logits.iter().any(|v| v.is_nan());
-    logits.iter().position(|&v| sound && v == largest)
 }
 
 /// The probabilities that logits stand for.

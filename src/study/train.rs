@@ -64,9 +64,7 @@ pub fn train(
     if let Some(seed) = setup.nudge {
         nudge(&weights, seed)?;
     }
-    let observe = setup.observe.is_some();
-    let options = Options { record_changes: true, observe, seed: seed as u32, ..Options::default() };
-    let options = setup.optimizer.options(options);
+    let options = Options { seed: seed as u32, ..setup.options(gpu.caps()) };
     let plan = Plan::train_with(gpu, &weights, network.loss, &*setup.optimizer.update(setup.steps), options)?;
     let order = Order::new(&data.train, setup, seed)?;
     let mut run = Run {

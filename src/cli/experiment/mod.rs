@@ -22,16 +22,11 @@ use halfgrad::{
 
 use self::{
     folder::Folder,
-    record::{FORMAT, Run},
+    record::{Asked, FORMAT, Run},
     train::{Bench, Id, Twin},
 };
-use super::{note, print, probe, progress::Bar, record::Adapter, report};
+use super::{Refuted, lines, note, print, probe, progress::Bar, record::Adapter, report};
 use crate::StudyArgs;
-
-/// A certified sample got another class, which the theorem forbids.
-#[derive(Debug, thiserror::Error)]
-#[error("{0} certified samples flipped, which cannot be: {1}; this is a bug, please report it with the run's file")]
-pub struct Refuted(u64, String);
 
 /// Runs an experiment, or goes on with it, and tells; or lists them all.
 pub fn run(args: &StudyArgs, name: &str) -> anyhow::Result<()> {
@@ -44,11 +39,19 @@ pub fn run(args: &StudyArgs, name: &str) -> anyhow::Result<()> {
     })?;
     let experiment = cut(experiment, args)?;
     let path = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("halfgrad-{name}")));
-    super::study::prepare(&path)?;
+    super::prepare(&path.join("experiment.json"))?;
     let gpu = args.device.open()?;
-    let mut lab =
-        Lab { args, gpu: &gpu, folder: Folder::new(&path), experiment: &experiment, runs: vec![], tables: vec![] };
+    let mut lab = Lab {
+        args,
+        gpu: &gpu,
+        folder: Folder::new(&path),
+        experiment: &experiment,
+        asked: vec![],
+        runs: vec![],
+        tables: vec![],
+    };
     let trials = lab.trials()?;
+    lab.asked = lab.asked(&trials)?;
     lab.take_up(&trials)?;
     print(&lab.introduction(&trials, &path))?;
     let probe = probe::Report::of(&gpu)?;
@@ -78,6 +81,16 @@ fn list() -> String {
 
 /// The experiment with what the user wants less of, or other.
 fn cut(mut experiment: Experiment, args: &StudyArgs) -> anyhow::Result<Experiment> {
+    if args.data.data.is_none() {
+        args.data.suits(false, false)?;
+    }
+    let data = [args.data.data.is_some(), args.data.augment.is_some(), args.train.is_some(), args.test.is_some()];
+    let length = [args.epochs.is_some(), args.steps.is_some(), args.seeds.is_some(), args.precision.is_some()];
+    ensure!(
+        !experiment.groups.is_empty() || ![data, length].concat().contains(&true),
+        "{} trains nothing: it takes no data, precisions, seeds, epochs or steps",
+        experiment.name
+    );
     if let Some(wanted) = &args.networks {
         let there = |name: &str| experiment.groups.iter().any(|g| g.model.name == name);
         if let Some(name) = wanted.0.iter().find(|name| !there(name)) {
@@ -123,6 +136,7 @@ struct Lab<'a> {
     gpu: &'a Gpu,
     folder: Folder,
     experiment: &'a Experiment,
+    asked: Vec<Asked>,
     runs: Vec<Run>,
     tables: Vec<record::Table>,
 }
@@ -157,6 +171,18 @@ impl<'a> Lab<'a> {
             }
         }
         Ok(trials)
+    }
+
+    /// The runs that there are to be.
+    fn asked(&self, trials: &[Trial]) -> anyhow::Result<Vec<Asked>> {
+        let (first, count) = (self.args.seed, self.experiment.seeds as u64);
+        let last = first.checked_add(count - 1).context("--seed and --seeds go beyond 64 bits")?;
+        let of = |t: &Trial| Asked {
+            group: t.group.name.clone(),
+            variants: t.precisions.iter().map(ToString::to_string).collect(),
+            seeds: (first..=last).collect(),
+        };
+        Ok(trials.iter().map(of).collect())
     }
 
     /// What a group learns from: the user's data, or its own.
@@ -202,7 +228,7 @@ impl<'a> Lab<'a> {
             super::describe_settings(self.gpu),
         );
         let all = [format!("{}: {}", e.name, e.title), e.question.into(), format!("Expected: {}.", e.expected), device];
-        all.iter().map(|part| table::lines(part)).collect()
+        all.iter().map(|part| lines("", part)).collect()
     }
 
     /// Fills the tables that are not there.
@@ -243,11 +269,9 @@ impl<'a> Lab<'a> {
 
     /// Makes the runs that are not there, each kept when it ends.
     fn train(&mut self, trials: &[Trial]) -> anyhow::Result<()> {
-        let (first, count) = (self.args.seed, self.experiment.seeds as u64);
-        let last = first.checked_add(count - 1).context("--seed and --seeds go beyond 64 bits")?;
-        let mut progress = Progress::new(trials, count as usize);
-        for trial in trials {
-            for seed in first..=last {
+        let mut progress = Progress::new(trials, self.experiment.seeds);
+        for (trial, asked) in trials.iter().zip(self.asked.clone()) {
+            for seed in asked.seeds {
                 self.train_pair(trial, seed, &mut progress)?;
             }
         }
@@ -290,7 +314,8 @@ impl<'a> Lab<'a> {
     /// Writes the summary of what is there.
     fn summarise(&self) -> anyhow::Result<record::Experiment> {
         let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
-        let summary = summary::of(self.experiment, command, self.gpu, &self.runs, self.tables.clone());
+        let summary =
+            summary::of(self.experiment, self.asked.clone(), command, self.gpu, &self.runs, self.tables.clone());
         self.folder.write("experiment", &summary)?;
         Ok(summary)
     }
@@ -300,12 +325,7 @@ impl<'a> Lab<'a> {
         let both =
             |run: &Run| run.against_f32.as_ref().map(|a| [&a.cast, &a.trained].map(|t| t.agreement.certified_flips));
         let flips = |run: &Run| both(run).map_or(0, |flips| flips.iter().sum::<u64>());
-        let wrong: Vec<&Run> = self.runs.iter().filter(|run| flips(run) > 0).collect();
-        ensure!(wrong.is_empty(), {
-            let names: Vec<&str> = wrong.iter().map(|run| run.name.as_str()).collect();
-            Refuted(wrong.iter().map(|run| flips(run)).sum(), names.join(", "))
-        });
-        Ok(())
+        Ok(Refuted::check(self.runs.iter().map(|run| (run.name.clone(), flips(run))))?)
     }
 }
 

@@ -38,9 +38,20 @@ pub struct Experiment {
     /// As in a run's setup.
     #[serde(default)]
     pub settings: String,
+    /// What the command asks for, also what was not run yet.
+    #[serde(default)]
+    pub asked: Vec<Asked>,
     /// What is compared with each other; an experiment of tables only has none.
     pub groups: Vec<Group>,
     pub tables: Vec<Table>,
+}
+
+/// The runs of a group that are to be: each precision that the adapter can run, from each seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    pub group: String,
+    pub variants: Vec<String>,
+    pub seeds: Vec<u64>,
 }
 
 /// One network trained in one way, in several precisions.
@@ -50,6 +61,7 @@ pub struct Group {
     pub name: String,
     /// Of its runs; `precision` is that of the first.
     pub setup: Setup,
+    /// Of the runs that are there.
     pub seeds: Vec<u64>,
     /// How two f32 runs of different seeds differ: what no precision can be blamed for.
     pub noise: Option<Noise>,

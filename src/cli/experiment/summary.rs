@@ -11,7 +11,7 @@ use halfgrad::{
 };
 
 use super::record::{
-    self, Agreement, Experiment, FORMAT, Group, Interval, Noise, Run, Spread, Table, Theorem, Variant, Verdict,
+    self, Agreement, Asked, Experiment, FORMAT, Group, Interval, Noise, Run, Spread, Table, Theorem, Variant, Verdict,
 };
 use crate::cli::record::Adapter;
 
@@ -20,28 +20,30 @@ const MARGIN: f64 = 0.5;
 
 /// What was asked, and what runs and tables, at least one of either, answer; groups and precisions in the order of the definition.
 pub fn of(
-    asked: &experiment::Experiment,
+    defined: &experiment::Experiment,
+    asked: Vec<Asked>,
     command: Vec<String>,
     gpu: &Gpu,
     runs: &[Run],
     tables: Vec<Table>,
 ) -> Experiment {
-    let mut names: Vec<&str> = asked.groups.iter().map(|g| g.name.as_str()).collect();
+    let mut names: Vec<&str> = defined.groups.iter().map(|g| g.name.as_str()).collect();
     names.retain(|name| runs.iter().any(|r| r.group == *name));
     let group = |name: &&str| {
-        let defined = asked.groups.iter().find(|g| g.name == **name)?;
+        let defined = defined.groups.iter().find(|g| g.name == **name)?;
         Some(group(defined, &runs.iter().filter(|r| r.group == **name).collect::<Vec<_>>()))
     };
     Experiment {
         format: FORMAT,
-        name: asked.name.into(),
-        title: asked.title.into(),
-        question: asked.question.into(),
-        expected: asked.expected.into(),
+        name: defined.name.into(),
+        title: defined.title.into(),
+        question: defined.question.into(),
+        expected: defined.expected.into(),
         command,
         halfgrad: env!("CARGO_PKG_VERSION").into(),
         adapter: Adapter::of_gpu(gpu),
         settings: gpu.settings().description(),
+        asked,
         groups: names.iter().filter_map(group).collect(),
         tables,
     }

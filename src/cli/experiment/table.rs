@@ -4,7 +4,7 @@ use comfy_table::Table;
 
 use super::record::{Agreement, Cell, Experiment, Group, Variant};
 use crate::cli::{
-    self,
+    self, lines,
     numbers::{NONE, three},
 };
 
@@ -51,21 +51,7 @@ fn measured(found: &super::record::Table) -> String {
     };
     table.add_rows(found.rows.iter().map(|row| row.iter().map(cell).collect::<Vec<_>>()));
     cli::align_right(&mut table, 1, 2);
-    format!("\n{}\n{}\n{}", found.title, table.trim_fmt(), lines(&found.note))
-}
-
-/// A text in lines of up to 120 columns.
-pub fn lines(text: &str) -> String {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let line = lines.last_mut().expect("there is a first");
-        match line.chars().count() + word.chars().count() {
-            0..120 if line.is_empty() => *line += word,
-            0..120 => *line += &format!(" {word}"),
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines.join("\n") + "\n"
+    format!("\n{}\n{}\n{}", found.title, table.trim_fmt(), lines("", &found.note))
 }
 
 fn trained(group: &Group) -> String {
@@ -76,7 +62,7 @@ fn trained(group: &Group) -> String {
         "{name}{}, {} training and {} test samples; {}; {}; batch {}, {} steps; {seeds}",
         s.data.name, s.data.train, s.data.test, s.model, s.optimizer, s.batch, s.steps
     );
-    let mut text = format!("\n{}", lines(&head));
+    let mut text = format!("\n{}", lines("", &head));
     let mut table = Table::new();
     table.load_style(cli::TABLE).set_header(HEADER);
     table.add_rows(group.variants.iter().map(row));

@@ -5,8 +5,8 @@ use std::{path::Path, time::Instant};
 use halfgrad::{
     Error, Gpu, Graph, Precision, Weights,
     data::Split,
-    plan::{self, Part},
-    study::{self, Outcome, Sample, Stand, class, statistics::quantile},
+    plan::{self, Part, class},
+    study::{self, Outcome, Sample, Stand, statistics::quantile},
 };
 
 use super::record::{Against, Agreement, Changes, FORMAT, Failure, Lost, Point, Points, Run, Setup, Tensor, Theorem};

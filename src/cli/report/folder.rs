@@ -5,13 +5,11 @@ use std::{
     path::Path,
 };
 
-use halfgrad::study::experiment;
-
 use super::plots::Look;
 use crate::cli::{
     experiment::{
         folder::{parse, read},
-        record::{Experiment, Group, Run, Variant},
+        record::{Asked, Experiment, Group, Run, Variant},
     },
     probe,
 };
@@ -95,19 +93,25 @@ pub fn foremost<T>(all: &[T], most: usize, score: impl Fn(&T) -> f64) -> Vec<&T>
     order.into_iter().map(|i| &all[i]).collect()
 }
 
-/// Runs that other precisions of their group have, and groups that the experiment has.
+/// What was asked for and not run yet: groups, or of a precision seeds.
 fn gaps(experiment: &Experiment) -> Vec<String> {
     let mut gaps = vec![];
-    for group in &experiment.groups {
-        let of = if group.name.is_empty() { String::new() } else { format!(" in {}", group.name) };
-        for v in &group.variants {
-            let there = |seed: &u64| v.runs.iter().any(|run| run.ends_with(&format!("seed{seed}")));
-            let seeds = group.seeds.iter().filter(|seed| !there(seed));
-            gaps.extend(seeds.map(|seed| format!("{}{of}, seed {seed}", v.name)));
+    for Asked { group: name, variants, seeds } in &experiment.asked {
+        let Some(group) = experiment.groups.iter().find(|g| g.name == *name) else {
+            gaps.push(format!("the group {name}"));
+            continue;
+        };
+        let of = if name.is_empty() { String::new() } else { format!(" in {name}") };
+        for variant in variants {
+            let runs = group.variants.iter().filter(|v| v.name == *variant).flat_map(|v| &v.runs);
+            let there = |seed: &u64| runs.clone().any(|run| run.ends_with(&format!("-seed{seed}")));
+            let gone: Vec<String> = seeds.iter().filter(|seed| !there(seed)).map(u64::to_string).collect();
+            match &gone[..] {
+                [] => {}
+                [seed] => gaps.push(format!("{variant}{of}, seed {seed}")),
+                _ => gaps.push(format!("{variant}{of}, seeds {}", gone.join(", "))),
+            }
         }
     }
-    let usual = experiment::named(&experiment.name).map(|e| e.groups).unwrap_or_default();
-    let there = |name: &str| experiment.groups.iter().any(|g| g.name == name);
-    gaps.extend(usual.iter().filter(|g| !there(&g.name)).map(|g| format!("the group {}", g.name)));
     gaps
 }

@@ -265,7 +265,7 @@ fn e10() -> Experiment {
 fn e11() -> Experiment {
     Experiment {
         name: "e11",
-        title: "AlexNet and ResNets as the authors coded them, for a few steps",
+        title: "AlexNet as the authors coded it and ResNets with the textbook's head, for a few steps",
         question: "Do losses run alike in each precision, and what does a step take?",
         expected: "over 100 epochs of CIFAR-10 76.0, 75.8 and 75.9 % (16 bit, f32, mixed), 80.9 % in all three; 1.8 and 1.3 times as fast \
                    on tensor cores (arXiv 2305.10947, table 5); `table5` runs them in full",
