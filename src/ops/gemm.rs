@@ -11,7 +11,6 @@ use crate::{
     Caps, Dtype, Shape, caps,
     dispatch::{Choice, Dispatch, Operand, Program, Shader},
     op::Io,
-    precision::Accumulate,
 };
 
 /// A matrix product in blocks of 4×4: what `Extent` is in `lib/gemm.wgsl`.
@@ -524,8 +523,8 @@ fn keep(g: u32, part: u32, size: u32, v: vec4<acc>, there: vec4<bool>) {
     y[g] = pack4_wide(select(vec4<acc>(), epilogue(g, v), there));
 }";
 
-/// What a split sum puts in the place of `result` in `lib/gemm.wgsl`.
-const PARTS: &str = "\
+/// What a split sum puts in the place of `result` in `lib/gemm.wgsl`, and in others that keep their sums so.
+pub(super) const PARTS: &str = "\
 @group(0) @binding(2) var<storage, read_write> y: array<wide4>;
 fn keep(g: u32, part: u32, size: u32, v: vec4<acc>, there: vec4<bool>) {
     y[part * size + g] = pack4_wide(select(vec4<acc>(), v, there));
@@ -554,10 +553,7 @@ pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Prod
     }
     let parts = program.scratch(Shape::from([v.parts, y.shape.stored()]), acc);
     beside::push(io, program, dispatch.wide(acc).splice("result", PARTS).write(parts), workgroups);
-    let sum = sum_of_parts(io, parts, y).fuse("epilogue", io.chain);
-    // Chunks were added up in f32 as it is.
-    let rounded = io.precision.rounds_sums() && io.precision.accumulate == Accumulate::F16;
-    program.push(sum.constant("SUM_IN_F16", rounded.into()));
+    program.push(sum_of_parts(io, parts, y).fuse("epilogue", io.chain));
     program.dispatches[start].choice = choice;
 }
 
