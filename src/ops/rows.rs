@@ -35,7 +35,7 @@ pub(super) const WIDEST: usize = 256;
 /// Those of the smallest; a quarter of it on processors, where few rows are to make more than one.
 const WORKGROUP: usize = 64;
 /// Workgroups that few rows on a processor are to make, for its cores.
-const CORES: usize = 16;
+pub(super) const CORES: usize = 16;
 /// Groups that a processor's invocations share a row for: neighbours gain nothing there, and only few rows leave it idle.
 const SHARED: usize = 8;
 
