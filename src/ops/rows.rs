@@ -171,6 +171,10 @@ mod tests {
             let without = Caps { subgroup: (0, 0), ..caps };
             let r = choose(&without, 4096, 256, 1);
             assert_eq!((r.subgroup, r.threads), (0, 64), "{}", without.adapter);
+            // Of the longest rows too: two halves of `near` and of `far`, and what cross-entropy counts.
+            let threads = choose(&without, 1, 1 << 20, 1).threads as u32;
+            let bytes = 2 * 16 * (threads + threads / 16) + 16;
+            assert!(bytes <= Caps::LEAST_WORKGROUP_BYTES, "{}: {bytes}", without.adapter);
         }
     }
 }

@@ -57,7 +57,7 @@ pub struct Adapter {
 /// Adapters that differ in what planner, ops and composition look at; those that offer least come first.
 pub fn adapters() -> Vec<Adapter> {
     let least = Caps { adapter: "WebGPU's default limits".into(), ..Caps::reference() };
-    let packed = Caps { shader_f16: false, ..least.clone() };
+    let packed = Caps { shader_f16: false, workgroup_bytes: Caps::LEAST_WORKGROUP_BYTES, ..least.clone() };
     let large = Caps {
         adapter: "a large GPU".into(),
         kind: caps::Kind::Discrete,
