@@ -1,4 +1,5 @@
-// Sum or largest value over a run of axes before the last; LANES invocations share one group of four results.
+// Sum or largest value over a run of axes before the last, whole or in parts; LANES invocations share one group of four
+// results.
 #import accumulate
 #import epilogue
 #import grid
@@ -9,12 +10,14 @@
 const MAX: u32 = 0u; // largest value instead of sum
 
 @group(0) @binding(0) var<storage, read> x: array<wide4>;       // [_, terms, inner]
-@group(0) @binding(1) var<storage, read_write> y: array<elem4>; // [groups]
+@group(0) @binding(1) var<storage, read_write> y: array<elem4>; // [_, splits, inner]
 
 struct Params {
     groups: u32,   // groups of results
-    terms: u32,    // groups of x that one result is made of
+    terms: u32,    // groups of x in a column
     inner: u32,    // groups of x between two terms of a column
+    splits: u32,   // parts in which the terms are taken, a result each
+    chunk: u32,    // terms of a part, of which the last may have fewer
     last_out: u32, // length of y's last axis
     factor: f32,   // on the sum
 }
@@ -32,12 +35,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let g = linear_id(workgroup) * RESULTS + lane % RESULTS;
     var v = vec4<acc>();
     if g < p.groups {
-        let first = column_start(g, p.terms, p.inner);
+        let line = quotient(g, p.inner, 1u);
+        let outer = quotient(line, p.splits, 1u);
+        let first = outer * p.terms * p.inner + g - line * p.inner;
+        let start = (line - outer * p.splits) * p.chunk;
+        let end = min(start + p.chunk, p.terms);
         var sum = Sum();
         if MAX == 1u {
-            sum.part = unpack4_wide(x[first]);
+            sum.part = unpack4_wide(x[first + start * p.inner]);
         }
-        for (var k = lane / RESULTS; k < p.terms; k += LANES) {
+        for (var k = start + lane / RESULTS; k < end; k += LANES) {
             let term = unpack4_wide(x[first + k * p.inner]);
             if MAX == 1u {
                 sum.part = larger(sum.part, term);

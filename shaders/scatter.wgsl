@@ -1,9 +1,11 @@
 // The gradient of a gather: each row of the table sums the rows of dy that were taken from it, in their order, so that
-// the same comes out each time. A workgroup has 64 groups of one row. It looks through all indices, 2048 at a time, and
-// each invocation notes in a word which of its 32 are this row.
+// the same comes out each time. A workgroup has PARTS times 64 groups of one row. It looks through all indices, 2048 at
+// a time, and each invocation notes in a word which of its 32 are this row.
 #import epilogue
 #import grid
 #import tail
+
+const PARTS: u32 = 1u; // groups of each invocation
 
 @group(0) @binding(0) var<storage, read> dy: array<elem4>;          // [_, last, d]
 @group(0) @binding(1) var<storage, read> indices: array<vec4<u32>>; // [_, last]
@@ -38,11 +40,11 @@ fn search(row: u32, first: u32) -> u32 {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let across = (p.d + 3u) / 4u;
-    let parts = (across + 63u) / 64u;
-    let row = linear_id(workgroup) / parts;
-    let q = linear_id(workgroup) % parts * 64u + lane;
+    let shares = (across + 64u * PARTS - 1u) / (64u * PARTS);
+    let row = linear_id(workgroup) / shares;
+    let start = linear_id(workgroup) % shares * 64u * PARTS + lane;
     let padded = (p.last + 3u) / 4u * 4u;
-    var v = vec4<acc>();
+    var v: array<vec4<acc>, PARTS>;
     for (var first = 0u; first < p.count; first += 512u) {
         workgroupBarrier(); // what was found before was used
         let bits = search(row, first + 8u * lane);
@@ -61,15 +63,21 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
                 for (var these = found[word]; these != 0u; these &= these - 1u) {
                     let place = 4u * first + 32u * word + firstTrailingBit(these);
                     let i = place - place / padded * (padded - p.last);
-                    if q < across {
-                        v += unpack4(dy[i * across + q]);
+                    for (var k = 0u; k < PARTS; k++) {
+                        let q = start + 64u * k;
+                        if q < across {
+                            v[k] += unpack4(dy[i * across + q]);
+                        }
                     }
                 }
             }
         }
     }
-    if q < across && row < p.rows {
-        let g = row * across + q;
-        y[g] = pack4(tail_along(epilogue(g, v), q, p.d));
+    for (var k = 0u; k < PARTS; k++) {
+        let q = start + 64u * k;
+        if q < across && row < p.rows {
+            let g = row * across + q;
+            y[g] = pack4(tail_along(epilogue(g, v[k]), q, p.d));
+        }
     }
 }

@@ -1,9 +1,10 @@
 // Settles a step between the backward pass and the update: keeps the loss for the host, decides whether the update
-// is applied and how far it goes, moves the loss scale. One invocation.
+// is applied and how far it goes, moves the loss scale. One invocation; where gradients are clipped by their norm, as
+// many as add up the parts of its square.
 #import clock
 
-// Runs whose gradients make one update.
-const RUNS: u32 = 1u;
+const RUNS: u32 = 1u;    // runs whose gradients make one update
+const THREADS: u32 = 1u; // invocations
 
 @group(0) @binding(0) var<storage, read_write> clock: Clock;
 @group(0) @binding(1) var<storage, read_write> flags: array<u32>;   // [4]: overflow, and whether a loss of earlier runs was not finite
@@ -12,8 +13,26 @@ const RUNS: u32 = 1u;
 @group(0) @binding(4) var<storage, read_write> losses: array<f32>;  // [1024], a ring
 @group(0) @binding(5) var<storage, read> rates: array<f32>;         // the learning rate of each step; the last one stays
 
-@compute @workgroup_size(1)
-fn main() {
+var<workgroup> parts: array<f32, THREADS>;
+
+// The sum of the squares of all gradients, for the first invocation; 0 where nobody asked.
+fn sum_of_squares(lane: u32) -> f32 {
+    var own = 0.0;
+    //: norm
+    //: end
+    if THREADS == 1u {
+        return own;
+    }
+    parts[lane] = own;
+    workgroupBarrier();
+    var all = parts[0];
+    for (var i = 1u; i < THREADS; i++) {
+        all += parts[i];
+    }
+    return all;
+}
+
+fn settle(squares: f32) {
     let at = clock.step % arrayLength(&losses);
     losses[at] = f32(unpack4(loss[0]).x);
     // By bits, and read back from memory: compilers may assume that there are no infinities.
@@ -42,9 +61,6 @@ fn main() {
         clock.learning_rate = rates[min(clock.step / RUNS, arrayLength(&rates) - 1u)];
     }
     // Clipping by the norm is a smaller factor on the gradients.
-    var squares = 0.0;
-    //: norm
-    //: end
     clock.norm = sqrt(squares) / s;
     if clock.norm > clock.clip && clock.clip > 0.0 {
         clock.unscale *= clock.clip / clock.norm;
@@ -70,5 +86,13 @@ fn main() {
             let next = s * clock.growth;
             scale[0] = pack4(vec4(acc(select(s, next, next < min(1.0e30, -f32(LOWEST)))), acc(), acc(), acc()));
         }
+    }
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(local_invocation_index) lane: u32) {
+    let squares = sum_of_squares(lane);
+    if lane == 0u {
+        settle(squares);
     }
 }

@@ -99,6 +99,10 @@ pub struct Caps {
 }
 
 impl Caps {
+    /// Bytes of memory shared by a workgroup that an adapter must have: 8 KiB for a product's tiles, and one for the
+    /// sums beside it.
+    pub(crate) const LEAST_WORKGROUP_BYTES: u32 = 9 << 10;
+
     /// WebGPU's default limits and `shader-f16`: what `halfgrad plan` and golden Programs are made for.
     pub fn reference() -> Self {
         Caps {

@@ -7,7 +7,7 @@ use halfgrad::{
     Dtype, Gpu, Graph, Plan, Precision, Shape, Tensor, Weights,
     caps::Kind,
     gpu::Settings,
-    ops::CrossEntropy,
+    ops::{Conv2d, CrossEntropy},
     reference::{Array, evaluate},
 };
 
@@ -167,7 +167,7 @@ fn largest_halves() {
 fn sums_of_more_terms_than_an_invocation_may_walk_through() {
     type Sum = for<'g> fn(Tensor<'g>) -> Tensor<'g>;
     let rounded = "f16+acc=f16".parse().unwrap();
-    let sums: [(&str, Precision, &[usize], Sum); 10] = [
+    let sums: [(&str, Precision, &[usize], Sum); 11] = [
         ("product", Precision::F32, &[3, 300_007], |x| x.matmul_with(x, false, true)),
         ("product rounded at each step", rounded, &[3, 300_007], |x| x.matmul_with(x, false, true)),
         ("cumulative sum", Precision::F32, &[2, 300_007], |x| x.cumsum(1)),
@@ -177,6 +177,10 @@ fn sums_of_more_terms_than_an_invocation_may_walk_through() {
         ("sum", Precision::F32, &[3_000_017], |x| x.sum([0])),
         ("largest value", Precision::F32, &[3_000_017], |x| (x + 1.0).max([0])),
         ("sum of a column", Precision::F32, &[4_200_013, 1, 2], |x| x.sum([0])),
+        ("depthwise gradient to weights", Precision::F32, &[1, 200_003, 4], |x| {
+            let w = x.slice(1, 0..3).reshape([3, 1, 4]);
+            x.graph.grad(x.conv1d(w, Conv2d { groups: 4, ..Conv2d::default() }).sum_all(), &[w])[0]
+        }),
         ("mean and variance", Precision::F32, &[6_000_011], |x| x.moments(0..1).1),
         ("means and variances of rows", Precision::F32, &[4, 39_091, 111], |x| x.moments(1..3).1),
         ("place of the largest value", Precision::F32, &[3_000_017], |x| x.argmax()),

@@ -199,6 +199,20 @@ fn gradients_are_clipped_by_their_common_norm() {
     }
 }
 
+/// Of more parts than invocations add up, which fill no group.
+#[test]
+fn a_norm_of_many_gradients_is_summed_in_parts() {
+    let gpu = Gpu::new().unwrap();
+    let graph = Graph::new(Precision::F32);
+    let (w, n) = (graph.weight("w", [1_100_000], Init::Constant(1.0)), 1.1e6_f32);
+    let weights = Weights::init(&gpu, &graph, 0).unwrap();
+    let options = Options { clip_norm: Some(1.0), ..Options::default() };
+    let mut plan = Plan::train_with(&gpu, &weights, w.sum_all() * 0.5, &Sgd::new(1.0), options).unwrap();
+    plan.run();
+    let norm = plan.progress().wait().unwrap().gradient_norm;
+    assert!((norm / (0.5 * n.sqrt()) - 1.0).abs() < 1e-5, "{norm}");
+}
+
 #[test]
 fn a_norm_that_is_not_finite_skips_the_step() {
     let gpu = Gpu::new().unwrap();

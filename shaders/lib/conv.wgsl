@@ -5,10 +5,10 @@ const VAST: u32 = 0u; // whether image or result has 2^20 pixels or more
 
 struct Params {
     members: u32, // groups of channels; to the image: of each phase of rows and columns
-    down: u32,    // block rows of the product; depthwise: rows
+    down: u32,    // block rows of the product; depthwise: pixels, to the weights: stretches of rows of the result
     wide: u32,    // block columns
-    taps: u32,    // matrices summed
-    steps: u32,   // groups of four that each is summed over; depthwise: values
+    taps: u32,    // matrices summed; depthwise: weights of a channel
+    steps: u32,   // groups of four that each is summed over; depthwise: pixels of a stretch
     n: u32,       // images [n, h, w, c]
     h: u32,
     w: u32,
@@ -35,7 +35,7 @@ struct Params {
     hop_w: u32,
     inverse_h: u32, // hop · inverse = 1 modulo step
     inverse_w: u32,
-    part: u32, // of taps · steps, how many one part of the sum takes
+    part: u32, // of taps · steps, how many one part of the sum takes; depthwise: of stretches
 }
 @group(1) @binding(0) var<uniform> p: Params;
 

@@ -2,7 +2,8 @@
 // are more than that, what the subgroups made in memory of the workgroup, with one barrier.
 const LEAST: u32 = 1u; // no subgroup of the adapter has fewer invocations
 
-var<workgroup> parts: array<array<vec4<acc>, THREADS>, 2>;
+// Of each subgroup.
+var<workgroup> parts: array<array<vec4<acc>, THREADS / LEAST>, 2>;
 // The half that is written next: a barrier stands between the readers of a half and those who write it again.
 var<private> half_in_use: u32;
 var<private> place: u32;

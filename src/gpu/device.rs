@@ -230,7 +230,7 @@ impl Gpu {
             ("max_storage_buffers_per_shader_stage", caps.storage_buffers, 8),
             ("max_compute_invocations_per_workgroup", caps.invocations, 64),
             ("max_compute_workgroups_per_dimension", caps.workgroups, 32768),
-            ("max_compute_workgroup_storage_size", caps.workgroup_bytes, 8192),
+            ("max_compute_workgroup_storage_size", caps.workgroup_bytes, Caps::LEAST_WORKGROUP_BYTES),
             // The log of losses.
             ("max_storage_buffer_binding_size", caps.binding_bytes.try_into().unwrap_or(u32::MAX), 4096),
         ];

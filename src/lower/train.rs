@@ -22,7 +22,7 @@ pub struct Arenas {
     weights: Vec<OfWeights>,
     /// By chunk of the gradients.
     gradients: Vec<OfGradients>,
-    /// Sums of squares of gradients, [`NORM_PARTS`] a chunk, where gradients are clipped.
+    /// Sums of squares of gradients, those of a chunk behind those of the one before, where gradients are clipped.
     norms: Option<Operand>,
 }
 
@@ -47,8 +47,15 @@ struct OfGradients {
     missing: Option<usize>,
 }
 
-/// Workgroups that share the sum of squares of a chunk of gradients.
-const NORM_PARTS: usize = 64;
+/// Invocations that add up the parts of a norm.
+const SETTLING: u32 = 64;
+
+impl OfGradients {
+    /// Workgroups that share the sum of squares: 64 groups for each invocation, unless that makes too few or too many.
+    fn norm_parts(&self) -> usize {
+        (self.groups / 4096).clamp(64, 1024)
+    }
+}
 
 struct Run {
     weights: (usize, usize),
@@ -107,7 +114,7 @@ pub fn arenas(
     });
     let gradients: Vec<OfGradients> = gradients.collect();
     let norms = training.clip_norm.then(|| {
-        let n = NORM_PARTS * gradients.len();
+        let n = gradients.iter().map(OfGradients::norm_parts).sum::<usize>().next_multiple_of(GROUP);
         words(program.buffer("norms", Role::Control, Source::Plan, 4 * n as u64), n, Dtype::F32)
     });
     for ((_, g), (chunk, group)) in training.gradients.iter().zip(&lying.places) {
@@ -228,7 +235,8 @@ fn words(buffer: usize, n: usize, dtype: Dtype) -> Operand {
 /// Finds overflow where the loss scale depends on it, sums gradients over the runs of an update, and finds the norm where they
 /// are clipped by it.
 fn look_at_gradients(precision: Precision, runs: u32, arenas: &Arenas, control: Control, program: &mut Program) {
-    for (c, chunk) in arenas.gradients.iter().enumerate() {
+    let mut parts_before = 0;
+    for chunk in &arenas.gradients {
         let all = flat(chunk.gradients, 0..chunk.groups, chunk.precision.storage);
         if let LossScale::Dynamic { .. } = precision.loss_scale {
             overflow(precision, all, words(control.flags, FLAG_WORDS, Dtype::U32), program);
@@ -244,10 +252,11 @@ fn look_at_gradients(precision: Precision, runs: u32, arenas: &Arenas, control: 
                     .read(all)
                     .update(norms)
                     .param("groups", all.shape.groups())
-                    .param("first", c * NORM_PARTS)
+                    .param("first", parts_before)
                     .flops(2 * all.shape.len())
-                    .workgroups(NORM_PARTS),
+                    .workgroups(chunk.norm_parts()),
             );
+            parts_before += chunk.norm_parts();
         }
     }
 }
@@ -267,6 +276,7 @@ fn settle(
     let shader = Shader::new("step", include_str!("../../shaders/step.wgsl"), precision.wide(), precision);
     let shader = if training.runs > 1 { shader.constant("RUNS", training.runs) } else { shader };
     let d = Dispatch::new("step", shader)
+        .unzeroed()
         .update(clock(control))
         .update(words(control.flags, FLAG_WORDS, Dtype::U32))
         .update(words(control.scale, 1, precision.wide()))
@@ -274,12 +284,14 @@ fn settle(
         .update(words(control.losses, LOSSES, Dtype::F32))
         .read(rates);
     program.push(match arenas.norms {
-        Some(norms) => d.extra(norms, Access::Read, "norms: array<f32>").splice("norm", SUM_OF_NORMS),
+        Some(norms) => {
+            d.extra(norms, Access::Read, "norms: array<f32>").constant("THREADS", SETTLING).splice("norm", SUM_OF_NORMS)
+        }
         None => d,
     });
 }
 
-const SUM_OF_NORMS: &str = "    for (var i = 0u; i < arrayLength(&norms); i++) { squares += norms[i]; }\n";
+const SUM_OF_NORMS: &str = "    for (var i = lane; i < arrayLength(&norms); i += THREADS) { own += norms[i]; }\n";
 
 /// Moves the average of a run of weights towards them.
 fn follow(

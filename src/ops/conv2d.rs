@@ -9,7 +9,8 @@ use super::{
     far,
     gemm::{self, Product, There},
     layout::Windows,
-    reduce::lanes,
+    reduce::{TERMS, lanes, neighbours, shares, sum_of_parts},
+    rows::FARTHEST,
 };
 #[cfg(feature = "reference")]
 use crate::reference::{Array, Case, indices};
@@ -515,29 +516,50 @@ impl Conv {
     /// Each channel by itself: no product of matrices, but one of values, for each weight.
     fn lower_depthwise(&self, io: &Io, program: &mut Program) {
         let s = self.sizes;
-        let wide = s.image[3].div_ceil(GROUP);
-        let shader = |name, source| io.shader(name, source).padded(s.image[3]).accumulating(io.precision);
         if self.wanted == Wanted::Weights {
-            let source = include_str!("../../shaders/conv2d_depthwise_weights.wgsl");
-            let lines = s.result[0] * s.result[1];
-            let lanes = lanes(lines * s.result[2]);
-            let shader = shader("conv2d_depthwise_weights", source).constant("LANES", lanes);
-            let sizes = [1, s.taps(), wide, lines, s.result[2]];
-            return program.push(self.by_channel(io, shader, sizes, s.taps() * wide * lanes as usize));
+            return self.lower_depthwise_weights(io, program);
         }
+        let wide = s.image[3].div_ceil(GROUP);
         let to_image = self.wanted == Wanted::Image;
         let target = if to_image { s.image } else { s.result };
         let pixels: usize = target[..3].iter().product();
-        let shader = shader("conv2d_depthwise", include_str!("../../shaders/conv2d_depthwise.wgsl"))
-            .constant("TRANSPOSED", to_image.into());
         let invocations = pixels.div_ceil(GROUP) * wide;
-        program.push(self.by_channel(io, shader, [1, pixels, wide, s.taps(), 1], invocations));
+        let shader = io
+            .shader("conv2d_depthwise", include_str!("../../shaders/conv2d_depthwise.wgsl"))
+            .padded(s.image[3])
+            .accumulating(io.precision)
+            .constant("TRANSPOSED", to_image.into())
+            .constant("MANY", far(invocations + 64));
+        let dispatch = self.dispatch(io, shader, [1, pixels, wide, s.taps(), 1]).param("part", 1).write(io.outputs[0]);
+        program.push(dispatch.fuse("epilogue", io.chain).workgroups(invocations.div_ceil(64)));
     }
 
-    fn by_channel(&self, io: &Io, shader: Shader, sizes: [usize; 5], invocations: usize) -> Dispatch {
-        let many = far(invocations + 64);
-        let dispatch = self.dispatch(io, shader, sizes).param("part", 1).constant("MANY", many).write(io.outputs[0]);
-        dispatch.fuse("epilogue", io.chain).workgroups(invocations.div_ceil(64))
+    /// Its gradient to the weights: each sums over all pixels, row by row. Few long rows are cut.
+    fn lower_depthwise_weights(&self, io: &Io, program: &mut Program) {
+        let (s, y) = (self.sizes, io.outputs[0]);
+        let ([n, down, across, _], wide) = (s.result, s.image[3].div_ceil(GROUP));
+        let steps = across.div_ceil((ROWS / (n * down)).clamp(1, (across / TERMS).max(1)));
+        let rows = n * down * across.div_ceil(steps);
+        // A processor gains nothing from more workgroups, but its invocations may not walk too far.
+        let least = if io.caps.kind == caps::Kind::Software { FARTHEST } else { TERMS };
+        let lanes = (lanes(rows * steps) as usize).min(64 / neighbours(io.caps, wide));
+        let (groups, results) = (s.taps() * wide, 64 / lanes);
+        let blocks = groups.div_ceil(results);
+        let (splits, part) = shares(rows, lanes * least.div_ceil(steps), blocks);
+        let shader = io
+            .shader("conv2d_depthwise_weights", include_str!("../../shaders/conv2d_depthwise_weights.wgsl"))
+            .accumulating(io.precision)
+            .constant("LANES", lanes as u32)
+            .constant("MANY", far(64 * blocks * splits));
+        let acc = shader.acc;
+        let dispatch = self.dispatch(io, shader, [1, rows, wide, s.taps(), steps]).param("part", part);
+        let dispatch = dispatch.workgroups(blocks * splits);
+        if splits == 1 {
+            return program.push(dispatch.write(y).fuse("epilogue", io.chain));
+        }
+        let parts = program.scratch(Shape::from([splits, groups * GROUP]), acc);
+        program.push(dispatch.wide(acc).splice("result", gemm::PARTS).write(parts));
+        program.push(sum_of_parts(io, parts, y).fuse("epilogue", io.chain));
     }
 
     /// A dispatch with its operands and the uniforms of `lib/conv.wgsl` but for the last, the first five as given.
@@ -561,13 +583,17 @@ impl Conv {
     }
 }
 
+/// Rows, or stretches of rows, that gradients to the weights of a depthwise convolution are summed over, where there
+/// are pixels enough: each invocation of a workgroup has some.
+const ROWS: usize = 2048;
+
 /// Strides, paddings, dilations and groups; the gradients of each are cases of the other two.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<Case> {
     let plain = Conv2d::default();
     let explicit = |p| Conv2d { padding: Padding::Explicit(p), ..plain };
     let same = Conv2d { padding: Padding::Same, ..plain };
-    let shapes: [([usize; 4], [usize; 4], Conv2d); 23] = [
+    let shapes: [([usize; 4], [usize; 4], Conv2d); 25] = [
         ([2, 5, 7, 3], [3, 3, 3, 5], plain),
         ([1, 8, 8, 4], [3, 3, 4, 8], explicit([1; 4])),
         ([2, 7, 6, 1], [3, 2, 1, 5], Conv2d { stride: [1, 2], padding: Padding::Same, ..plain }),
@@ -593,6 +619,9 @@ pub fn cases() -> Vec<Case> {
         ([1, 9, 8, 8], [3, 2, 1, 8], Conv2d { groups: 8, stride: [2, 3], padding: Padding::Same, ..plain }),
         ([1, 9, 7, 2], [2, 3, 1, 2], Conv2d { groups: 2, stride: [1, 2], dilation: [3, 2], ..explicit([2, 0, 1, 3]) }),
         ([3, 33, 5, 17], [5, 1, 1, 17], Conv2d { groups: 17, padding: Padding::Same, ..plain }),
+        // Gradients to weights in parts, the last of them shorter; a long row in stretches.
+        ([2, 43, 7, 18], [2, 3, 1, 18], Conv2d { groups: 18, ..explicit([1; 4]) }),
+        ([1, 1, 201, 3], [1, 3, 1, 3], Conv2d { groups: 3, stride: [1, 2], ..same }),
     ];
     let case = |(x, w, options): ([usize; 4], [usize; 4], Conv2d), wanted| {
         let mut sizes = Sizes::new(Shape::from(x), Shape::from(w), options).expect("valid");

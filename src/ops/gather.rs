@@ -1,7 +1,8 @@
 //! Rows of a table by their indices: embeddings.
 
+use super::{gemm::busy, rows::CORES};
 use crate::{
-    Dtype, Precision, Shape,
+    Caps, Dtype, Precision, Shape,
     dispatch::{Dispatch, Program},
     op::{Backward, Io, Kind, Op, Type},
     shape::GROUP,
@@ -136,8 +137,10 @@ impl Op for Scatter {
     fn lower(&self, io: &Io, program: &mut Program) {
         let (dy, indices, y) = (io.inputs[0], io.inputs[1], io.outputs[0]);
         let d = dy.shape.last();
+        let [shares, parts] = shared(io.caps, self.rows, d.div_ceil(64 * GROUP));
         program.push(
             Dispatch::new(io.label, io.shader("scatter", include_str!("../../shaders/scatter.wgsl")).padded(d))
+                .constant("PARTS", parts as u32)
                 .read(dy)
                 .read(indices)
                 .write(y)
@@ -147,7 +150,7 @@ impl Op for Scatter {
                 .param("count", indices.shape.groups())
                 .flops(dy.shape.len())
                 .fuse("epilogue", io.chain)
-                .workgroups(self.rows * d.div_ceil(64 * GROUP)),
+                .workgroups(self.rows * shares),
         );
     }
 
@@ -163,17 +166,29 @@ impl Op for Scatter {
     }
 }
 
+/// Parts of a row that an invocation sums, at most, since it keeps them in registers.
+const MOST: usize = 4;
+
+/// Workgroups that share each of so many rows of so many parts, and the parts of each: all of a row, so that one search
+/// of the indices serves it, unless it has too many or the adapter is left idle.
+fn shared(caps: &Caps, rows: usize, parts: usize) -> [usize; 2] {
+    let enough = CORES.max(busy(caps.kind) / 64);
+    let shares = (parts.div_ceil(MOST)..parts).find(|shares| rows * shares >= enough).unwrap_or(parts);
+    [shares, parts.div_ceil(shares)]
+}
+
 /// Indices of every rank, with padding and without, more than one look takes; rows that are wide and rows that nobody
 /// wants; indices that are no rows.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<Case> {
-    let sizes: [([usize; 2], &[usize]); 8] = [
+    let sizes: [([usize; 2], &[usize]); 9] = [
         ([10, 4], &[5]),
         ([3, 5], &[17]),
         ([65, 2], &[2, 3]),
         ([1, 3], &[1]),
         ([7, 17], &[3, 5, 1]),
         ([2, 300], &[2, 2, 3]),
+        ([17, 261], &[9]),
         ([5, 3], &[]),
         ([3, 6], &[5, 1025]),
     ];
@@ -185,4 +200,19 @@ pub fn cases() -> Vec<Case> {
     };
     let no_row = Case::new(Gather, [&[5, 3], &[17]]).fill(1, Fill::Labels(10)).not_smooth();
     sizes.into_iter().flat_map(of).chain([no_row]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::gemm::tests::adapters, *};
+
+    #[test]
+    fn one_workgroup_has_a_row_where_there_are_many() {
+        for caps in adapters() {
+            // A vocabulary; rows of more than an invocation keeps; few rows.
+            assert_eq!(shared(&caps, 50_257, 3), [1, 3], "{}", caps.adapter);
+            assert_eq!(shared(&caps, 50_257, 5), [2, 3], "{}", caps.adapter);
+            assert_eq!(shared(&caps, 2, 2), [2, 1], "{}", caps.adapter);
+        }
+    }
 }

@@ -11,7 +11,6 @@ use crate::{
     Caps, Dtype, Shape, caps,
     dispatch::{Choice, Dispatch, Operand, Program, Shader},
     op::Io,
-    precision::Accumulate,
 };
 
 /// A matrix product in blocks of 4×4: what `Extent` is in `lib/gemm.wgsl`.
@@ -382,10 +381,11 @@ impl Variant {
     }
 }
 
-/// Invocations that keep an adapter of this kind busy: of a GPU, several for each of its lanes.
+/// Invocations that keep an adapter of this kind busy: of a GPU, several for each of its lanes. A card's kind does not
+/// say whether it has two thousand or sixteen.
 pub(super) fn busy(kind: caps::Kind) -> usize {
     match kind {
-        caps::Kind::Discrete => 16384,
+        caps::Kind::Discrete => 32768,
         caps::Kind::Integrated | caps::Kind::Virtual => 4096,
         caps::Kind::Software => 64,
     }
@@ -524,8 +524,8 @@ fn keep(g: u32, part: u32, size: u32, v: vec4<acc>, there: vec4<bool>) {
     y[g] = pack4_wide(select(vec4<acc>(), epilogue(g, v), there));
 }";
 
-/// What a split sum puts in the place of `result` in `lib/gemm.wgsl`.
-const PARTS: &str = "\
+/// What a split sum puts in the place of `result` in `lib/gemm.wgsl`, and in others that keep their sums so.
+pub(super) const PARTS: &str = "\
 @group(0) @binding(2) var<storage, read_write> y: array<wide4>;
 fn keep(g: u32, part: u32, size: u32, v: vec4<acc>, there: vec4<bool>) {
     y[part * size + g] = pack4_wide(select(vec4<acc>(), v, there));
@@ -554,10 +554,7 @@ pub(super) fn lower(io: &Io, program: &mut Program, dispatch: Dispatch, p: &Prod
     }
     let parts = program.scratch(Shape::from([v.parts, y.shape.stored()]), acc);
     beside::push(io, program, dispatch.wide(acc).splice("result", PARTS).write(parts), workgroups);
-    let sum = sum_of_parts(io, parts, y).fuse("epilogue", io.chain);
-    // Chunks were added up in f32 as it is.
-    let rounded = io.precision.rounds_sums() && io.precision.accumulate == Accumulate::F16;
-    program.push(sum.constant("SUM_IN_F16", rounded.into()));
+    program.push(sum_of_parts(io, parts, y).fuse("epilogue", io.chain));
     program.dispatches[start].choice = choice;
 }
 
@@ -666,7 +663,11 @@ pub(super) mod tests {
             assert_eq!(large, ([if roomy { 128 } else { 64 }; 2], 1), "{name}");
             assert_eq!(thin.0, [0, 0], "{name}");
             assert_eq!(narrow, ([64, 16], 1), "{name}");
-            assert!(deep.0 == [64, 64] && (16..=128).contains(&deep.1), "{name}: {deep:?}");
+            assert!(deep.0 == [64, 64] && (16..=256).contains(&deep.1), "{name}: {deep:?}");
+            // A cube of 1024 is 64 tiles of 128×128, which leave half of a large card idle.
+            let cube = chosen(&caps, &matmul(1024, 1024, 1024));
+            let tile = if roomy && caps.kind == caps::Kind::Integrated { 128 } else { 64 };
+            assert_eq!(cube, ([tile; 2], 1), "{name}");
         }
     }
 

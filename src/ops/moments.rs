@@ -1,6 +1,6 @@
 //! Mean and variance over a run of axes, and how the work on one is divided.
 
-use super::reduce::{Run, lanes, shares};
+use super::reduce::{Run, TERMS, lanes, shares};
 #[cfg(feature = "reference")]
 use crate::reference::{Array, indices};
 use crate::{
@@ -92,9 +92,6 @@ pub(super) struct Work {
     pub splits: usize,
     chunk: usize,
 }
-
-/// Terms for each invocation, at least, before more workgroups share a result.
-const TERMS: usize = 32;
 
 impl Work {
     pub fn new(x: Shape, axes: (usize, usize), y: Shape) -> Self {

@@ -10,6 +10,7 @@ use crate::{
     Caps, Dtype, Precision, Shape, caps,
     dispatch::{Dispatch, Operand, Program},
     op::{Backward, Io, Kind, Op, Type},
+    precision::Accumulate,
     shape::GROUP,
     tensor::Tensor,
 };
@@ -166,6 +167,9 @@ const COLUMN: usize = 512;
 /// Workgroups, at most, where several share a column.
 const WORKGROUPS: usize = 512;
 
+/// Terms for each invocation, at least, before more workgroups share a column.
+pub(super) const TERMS: usize = 32;
+
 /// Parts that a column's terms are taken in, and terms of a part: a workgroup each, of `blocks` for all columns in one part,
 /// none of which is to have fewer terms than `least`.
 pub(super) fn shares(terms: usize, least: usize, blocks: usize) -> (usize, usize) {
@@ -189,6 +193,12 @@ fn runs(axes: &[usize]) -> Vec<(usize, usize)> {
 /// Invocations for one result of so many terms: each has a handful, and all fit a workgroup of 64.
 pub(super) fn lanes(terms: usize) -> u32 {
     (terms / 8).clamp(1, 64).next_power_of_two() as u32
+}
+
+/// Invocations that read neighbouring columns, of which so many groups lie side by side: sixteen times 16 bytes on
+/// GPUs, while processors gain nothing.
+pub(super) fn neighbours(caps: &Caps, groups: usize) -> usize {
+    if caps.kind == caps::Kind::Software { 1 } else { groups.next_power_of_two().min(16) }
 }
 
 /// How a run of axes lies in memory, in groups.
@@ -222,7 +232,11 @@ impl Run {
 
 /// The dispatch that sums what several workgroups left of `y`, `[parts, ..]` for `[..]`, in order.
 pub(super) fn sum_of_parts(io: &Io, x: Operand, y: Operand) -> Dispatch {
-    Reduce { fold: Fold::Sum(1.0), axes: (0, 1), kept: Kept::Wide, to: None }.dispatch(io, x, y).second_pass()
+    let sum =
+        Reduce { fold: Fold::Sum(1.0), axes: (0, 1), kept: Kept::Wide, to: None }.dispatch(io, x, y).second_pass();
+    // Chunks were added up in f32 as it is.
+    let rounded = io.precision.rounds_sums() && io.precision.accumulate == Accumulate::F16;
+    sum.constant("SUM_IN_F16", rounded.into())
 }
 
 impl Reduce {
@@ -302,7 +316,7 @@ impl Op for Reduce {
             Fold::Max => (Fold::Max, Fold::Max),
         };
         program.push(Reduce { fold: first, axes, ..*self }.dispatch(io, x.seen_as(seen), parts));
-        let rest = Reduce { fold: second, axes: (axes.0 - 1, axes.0), ..*self };
+        let rest = Reduce { fold: second, axes: (1, 2), ..*self };
         // Of columns there are as many as there were, each with its parts before it.
         let whole = if parts.shape.rank() < 3 { y } else { y.seen_as(Shape::from([parts.shape[0], parts.shape[2]])) };
         program.push(rest.dispatch(io, parts, whole).second_pass().fuse("epilogue", io.chain));
@@ -326,18 +340,17 @@ impl Op for Reduce {
 
 impl Reduce {
     /// How a fold of `x` is done by more workgroups than it has results, if that helps: another shape of `x`, the axes that
-    /// vanish first, and the shape of what is left then, whose axis before those vanishes at last.
+    /// vanish first, and the shape of what is left then, whose axis 1 vanishes at last.
     fn split(&self, caps: &Caps, x: Shape) -> Option<(Shape, (usize, usize), Shape)> {
         let run = Run::new(x, self.axes);
         if run.rows {
             return self.split_rows(caps, x.storage());
         }
         let columns = self.kept(x).groups();
-        let wanted = (run.terms / COLUMN).min(WORKGROUPS / columns);
-        let splits = (2..=wanted).rev().find(|n| run.terms.is_multiple_of(*n))?;
-        let (outer, inner) = (columns / run.inner, run.inner * GROUP);
-        let seen = Shape::from([outer, splits, run.terms / splits, inner]);
-        Some((seen, (2, 3), Shape::from([outer, splits, inner])))
+        let lanes = (lanes(run.terms) as usize).min(64 / neighbours(caps, run.inner));
+        let (splits, _) = shares(run.terms, (lanes * TERMS).min(COLUMN), columns.div_ceil(64 / lanes));
+        let left = Shape::from([columns / run.inner, splits, run.inner * GROUP]);
+        (splits > 1).then_some((x, self.axes, left))
     }
 
     /// The same of rows, where they are few and long: each is cut into parts of its first axis, or of its only one, whose
@@ -383,18 +396,29 @@ impl Reduce {
             .write(y)
             .param("groups", groups)
             .param("terms", run.terms)
-            .param(if run.rows { "last_in" } else { "inner" }, if run.rows { run.last } else { run.inner })
-            .param("last_out", last)
-            .param_f32("factor", if let Fold::Sum(f) = self.fold { f } else { 1.0 })
             .flops(x.shape.len());
+        let factor = if let Fold::Sum(f) = self.fold { f } else { 1.0 };
         if run.rows {
+            let dispatch = dispatch.param("last_in", run.last).param("last_out", last).param_f32("factor", factor);
             return choose(io.caps, groups, run.terms, 0).over(groups, dispatch);
         }
-        // An invocation of a processor may not walk too far.
-        let long = io.caps.kind == caps::Kind::Software && run.terms > 64 * FARTHEST;
-        let (threads, lanes) = if long { (WIDEST, WIDEST as u32) } else { (64, lanes(run.terms)) };
-        let dispatch = dispatch.constant("THREADS", threads as u32).constant("LANES", lanes);
-        dispatch.workgroups((groups * lanes as usize).div_ceil(threads))
+        let splits = groups / self.kept(x.shape).groups();
+        let chunk = run.terms.div_ceil(splits);
+        // Rather columns that are far apart than an idle adapter; and an invocation of a processor may not walk too
+        // far.
+        let idle = (busy(io.caps.kind) / groups).clamp(1, 64).next_power_of_two();
+        let most = idle.max(64 / neighbours(io.caps, run.inner));
+        let long = io.caps.kind == caps::Kind::Software && chunk > 64 * FARTHEST;
+        let (threads, lanes) = if long { (WIDEST, WIDEST) } else { (64, (lanes(chunk) as usize).min(most)) };
+        dispatch
+            .param("inner", run.inner)
+            .param("splits", splits)
+            .param("chunk", chunk)
+            .param("last_out", last)
+            .param_f32("factor", factor)
+            .constant("THREADS", threads as u32)
+            .constant("LANES", lanes as u32)
+            .workgroups((groups * lanes).div_ceil(threads))
     }
 
     /// Another fold over the same axes.
@@ -406,7 +430,7 @@ impl Reduce {
 /// First, middle and last axes, long and short, with lone last axes and padding.
 #[cfg(feature = "reference")]
 pub fn cases() -> Vec<Case> {
-    let shapes: [(&[usize], (usize, usize)); 16] = [
+    let shapes: [(&[usize], (usize, usize)); 18] = [
         (&[5, 17], (0, 1)),
         (&[5, 17], (1, 2)),
         (&[5, 17], (0, 2)),
@@ -423,6 +447,9 @@ pub fn cases() -> Vec<Case> {
         (&[2, 32768], (1, 2)),
         (&[3, 8, 45, 47], (1, 4)),
         (&[3, 5, 500, 5], (1, 3)),
+        // In parts of which the last is shorter.
+        (&[1037, 17], (0, 1)),
+        (&[2, 1031, 6], (1, 2)),
     ];
     let folds = [Fold::Sum(1.0), Fold::Sum(0.125), Fold::Max];
     let case = |(shape, axes): (&[usize], (usize, usize)), fold| {
@@ -434,4 +461,20 @@ pub fn cases() -> Vec<Case> {
         })
     };
     shapes.into_iter().flat_map(|s| folds.map(|f| case(s, f))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::gemm::tests::adapters, *};
+
+    #[test]
+    fn long_columns_are_cut_whatever_their_length() {
+        let sum = Reduce { fold: Fold::Sum(1.0), axes: (0, 1), kept: Kept::Own, to: None };
+        for caps in adapters() {
+            let (.., left) = sum.split(&caps, Shape::from([1_000_003, 8])).expect("parts");
+            let parts = if caps.kind == caps::Kind::Software { 256 } else { 512 };
+            assert_eq!(left, Shape::from([1, parts, 8]), "{}", caps.adapter);
+            assert_eq!(sum.split(&caps, Shape::from([100, 8])), None, "{}", caps.adapter);
+        }
+    }
 }

@@ -35,7 +35,7 @@ pub(super) const WIDEST: usize = 256;
 /// Those of the smallest; a quarter of it on processors, where few rows are to make more than one.
 const WORKGROUP: usize = 64;
 /// Workgroups that few rows on a processor are to make, for its cores.
-const CORES: usize = 16;
+pub(super) const CORES: usize = 16;
 /// Groups that a processor's invocations share a row for: neighbours gain nothing there, and only few rows leave it idle.
 const SHARED: usize = 8;
 
@@ -171,6 +171,10 @@ mod tests {
             let without = Caps { subgroup: (0, 0), ..caps };
             let r = choose(&without, 4096, 256, 1);
             assert_eq!((r.subgroup, r.threads), (0, 64), "{}", without.adapter);
+            // Of the longest rows too: two halves of `near` and of `far`, and what cross-entropy counts.
+            let threads = choose(&without, 1, 1 << 20, 1).threads as u32;
+            let bytes = 2 * 16 * (threads + threads / 16) + 16;
+            assert!(bytes <= Caps::LEAST_WORKGROUP_BYTES, "{}: {bytes}", without.adapter);
         }
     }
 }

@@ -57,7 +57,7 @@ pub struct Adapter {
 /// Adapters that differ in what planner, ops and composition look at; those that offer least come first.
 pub fn adapters() -> Vec<Adapter> {
     let least = Caps { adapter: "WebGPU's default limits".into(), ..Caps::reference() };
-    let packed = Caps { shader_f16: false, ..least.clone() };
+    let packed = Caps { shader_f16: false, workgroup_bytes: Caps::LEAST_WORKGROUP_BYTES, ..least.clone() };
     let large = Caps {
         adapter: "a large GPU".into(),
         kind: caps::Kind::Discrete,
@@ -71,6 +71,7 @@ pub fn adapters() -> Vec<Adapter> {
     };
     let software =
         Caps { adapter: "a driver in software".into(), kind: caps::Kind::Software, subgroup: (8, 8), ..least.clone() };
+    let apart = |caps: &Caps| Caps { subgroup: (0, 0), ..caps.clone() };
     let matrices = |size, operands| caps::Matrices { size, operands, sums: Dtype::F32 };
     let of_16 = Caps { matrices: vec![matrices(16, Dtype::F16)], subgroup: (32, 32), ..large.clone() };
     let of_8 = [Dtype::F32, Dtype::F16].map(|operands| matrices(8, operands)).to_vec();
@@ -82,7 +83,10 @@ pub fn adapters() -> Vec<Adapter> {
         adapter("default limits", least),
         adapter("software", software.clone()),
         adapter("software, words of 64 bits", Caps { shader_int64: true, ..software.clone() }),
-        adapter("software, no f16", Caps { shader_f16: false, ..software }),
+        adapter("software, no f16", Caps { shader_f16: false, ..software.clone() }),
+        adapter("software, subgroups of four", Caps { subgroup: (4, 4), ..software.clone() }),
+        adapter("software, no subgroups", apart(&software)),
+        adapter("large limits, no subgroups", apart(&large)),
         adapter("large limits", large.clone()),
         adapter("large limits, no f16", Caps { shader_f16: false, ..large }),
         adapter("cooperative matrices of 16×16", of_16),
@@ -155,7 +159,8 @@ pub fn all() -> Result<Vec<Variant>> {
 /// [`Error::Shader`] if one does not compose.
 pub fn heavy() -> Result<Vec<Variant>> {
     let mut found = Found::default();
-    let large = |a: &Adapter| a.caps.kind == caps::Kind::Discrete && a.caps.matrices.is_empty();
+    let large =
+        |a: &Adapter| a.caps.kind == caps::Kind::Discrete && a.caps.matrices.is_empty() && a.caps.subgroup.1 > 0;
     for adapter in adapters().into_iter().filter(large) {
         for (_, precision) in Precision::PRESETS {
             if adapter.caps.supports(precision).is_err() {
