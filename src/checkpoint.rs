@@ -1,4 +1,4 @@
-//! Named tensors in files of the safetensors format.
+//! Named tensors in files of the safetensors format, or in bytes that an app has otherwise.
 
 use crate::{Dtype, Error, Result, Shape, file};
 use safetensors::tensor::{Dtype as Stored, Metadata, TensorInfo};
@@ -29,13 +29,10 @@ pub struct Checkpoint {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Saves tensors in the order given, all of the file or none of it; equal tensors and notes give equal bytes.
-///
-/// If the types differ, f32 comes before f16, which keeps every tensor aligned to its type.
+/// Saves tensors in the order given, all of the file or none of it: the bytes that [`to_bytes`] gives.
 ///
 /// # Errors
-/// [`Error::Name`] if a name is used twice, is `__metadata__`, or has bytes that are not as many as its shape and type take;
-/// [`Error::File`] if the file cannot be written.
+/// As [`to_bytes`]; [`Error::File`] if the file cannot be written.
 ///
 /// ```
 /// use halfgrad::{Dtype, Shape, checkpoint::{self, Record}};
@@ -50,15 +47,33 @@ pub struct Checkpoint {
 /// # Ok::<(), halfgrad::Error>(())
 /// ```
 pub fn save(path: impl AsRef<Path>, tensors: &[Record], metadata: &[(&str, &str)]) -> Result<()> {
-    let path = path.as_ref();
+    let bytes = to_bytes(tensors, metadata)?;
+    file::write_atomically(path, |file| file.write_all(&bytes))
+}
+
+/// The bytes of a file of these tensors in the order given; equal tensors and notes give equal bytes.
+///
+/// If the types differ, f32 comes before f16, which keeps every tensor aligned to its type.
+///
+/// # Errors
+/// [`Error::Name`] if a name is used twice, is `__metadata__`, or has bytes that are not as many as its shape and type
+/// take.
+pub fn to_bytes(tensors: &[Record], metadata: &[(&str, &str)]) -> Result<Vec<u8>> {
     let mut tensors = tensors.to_vec();
     tensors.sort_by_key(|t| std::cmp::Reverse(t.dtype.bytes()));
     let header = header(&tensors, metadata)?;
-    file::write_atomically(path, |file| {
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(&header)?;
-        tensors.iter().try_for_each(|t| file.write_all(t.bytes))
-    })
+    let length = (header.len() as u64).to_le_bytes();
+    let values = tensors.iter().map(|t| t.bytes);
+    Ok([&length[..], &header].into_iter().chain(values).collect::<Vec<_>>().concat())
+}
+
+/// How a file says a type.
+fn stored(dtype: Dtype) -> Option<Stored> {
+    match dtype {
+        Dtype::F32 => Some(Stored::F32),
+        Dtype::F16 => Some(Stored::F16),
+        Dtype::U32 => None,
+    }
 }
 
 /// The JSON that says where each tensor lies, padded with spaces so that the values start at a multiple of eight.
@@ -68,11 +83,7 @@ fn header(tensors: &[Record], metadata: &[(&str, &str)]) -> Result<Vec<u8>> {
     let mut infos = Vec::with_capacity(tensors.len());
     for t in tensors {
         let expected = t.shape.len() * t.dtype.bytes();
-        let dtype = match t.dtype {
-            Dtype::F32 => Stored::F32,
-            Dtype::F16 => Stored::F16,
-            Dtype::U32 => return Err(Error::name(t.name, "only f32 and f16 are saved, this is u32")),
-        };
+        let dtype = stored(t.dtype).ok_or_else(|| Error::name(t.name, "only f32 and f16 are saved, this is u32"))?;
         if !seen.insert(t.name) {
             return Err(Error::name(t.name, "the name is taken: each tensor in a file needs its own"));
         }
@@ -97,33 +108,128 @@ fn header(tensors: &[Record], metadata: &[(&str, &str)]) -> Result<Vec<u8>> {
 /// Loads every tensor of a file as f32, whether it is stored as F64, F32, BF16 or F16.
 ///
 /// # Errors
-/// [`Error::File`] if there is no such file, it is not a safetensors file, it is truncated, or one of its tensors has
-/// another type, more than six axes or too many values.
+/// [`Error::File`] if there is no such file, or for what [`parse`] finds wrong in it.
 pub fn load(path: impl AsRef<Path>) -> Result<Checkpoint> {
     let path = path.as_ref();
-    let bytes = file::read(path)?;
-    let (metadata, data) = parse(&bytes).map_err(|detail| Error::file(path, detail))?;
-    let mut infos: Vec<_> = metadata.tensors().into_iter().collect();
-    infos.sort_by_key(|(_, info)| info.data_offsets);
-    let tensors = infos.into_iter().map(|(name, info)| {
-        let shape = Shape::new(&info.shape).ok_or_else(|| {
-            let limit = "more than six axes or more values than a tensor can have";
-            Error::file(path, format!("tensor {name:?} of shape {:?} has {limit}", info.shape))
-        })?;
-        let (start, end) = info.data_offsets;
-        let values = widen(info.dtype, &data[start..end]).ok_or_else(|| {
-            let known = "F64, F32, BF16 and F16 are read";
-            Error::file(path, format!("tensor {name:?} holds {:?}: only {known}", info.dtype))
-        })?;
-        Ok((name, shape, values))
+    parse(&file::read(path)?).map_err(|e| e.in_file(path))
+}
+
+/// [`load`] from the bytes of a file, as an app may bring them with `include_bytes!`.
+///
+/// # Errors
+/// [`Error::Checkpoint`] if they are no safetensors file, it is truncated, or one of its tensors has another type, more
+/// than six axes or too many values.
+pub fn parse(bytes: &[u8]) -> Result<Checkpoint> {
+    let Contents { tensors, metadata } = Contents::of(bytes)?;
+    let tensors = tensors.into_iter().map(|(name, tensor)| {
+        let values = tensor.values(&name)?;
+        Ok((name, tensor.shape, values))
     });
-    let tensors = tensors.collect::<Result<_>>()?;
-    let metadata = metadata.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-    Ok(Checkpoint { tensors, metadata })
+    Ok(Checkpoint { tensors: tensors.collect::<Result<_>>()?, metadata })
+}
+
+/// What begins the names of tensors and notes that training needs to go on, beside weights and states:
+/// [`Plan::save`](crate::Plan::save).
+pub const TRAINING: &str = "training.";
+
+/// What the bytes of a file hold, as it lies there.
+pub(crate) struct Contents<'b> {
+    /// By name, in the order of the file.
+    pub tensors: Vec<(String, Lying<'b>)>,
+    /// The file's own notes.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A tensor as it lies in a file.
+#[derive(Clone, Copy)]
+pub(crate) struct Lying<'b> {
+    shape: Shape,
+    dtype: Stored,
+    bytes: &'b [u8],
+}
+
+impl<'b> Contents<'b> {
+    /// What these bytes hold.
+    ///
+    /// # Errors
+    /// As [`parse`].
+    pub fn of(bytes: &'b [u8]) -> Result<Self> {
+        let (metadata, data) = split(bytes).map_err(Error::Checkpoint)?;
+        let mut infos: Vec<_> = metadata.tensors().into_iter().collect();
+        infos.sort_by_key(|(_, info)| info.data_offsets);
+        let tensors = infos.into_iter().map(|(name, info)| {
+            let shape = Shape::new(&info.shape).ok_or_else(|| {
+                let limit = "more than six axes or more values than a tensor can have";
+                Error::Checkpoint(format!("tensor {name:?} of shape {:?} has {limit}", info.shape))
+            })?;
+            let (start, end) = info.data_offsets;
+            Ok((name, Lying { shape, dtype: info.dtype, bytes: &data[start..end] }))
+        });
+        let tensors = tensors.collect::<Result<_>>()?;
+        let metadata = metadata.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+        Ok(Contents { tensors, metadata })
+    }
+
+    /// The tensors of these names and shapes, in this order; of others there are only those that `beside` knows.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] naming what is missing, unknown or of another shape.
+    pub fn matched<'n>(
+        &self,
+        expected: impl Iterator<Item = (&'n str, Shape)>,
+        beside: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Lying<'b>>> {
+        let mut left: BTreeMap<&str, Lying<'b>> = self.tensors.iter().map(|(name, t)| (&**name, *t)).collect();
+        let found: Result<Vec<_>> = expected
+            .map(|(name, shape)| match left.remove(name) {
+                Some(tensor) if tensor.shape == shape => Ok(tensor),
+                Some(Lying { shape: found, .. }) => {
+                    Err(Error::Checkpoint(format!("{name:?} is {found}, the network's is {shape}")))
+                }
+                None => Err(Error::Checkpoint(format!("no tensor {name:?}; there are {}", self.names()))),
+            })
+            .collect();
+        let found = found?;
+        match left.keys().find(|name| !beside(name)) {
+            Some(name) => Err(Error::Checkpoint(format!("{name:?} is no part of this network or of its training"))),
+            None => Ok(found),
+        }
+    }
+
+    /// The first names, and how many more there are.
+    fn names(&self) -> String {
+        let (first, more) = self.tensors.split_at(self.tensors.len().min(10));
+        let names = first.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        if more.is_empty() { names } else { format!("{names} and {} more", more.len()) }
+    }
+}
+
+impl<'b> Lying<'b> {
+    /// The values as f32.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] if they are not floating-point numbers of 16, 32 or 64 bits.
+    pub fn values(&self, name: &str) -> Result<Vec<f32>> {
+        widen(self.dtype, self.bytes).ok_or_else(|| {
+            let known = "F64, F32, BF16 and F16 are read";
+            Error::Checkpoint(format!("tensor {name:?} holds {:?}: only {known}", self.dtype))
+        })
+    }
+
+    /// The bytes, if the values are of this type.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] if they are of another.
+    pub fn bytes_of(&self, dtype: Dtype, name: &str) -> Result<&'b [u8]> {
+        match stored(dtype) == Some(self.dtype) {
+            true => Ok(self.bytes),
+            false => Err(Error::Checkpoint(format!("{name:?} holds {:?}, the plan's is {dtype}", self.dtype))),
+        }
+    }
 }
 
 /// A file's header and the values behind it, which are exactly as many as the header promises.
-fn parse(bytes: &[u8]) -> Result<(Metadata, &[u8]), String> {
+fn split(bytes: &[u8]) -> Result<(Metadata, &[u8]), String> {
     let (length, rest) = bytes.split_first_chunk().ok_or_else(|| match bytes.len() {
         0 => "the file is empty".to_owned(),
         n => format!("not a safetensors file: it has only {n} bytes"),

@@ -1,6 +1,10 @@
 //! One error type. Every variant names what was wrong, where, and what to do about it. And warnings: what is no error.
 
-use std::{fmt, panic::Location, path::PathBuf};
+use std::{
+    fmt,
+    panic::Location,
+    path::{Path, PathBuf},
+};
 
 /// Something to know of a plan that was made nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +105,9 @@ pub enum Error {
         /// What was wrong in it.
         detail: String,
     },
+    /// The bytes of a checkpoint are not what they should be; read from a file, they are an [`Error::File`].
+    #[error("checkpoint: {0}")]
+    Checkpoint(String),
     /// A data set and a request do not fit each other.
     #[error("{0}")]
     Data(String),
@@ -113,6 +120,14 @@ impl Error {
     /// A file error: `path` and what was wrong with it.
     pub fn file(path: impl Into<PathBuf>, detail: impl fmt::Display) -> Self {
         Error::File { path: path.into(), detail: detail.to_string() }
+    }
+
+    /// What is wrong with a checkpoint is wrong with the file that it was read from.
+    pub(crate) fn in_file(self, path: &Path) -> Self {
+        match self {
+            Error::Checkpoint(detail) => Error::file(path, detail),
+            other => other,
+        }
     }
 
     /// A naming error: the name and what was wrong with it.

@@ -42,7 +42,8 @@
 //!   must fit a number of bytes computes activations again ([`plan::Options::memory`]).
 //! * [`gpu`] is the only folder that compiles and runs: one encoder, one pass, bind groups made once. [`gpu::Settings`] is what
 //!   can be switched off, and what a plan may take of memory and time.
-//! * [`plan::Plan`] is what a user holds: a Program on a device, with the ports to write and read.
+//! * [`plan::Plan`] is what a user holds: a Program on a device, with the ports to write and read. What it carries from
+//!   step to step goes into a file and back ([`Plan::save`]), as [`Weights`] do; both are [`checkpoint`]s.
 //! * `check`, with the feature `reference`, holds an op or an optimizer against f64 on a device, and all of them: the self-test.
 //! * `variants`, with the feature `reference`, is the list of every shader that can be made of all this.
 //! * [`ops`]: an elementwise op is a row of a table; an op with a kernel is a Rust and a WGSL file and one line.
@@ -88,7 +89,7 @@
 //! [`Tensor::rounded_to`] for one tensor, in any [`format`](mod@format).
 //!
 //! The same seed on the same adapter gives the same bits: random numbers are functions of seed, step and place, sums
-//! are ordered, and no float is added atomically.
+//! are ordered, and no float is added atomically. That holds for a run that is broken off and restored, too.
 
 pub mod arena;
 #[cfg(feature = "reference")]

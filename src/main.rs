@@ -79,8 +79,9 @@ struct DevicesArgs {
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 #[command(
-    after_help = "The file is written whole after each epoch. Ctrl-C ends training after the steps at hand, writes and \
-                        tests; a second one ends the program at once."
+    after_help = "The file is written whole after each epoch, and beside it, as model.training.safetensors, all that \
+                        --resume needs. Ctrl-C ends training after the steps at hand, writes both and tests; a second \
+                        one ends the program at once."
 )]
 #[command(mut_arg("model", |arg| arg.default_value("lenet")))]
 #[command(mut_arg("optimizer", |arg| arg.default_value("adam")))]
@@ -107,6 +108,11 @@ struct TrainArgs {
     /// Where to write the model.
     #[arg(long, default_value = "model.safetensors", value_name = "FILE")]
     out: PathBuf,
+    /// Goes on where a run was broken off, at the very step, from model.training.safetensors of that run; with the same
+    /// options it ends with the same bits as a run in one go. Only --epochs, --out and the device may be others; a
+    /// --schedule follows --epochs.
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
 }
 
 /// Says what is on images, with the probability of each class, by a model that `train` has written.

@@ -1,14 +1,18 @@
 //! Named weights and states on the device, in the order of the graph: seeded, read, written, saved and loaded.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+#[cfg(not(target_arch = "wasm32"))]
+use std::path::Path;
+use std::sync::Arc;
 
+#[cfg(not(target_arch = "wasm32"))]
+use crate::file;
 use crate::{
     Dtype, Error, Graph, Policy, Result, Shape,
     arena::{self, Arena},
-    checkpoint::{self, Record},
+    checkpoint::{self, Contents, Record, TRAINING},
     dispatch::{Source, bytes, count},
     format::Format,
-    gpu::{self, Gpu, Reading},
+    gpu::{self, Gpu, Place, Reading},
     graph::Origin,
 };
 
@@ -43,15 +47,6 @@ struct Store {
     chunks: Vec<Option<(wgpu::Buffer, Dtype)>>,
 }
 
-/// Where a tensor lies.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    buffer: &'a wgpu::Buffer,
-    offset: u64,
-    shape: Shape,
-    dtype: Dtype,
-}
-
 impl Store {
     /// `stored` tells in which type the tensors of a type are kept, if they are.
     async fn new(gpu: &Gpu, label: &str, arena: Arena, stored: impl Fn(Dtype) -> Option<Dtype>) -> Result<Self> {
@@ -66,21 +61,14 @@ impl Store {
     }
 
     /// The place of tensor `i`, if it is kept.
-    fn place(&self, i: usize, shape: Shape) -> Option<Place<'_>> {
+    fn place(&self, i: usize, shape: Shape) -> Option<Place> {
         let (chunk, group) = self.arena.places[i];
-        let (buffer, dtype) = self.chunks[chunk].as_ref()?;
-        Some(Place { buffer, offset: arena::offset(group, *dtype), shape, dtype: *dtype })
+        let (buffer, dtype) = self.chunks[chunk].clone()?;
+        Some(Place { buffer, offset: arena::offset(group, dtype), shape, dtype })
     }
 
     fn buffer(&self, chunk: usize) -> &wgpu::Buffer {
         &self.chunks[chunk].as_ref().expect("a plan of this precision shares it").0
-    }
-}
-
-impl<'a> Place<'a> {
-    /// Buffer, offset and bytes.
-    fn range(&self) -> (&'a wgpu::Buffer, u64, u64) {
-        (self.buffer, self.offset, bytes(self.shape, self.dtype))
     }
 }
 
@@ -145,31 +133,49 @@ impl Weights {
         Ok(follower)
     }
 
-    /// Reads the weights and states of `graph` from a safetensors file of f32 or f16, which must hold each of them.
+    /// Reads the weights and states of `graph` from a safetensors file of f32 or f16, which must hold each of them. Of what
+    /// [`Plan::save`](crate::Plan::save) writes, all else is left aside.
     ///
     /// # Errors
-    /// [`Error::File`] if the file cannot be read or lacks a weight; [`Error::Name`] if one has another shape.
+    /// [`Error::File`] if the file cannot be read, or lacks a weight, or has one of another shape or network.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn load(gpu: &Gpu, graph: &Graph, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = checkpoint::load(path)?;
-        let weights = pollster::block_on(Self::allocate(gpu, graph))?;
-        let tensors: BTreeMap<_, _> = file.tensors.iter().map(|(n, s, v)| (n.as_str(), (s, v))).collect();
-        for (i, (name, shape)) in weights.shared.names.iter().enumerate() {
-            let Some((found, values)) = tensors.get(name.as_str()) else {
-                let names = tensors.keys().copied().collect::<Vec<_>>().join(", ");
-                return Err(Error::file(path, format!("no tensor {name:?}; there are {names}")));
-            };
-            if *found != shape {
-                return Err(Error::file(path, format!("{name:?} is {found}, the network's is {shape}")));
-            }
-            weights.write(i, values);
+        Self::from_bytes(gpu, graph, &file::read(path)?).map_err(|e| e.in_file(path))
+    }
+
+    /// [`load`](Self::load) from the bytes of such a file, as an app may bring them along.
+    ///
+    /// ```
+    /// use halfgrad::{Gpu, Graph, Precision, Weights, nn};
+    /// let (gpu, graph) = (Gpu::new()?, Graph::new(Precision::F16));
+    /// nn::linear("fc", graph.input("x", [4, 8]), 3);
+    /// let bytes = Weights::init(&gpu, &graph, 1)?.to_bytes().wait()?; // or include_bytes!("model.safetensors")
+    /// let weights = Weights::from_bytes(&gpu, &graph, &bytes)?;
+    /// # assert_eq!(weights.to_bytes().wait()?, bytes);
+    /// # Ok::<(), halfgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for what is an [`Error::File`] of [`load`](Self::load).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn from_bytes(gpu: &Gpu, graph: &Graph, bytes: &[u8]) -> Result<Self> {
+        pollster::block_on(Self::from_bytes_async(gpu, graph, bytes))
+    }
+
+    /// [`from_bytes`](Self::from_bytes), without blocking.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes).
+    pub async fn from_bytes_async(gpu: &Gpu, graph: &Graph, bytes: &[u8]) -> Result<Self> {
+        let contents = Contents::of(bytes)?;
+        let weights = Self::allocate(gpu, graph).await?;
+        let expected = weights.names().iter().map(|(name, shape)| (&**name, *shape));
+        let found = contents.matched(expected, |name| name.starts_with(TRAINING))?;
+        for (i, tensor) in found.into_iter().enumerate() {
+            weights.write(i, &tensor.values(&weights.names()[i].0)?);
         }
-        let unknown = tensors.keys().find(|n| !weights.shared.names.iter().any(|(name, _)| name == *n));
-        match unknown {
-            Some(name) => Err(Error::file(path, format!("{name:?} is no weight of this network"))),
-            None => Ok(weights),
-        }
+        Ok(weights)
     }
 
     /// Writes all weights and states to a safetensors file, whole or not at all: f32 where it is kept, else f16.
@@ -187,15 +193,23 @@ impl Weights {
     /// As [`save`](Self::save).
     #[cfg(not(target_arch = "wasm32"))]
     pub fn save_with(&self, path: impl AsRef<Path>, notes: &[(&str, &str)]) -> Result<()> {
-        let values = self.read_all().wait()?;
-        let dtype = |i| self.kept(i).dtype;
-        let bytes: Vec<Vec<u8>> = values.iter().enumerate().map(|(i, v)| to_bytes(v, dtype(i))).collect();
-        let named = self.shared.names.iter().zip(&bytes).enumerate();
-        let records: Vec<Record> =
-            named.map(|(i, ((name, shape), bytes))| Record { name, shape: *shape, dtype: dtype(i), bytes }).collect();
-        let precision = self.shared.policy.to_string();
-        let own = [("format", "halfgrad"), ("precision", &precision)];
-        checkpoint::save(path, &records, &[notes, &own].concat())
+        let bytes = self.to_bytes_with(notes).wait()?;
+        file::write_atomically(path, |file| file.write_all(&bytes))
+    }
+
+    /// The bytes of the file that [`save`](Self::save) writes, for [`from_bytes`](Self::from_bytes).
+    pub fn to_bytes(&self) -> Reading<Vec<u8>> {
+        self.to_bytes_with(&[])
+    }
+
+    /// As [`to_bytes`](Self::to_bytes), with notes as [`save_with`](Self::save_with) has them.
+    pub fn to_bytes_with(&self, notes: &[(&str, &str)]) -> Reading<Vec<u8>> {
+        let (tensors, notes) = (self.tensors(), self.notes(notes));
+        let ranges: Vec<_> = tensors.iter().map(|(_, place)| place.range()).collect();
+        Reading::of_each(&self.shared.gpu, &ranges, {
+            let tensors = tensors.clone();
+            move |read| file_of(&tensors, read, &notes)
+        })
     }
 
     /// Names and shapes of the weights, then of the states, in the order of the graph.
@@ -229,16 +243,32 @@ impl Weights {
 
     /// The values of all weights and states, in the order of [`names`](Self::names).
     pub fn read_all(&self) -> Reading<Vec<Vec<f32>>> {
-        let places = (0..self.shared.names.len()).map(|i| self.kept(i));
-        let (ranges, types): (Vec<_>, Vec<_>) = places.map(|p| (p.range(), (p.shape, p.dtype))).unzip();
-        Reading::new(&self.shared.gpu, &ranges, move |mut b| {
-            let part = |&(shape, dtype): &(Shape, Dtype)| {
-                let (this, rest) = b.split_at(bytes(shape, dtype) as usize);
-                b = rest;
-                gpu::loaded(this, shape, dtype)
-            };
-            Ok(types.iter().map(part).collect())
+        let places: Vec<_> = (0..self.shared.names.len()).map(|i| self.kept(i)).collect();
+        let types: Vec<_> = places.iter().map(|p| (p.shape, p.dtype)).collect();
+        let ranges: Vec<_> = places.iter().map(Place::range).collect();
+        Reading::of_each(&self.shared.gpu, &ranges, move |read| {
+            Ok(types.into_iter().zip(read).map(|((shape, dtype), bytes)| gpu::loaded(bytes, shape, dtype)).collect())
         })
+    }
+
+    /// All weights and states by name, and where they lie in full precision.
+    pub(crate) fn tensors(&self) -> Vec<(String, Place)> {
+        self.names().iter().enumerate().map(|(i, (name, _))| (name.clone(), self.kept(i))).collect()
+    }
+
+    /// The weights of which there is a master, and where that lies and what the forward pass reads.
+    pub(crate) fn masters(&self) -> impl Iterator<Item = (&str, [Place; 2])> {
+        let Shared { names, trained, weights, masters, .. } = &*self.shared;
+        let both = |i: usize, shape| Some([masters.place(i, shape)?, weights.place(i, shape)?]);
+        let named = names[..*trained].iter().enumerate();
+        named.filter_map(move |(i, (name, shape))| Some((&**name, both(i, *shape)?)))
+    }
+
+    /// The notes of a file: a user's, then its own.
+    pub(crate) fn notes(&self, notes: &[(&str, &str)]) -> Vec<(String, String)> {
+        let precision = self.shared.policy.to_string();
+        let own = [("format", "halfgrad"), ("precision", &precision)];
+        notes.iter().chain(&own).map(|(name, note)| ((*name).to_owned(), (*note).to_owned())).collect()
     }
 
     /// Fails if a plan of `graph` on `gpu` cannot use these weights.
@@ -317,7 +347,7 @@ impl Weights {
     }
 
     /// Where tensor `i` lies in full precision.
-    fn kept(&self, i: usize) -> Place<'_> {
+    fn kept(&self, i: usize) -> Place {
         let (shared, shape) = (&*self.shared, self.shared.names[i].1);
         let kept = match i.checked_sub(shared.trained) {
             Some(state) => shared.states.place(state, shape),
@@ -330,7 +360,7 @@ impl Weights {
         let (shared, shape) = (&*self.shared, self.shared.names[i].1);
         let write = |place: Option<Place>, values: &[f32]| {
             if let Some(Place { buffer, offset, dtype, .. }) = place {
-                shared.gpu.queue().write_buffer(buffer, offset, &gpu::stored(values, shape, dtype));
+                shared.gpu.queue().write_buffer(&buffer, offset, &gpu::stored(values, shape, dtype));
             }
         };
         if let Some(state) = i.checked_sub(shared.trained) {
@@ -347,9 +377,12 @@ impl Weights {
     }
 }
 
-fn to_bytes(values: &[f32], dtype: Dtype) -> Vec<u8> {
-    match dtype {
-        Dtype::F16 => values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect(),
-        _ => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-    }
+/// The bytes of a file of these tensors, given what was read of each from where it lies.
+pub(crate) fn file_of(tensors: &[(String, Place)], read: &[&[u8]], notes: &[(String, String)]) -> Result<Vec<u8>> {
+    let bytes: Vec<_> = tensors.iter().zip(read).map(|((_, place), read)| place.unpadded(read)).collect();
+    let named = tensors.iter().zip(&bytes);
+    let records: Vec<_> =
+        named.map(|((name, place), bytes)| Record { name, shape: place.shape, dtype: place.dtype, bytes }).collect();
+    let notes: Vec<(&str, &str)> = notes.iter().map(|(name, note)| (&**name, &**note)).collect();
+    checkpoint::to_bytes(&records, &notes)
 }

@@ -549,7 +549,7 @@ fn a_model_is_trained_on_a_folder_and_says_what_is_on_images() {
     assert!(said.contains("\nepoch 1: loss ") && said.contains("\nepoch 2: loss "), "{said}");
     let accuracy = said.split("\ntest accuracy ").nth(1).unwrap().split_once(" %").unwrap().0;
     assert!(accuracy.parse::<f64>().unwrap() > 95.0, "{said}");
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "the data and the model, no leavings");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "the data, the model and its run, no leavings");
 
     let (above, below) = (path("data/above/03.png"), path("data/Ünten 🌍/03.png"));
     let predict = |images: &[&str], flags: &[&str]| {
@@ -595,6 +595,45 @@ fn the_same_seed_trains_the_same_model() {
 }
 
 #[test]
+fn a_run_that_goes_on_from_a_file_ends_as_one_in_one_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    // Chance in weights, order and samples, and an update that an epoch's end cuts in two: 45 steps.
+    let line = "train --model mlp --hidden 16 --precision f16 --augment crop=1 --accumulate 2 --average 0.9";
+    let train = |flags: &str| {
+        let output = run(&format!("{line} {flags}"));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout).to_owned()
+    };
+    let told = |said: &str| {
+        let of_last = said.lines().find(|line| line.starts_with("epoch 3: ")).unwrap();
+        of_last.rsplit_once(", ").unwrap().0.to_owned() // without the seconds
+    };
+    let whole = train(&format!("--epochs 3 --out {}", path("whole.safetensors")));
+    train(&format!("--epochs 1 --out {}", path("first.safetensors")));
+    let file = path("first.training.safetensors");
+    let second = train(&format!("--epochs 3 --out {} --resume {file}", path("second.safetensors")));
+    assert_eq!(told(&second), told(&whole));
+    assert!(!second.contains("epoch 1: ") && second.contains("epoch 2: "), "{second}");
+    for kind in ["safetensors", "training.safetensors"] {
+        let [whole, second] = ["whole", "second"].map(|name| fs::read(path(&format!("{name}.{kind}"))).unwrap());
+        assert!(whole == second, "{kind}");
+    }
+
+    let refuses = |flags: &str, expected: &str| refuses(&format!("{line} {flags} --out {}", path("m")), expected);
+    refuses(
+        &format!("--epochs 3 --resume {}", path("first.safetensors")),
+        "it is no run that goes on: --resume takes the .training.safetensors",
+    );
+    refuses(&format!("--epochs 1 --resume {file}"), "--resume: the run has done --epochs 1 already; more go on");
+    refuses(&format!("--resume {file} --seed 2"), "its run has seed \"1\", this one \"2\"");
+    refuses(&format!("--resume {file} --precision f32"), "its run has precision \"f16\", this one \"f32\"");
+    refuses(&format!("--resume {file} --augment flip"), "its run has augment \"crop=1\", this one \"flip\"");
+    refuses(&format!("--resume {file} --lr 0.1"), "its run has optimizer \"adam, lr 0.001");
+    refuses("--resume no-such-file", "no-such-file: no such file");
+}
+
+#[test]
 fn what_train_and_predict_cannot_use_gets_one_line_and_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path().display();
@@ -632,7 +671,7 @@ fn what_train_and_predict_cannot_use_gets_one_line_and_code_2() {
 fn ctrl_c_ends_training_with_a_whole_file() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("m.safetensors");
-    let line = "train --model mlp --epochs 100000 --precision f32 --out";
+    let line = "train --model mlp --epochs 100000 --precision f32 --batch 8 --out";
     let child = tool().args(line.split(' ')).arg(&out).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     for _ in 0..6000 {
         if out.exists() {
@@ -644,6 +683,18 @@ fn ctrl_c_ends_training_with_a_whole_file() {
     let output = child.wait_with_output().unwrap();
     let said = text(&output.stdout);
     assert!(output.status.success() && said.lines().last().unwrap().contains("the model is in "), "{said}");
+    // What was cut off within an epoch ends as a run in one go does.
+    let epochs =
+        said.lines().filter(|line| line.starts_with("epoch ")).count() + usize::from(!said.contains("stopped after"));
+    let to_end = |name: &str, resume: Option<&Path>| {
+        let file = folder.path().join(name);
+        let line = format!("train --model mlp --epochs {epochs} --precision f32 --batch 8 --out {}", file.display());
+        let line = resume.map_or(line.clone(), |path| format!("{line} --resume {}", path.display()));
+        let output = run(&line);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        fs::read(file).unwrap()
+    };
+    assert!(to_end("whole", None) == to_end("resumed", Some(&out.with_extension("training.safetensors"))));
     let image = folder.path().join("a.png");
     image::GrayImage::new(5, 5).save(&image).unwrap();
     let output = tool().arg("predict").arg(&image).arg("--model-file").arg(&out).args(["--json"]).output().unwrap();

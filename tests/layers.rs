@@ -33,8 +33,8 @@ const RULES: &[(&str, &[&str])] = &[
     // The device: never a graph.
     ("gpu", &[PLAIN, "file"]),
     // What a user holds.
-    ("weights", &[PLAIN, "graph", "gpu", "arena", "checkpoint"]),
-    ("plan", &[PLAIN, "op", "graph", "tensor", "lower", "gpu", "weights", "data", "optim"]),
+    ("weights", &[PLAIN, "graph", "gpu", "arena", "checkpoint", "file"]),
+    ("plan", &[PLAIN, "op", "graph", "tensor", "lower", "gpu", "weights", "data", "optim", "checkpoint", "file"]),
     (
         "check",
         &[PLAIN, "op", "graph", "tensor", "reference", "random", "lower", "gpu", "weights", "plan", "optim", "init"],

@@ -10,6 +10,11 @@ use halfgrad::{
 
 use super::values;
 
+/// Notes as files take them.
+pub fn borrowed<'n>(notes: &'n [(&str, String)]) -> Vec<(&'n str, &'n str)> {
+    notes.iter().map(|(name, note)| (*name, &**note)).collect()
+}
+
 /// What must be known of a model besides its weights.
 pub struct Card {
     pub model: Model,
@@ -30,19 +35,23 @@ impl Card {
 
     /// Writes the weights with this card.
     pub fn save(&self, weights: &Weights, path: &Path) -> Result<()> {
+        weights.save_with(path, &borrowed(&self.notes()))
+    }
+
+    /// What a file's metadata say of the model.
+    pub fn notes(&self) -> Vec<(&'static str, String)> {
         let list = |numbers: &[usize]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let classes = serde_json::to_string(&self.class_names).expect("strings are JSON");
         let [mean, std] = self.moments.map(|value| value.to_string());
         let (hidden, input) = (list(&self.model.hidden), list(&self.input.to_vec()));
-        let notes = [
-            ("model", self.model.name),
-            ("hidden", &hidden),
-            ("input", &input),
-            ("classes", &classes),
-            ("mean", &mean),
-            ("std", &std),
-        ];
-        weights.save_with(path, &notes)
+        vec![
+            ("model", self.model.name.to_owned()),
+            ("hidden", hidden),
+            ("input", input),
+            ("classes", classes),
+            ("mean", mean),
+            ("std", std),
+        ]
     }
 
     /// Reads the card of a file.

@@ -1,6 +1,7 @@
 //! `halfgrad train`: one model, told epoch by epoch, in a file that is always whole.
 
 use std::{
+    path::{Path, PathBuf},
     process,
     sync::{
         Arc,
@@ -11,7 +12,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use halfgrad::{
-    Gpu, Graph, Plan, Policy, Precision, Weights,
+    Error, Gpu, Graph, Plan, Policy, Precision, Weights, checkpoint,
     data::{Batch, Batches, Split},
     gpu::title,
     plan::{Evaluation, Options},
@@ -19,7 +20,11 @@ use halfgrad::{
 };
 
 use super::{
-    describe, describe_optimizer, model_file::Card, prepare, prescription, print, progress::Bar, values::Wanted,
+    describe, describe_optimizer,
+    model_file::{Card, borrowed},
+    prepare, prescription, print,
+    progress::Bar,
+    values::Wanted,
 };
 use crate::TrainArgs;
 
@@ -52,9 +57,10 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     prepare(&args.out)?;
     let gpu = args.device.open()?;
     let setup = Setup::new(model.clone(), optimizer.clone(), batch, steps);
-    let policy = match &args.precision {
-        Wanted::Policy(policy) => policy.clone(),
-        Wanted::Auto => {
+    let policy = match (&args.precision, &args.resume) {
+        (Wanted::Policy(policy), _) => policy.clone(),
+        (Wanted::Auto, Some(file)) => Card::read(file)?.precision,
+        (Wanted::Auto, None) => {
             let augment = args.data.augment;
             prescription::find(&gpu, &data, &Setup { augment, ..setup.clone() }, args.seed)?
         }
@@ -66,23 +72,84 @@ pub fn run(args: &TrainArgs) -> anyhow::Result<()> {
     // The digits' pixels are counts up to 16.
     let white = if args.data.name() == "digits" { 16.0 } else { 255.0 };
     let card = Card::new(model, &data, white, policy);
+    let notes = notes(args, &card, &data, &optimizer, batch);
+    let done = args.resume.as_deref().map_or(Ok(0), |file| steps_done(file, &notes))?;
+    ensure!(done < steps, "--resume: the run has done --epochs {} already; more go on", done / batches.len());
     print(&introduction(&data, &card, &optimizer, batch, &gpu))?;
     let weights = Weights::init(&gpu, &graph, args.seed)?;
     let memory = gpu.caps().memory;
     let options = optimizer.options(Options { seed: args.seed as u32, memory, ..Options::default() });
-    let plan = Plan::train_with(&gpu, &weights, network.loss, &*optimizer.update(steps), options)?;
+    let mut plan = Plan::train_with(&gpu, &weights, network.loss, &*optimizer.update(steps), options)?;
     plan.warnings().iter().for_each(|warning| super::note(&format!("warning: {warning}")));
+    if let Some(file) = &args.resume {
+        plan.restore(file)?;
+    }
     // What is tested and written: the average of the weights, if one is kept.
     let tested = plan.averaged().unwrap_or(&weights).clone();
     let infer = Plan::infer(&gpu, &tested, [network.logits])?;
     let stop = stop_on_ctrl_c()?;
-    let test =
-        Run { plan, infer, network, stop }.train(args, &data, &batches, &mut || card.save(&tested, &args.out))?;
+    let resumable = resumable(&args.out);
+    let mut run = Run { plan, infer, network, stop, done };
+    let test = run.train(args, &data, &batches, &mut |plan| {
+        card.save(&tested, &args.out)?;
+        plan.save_with(&resumable, &borrowed(&notes))
+    })?;
+    if run.done < steps {
+        print(&format!("stopped: the same command goes on with --resume {}\n", resumable.display()))?;
+    }
     let out = args.out.display();
     print(&format!(
         "test accuracy {:.2} %; the model is in {out}: halfgrad predict --model-file {out} IMAGE…\n",
         100.0 * test.accuracy
     ))
+}
+
+/// Where all that a run goes on from is written, beside the model.
+fn resumable(out: &Path) -> PathBuf {
+    out.with_extension("training.safetensors")
+}
+
+/// What a run that goes on must have in common with the one that was broken off.
+fn notes(
+    args: &TrainArgs,
+    card: &Card,
+    data: &Split,
+    optimizer: &Optimizer,
+    batch: usize,
+) -> Vec<(&'static str, String)> {
+    let augment = args.data.augment.map(|augment| augment.to_string()).unwrap_or_default();
+    let samples = format!("{} and {} for testing", data.train.len(), data.test.len());
+    let run = [
+        ("precision", card.precision.to_string()),
+        ("data", data.name.clone()),
+        ("samples", samples),
+        ("augment", augment),
+        ("batch", batch.to_string()),
+        ("optimizer", describe_optimizer(optimizer)),
+        ("seed", args.seed.to_string()),
+    ];
+    card.notes().into_iter().chain(run).collect()
+}
+
+/// The steps that the run in this file has done, which must be the same but for them.
+fn steps_done(file: &Path, notes: &[(&str, String)]) -> halfgrad::Result<usize> {
+    let found = checkpoint::load(file)?.metadata;
+    let steps = found.get(&format!("{}step", checkpoint::TRAINING)).and_then(|steps| steps.parse().ok());
+    let steps = steps.ok_or_else(|| {
+        let what = "the .training.safetensors that `halfgrad train` writes beside a model";
+        Error::file(file, format!("it is no run that goes on: --resume takes {what}"))
+    })?;
+    let differs = |(name, now): &&(&str, String)| found.get(*name) != Some(now);
+    match notes.iter().find(differs) {
+        Some((name, now)) => {
+            let then = found.get(*name).map_or("nothing", String::as_str);
+            Err(Error::file(
+                file,
+                format!("its run has {name} {then:?}, this one {now:?}: --resume takes the same options"),
+            ))
+        }
+        None => Ok(steps),
+    }
 }
 
 fn introduction(data: &Split, card: &Card, optimizer: &Optimizer, batch: usize, gpu: &Gpu) -> String {
@@ -124,6 +191,8 @@ struct Run<'g> {
     infer: Plan,
     network: Network<'g>,
     stop: Arc<AtomicBool>,
+    /// Steps of the whole run.
+    done: usize,
 }
 
 impl Run<'_> {
@@ -133,18 +202,23 @@ impl Run<'_> {
         args: &TrainArgs,
         data: &Split,
         batches: &Batches,
-        save: &mut dyn FnMut() -> halfgrad::Result<()>,
+        save: &mut dyn FnMut(&Plan) -> halfgrad::Result<()>,
     ) -> anyhow::Result<Evaluation> {
         let bar = Bar::new(args.epochs * batches.len());
         let width = args.epochs.to_string().len();
         let mut test = None;
-        for epoch in 0..args.epochs {
+        for epoch in self.done / batches.len()..args.epochs {
             let started = Instant::now();
             bar.title(&format!("epoch {}/{}", epoch + 1, args.epochs));
-            let (loss, steps) = self.epoch(epoch, batches, &bar)?;
-            save()?;
+            let before = self.done % batches.len();
+            let loss = self.epoch(epoch, batches, &bar)?;
+            save(&self.plan)?;
             let found = self.infer.evaluate(self.network.x, self.network.logits, &data.test)?;
-            let cut = if steps < batches.len() { format!(", stopped after {steps} steps") } else { String::new() };
+            let after = |what: &str, steps: usize| match steps % batches.len() {
+                0 => String::new(),
+                steps => format!(", {what} after {steps} steps"),
+            };
+            let cut = after("resumed", before) + &after("stopped", self.done);
             let line = format!(
                 "epoch {:>width$}: loss {loss:.4}, test loss {:.4}, test accuracy {:.2} %, {:.1} s{cut}\n",
                 epoch + 1,
@@ -162,12 +236,17 @@ impl Run<'_> {
         Ok(test.expect("clap wants an epoch or more"))
     }
 
-    /// One epoch, or its part until Ctrl-C: the mean loss of its samples, and the steps done.
-    fn epoch(&mut self, epoch: usize, batches: &Batches, bar: &Bar) -> anyhow::Result<(f64, usize)> {
-        let (mut sum, mut count, mut steps) = (0.0, 0, 0);
+    /// What is left of an epoch, or its part until Ctrl-C: the mean loss of its samples.
+    fn epoch(&mut self, epoch: usize, batches: &Batches, bar: &Bar) -> anyhow::Result<f64> {
+        let (mut sum, mut count) = (0.0, 0);
         let mut ahead = batches.epoch(epoch as u32).prefetched();
         let mut batch = Batch::default();
-        while steps < batches.len() && !self.stop.load(Ordering::Relaxed) {
+        let end = (epoch + 1) * batches.len();
+        // What a run did before it was broken off.
+        for _ in epoch * batches.len()..self.done {
+            ahead.fill(&mut batch);
+        }
+        while self.done < end && !self.stop.load(Ordering::Relaxed) {
             let mut counts = vec![];
             while counts.len() < WINDOW && ahead.fill(&mut batch) {
                 self.network.write(&mut self.plan, &batch)?;
@@ -177,9 +256,9 @@ impl Run<'_> {
             let losses = self.plan.losses().wait()?;
             sum += losses.iter().zip(&counts).map(|(&loss, &n)| f64::from(loss) * n as f64).sum::<f64>();
             count += counts.iter().sum::<usize>();
-            steps += counts.len();
-            bar.position(epoch * batches.len() + steps, &format!("loss {:.4}", sum / count as f64));
+            self.done += counts.len();
+            bar.position(self.done, &format!("loss {:.4}", sum / count as f64));
         }
-        Ok((sum / count as f64, steps))
+        Ok(sum / count as f64)
     }
 }

@@ -4,6 +4,7 @@ pub mod compose;
 mod device;
 mod lost;
 mod pipeline;
+mod place;
 pub mod probe;
 mod readback;
 mod run;
@@ -16,6 +17,7 @@ mod upload;
 
 pub use device::{Choice, Gpu, adapters, caps, choose, title};
 pub use pipeline::Pipeline;
+pub use place::Place;
 pub use readback::Reading;
 pub use run::{Executable, buffer, loaded, stored};
 pub use settings::Settings;

@@ -5,36 +5,44 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::channel::oneshot;
+use futures::{channel::oneshot, future};
 
 use super::device::Gpu;
 #[cfg(not(target_arch = "wasm32"))]
 use super::device::Shared;
 use crate::{Error, Result};
 
-type Finish<T> = Box<dyn FnOnce(&[u8]) -> Result<T> + Send>;
+type Finish<T> = Box<dyn FnOnce(&[&[u8]]) -> Result<T> + Send>;
 
 /// Values on their way from the device: `.await` them, or [`wait`](Self::wait).
 #[must_use = "nothing is read until it is awaited"]
 pub struct Reading<T> {
     gpu: Gpu,
-    staging: wgpu::Buffer,
+    stagings: Vec<Staging>,
     /// The submission that copies, for which nobody waits in a browser.
     #[cfg_attr(target_arch = "wasm32", expect(dead_code))]
     copied: wgpu::SubmissionIndex,
-    mapped: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
+    mapped: future::TryJoinAll<oneshot::Receiver<Mapped>>,
     finish: Option<Finish<T>>,
     /// Tells how a thread's wait for the device ended, once this was polled.
     waited: Option<oneshot::Receiver<Result<()>>>,
 }
 
+type Mapped = Result<(), wgpu::BufferAsyncError>;
+
+/// A buffer that the host reads, and how many bytes of it each range takes, one after another.
+struct Staging {
+    buffer: wgpu::Buffer,
+    lengths: Vec<u64>,
+}
+
 impl<T> std::fmt::Debug for Reading<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        write!(f, "Reading of {} bytes", self.staging.size())
+        write!(f, "Reading of {} bytes", self.stagings.iter().map(|s| s.buffer.size()).sum::<u64>())
     }
 }
 
-// The staging buffer is not pinned, and nothing in here refers to itself.
+// The staging buffers are not pinned, and nothing in here refers to itself.
 impl<T> Unpin for Reading<T> {}
 
 impl<T> Reading<T> {
@@ -44,27 +52,39 @@ impl<T> Reading<T> {
         ranges: &[(&wgpu::Buffer, u64, u64)],
         finish: impl FnOnce(&[u8]) -> Result<T> + Send + 'static,
     ) -> Self {
-        let (send, mapped) = oneshot::channel();
-        let (staging, copied) = gpu.guarded("reading back", || {
-            let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
-                label: Some("readback"),
-                size: ranges.iter().map(|r| r.2).sum(),
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            });
+        Self::of_each(gpu, ranges, move |parts| match parts {
+            [one] => finish(one),
+            parts => finish(&parts.concat()),
+        })
+    }
+
+    /// As [`new`](Self::new), but `finish` gets the bytes of each range by themselves: together they may be more than the
+    /// device allows a buffer.
+    pub fn of_each(
+        gpu: &Gpu,
+        ranges: &[(&wgpu::Buffer, u64, u64)],
+        finish: impl FnOnce(&[&[u8]]) -> Result<T> + Send + 'static,
+    ) -> Self {
+        let mut rest = ranges;
+        let mut parts = vec![];
+        while !rest.is_empty() {
+            let mut sum = 0;
+            let fits = |r: &&(&wgpu::Buffer, u64, u64)| {
+                sum += r.2;
+                sum <= gpu.caps().buffer_bytes
+            };
+            let (part, others) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+            parts.push(part);
+            rest = others;
+        }
+        let (stagings, mapped, copied) = gpu.guarded("reading back", || {
             let mut encoder = gpu.device().create_command_encoder(&Default::default());
-            let mut at = 0;
-            for (buffer, offset, bytes) in ranges {
-                encoder.copy_buffer_to_buffer(buffer, *offset, &staging, at, Some(*bytes));
-                at += bytes;
-            }
-            encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |r| {
-                let _ = send.send(r);
-            });
-            let copied = gpu.queue().submit([encoder.finish()]);
-            (staging, copied)
+            let made = parts.into_iter().map(|part| Staging::of(gpu, part, &mut encoder));
+            let (stagings, mapped): (Vec<_>, Vec<_>) = made.unzip();
+            (stagings, mapped, gpu.queue().submit([encoder.finish()]))
         });
-        Reading { gpu: gpu.clone(), staging, copied, mapped, finish: Some(Box::new(finish)), waited: None }
+        let mapped = future::try_join_all(mapped);
+        Reading { gpu: gpu.clone(), stagings, copied, mapped, finish: Some(Box::new(finish)), waited: None }
     }
 
     /// Waits for the values.
@@ -79,17 +99,51 @@ impl<T> Reading<T> {
         self.complete(mapped)
     }
 
-    fn complete(&mut self, mapped: Option<Result<(), wgpu::BufferAsyncError>>) -> Result<T> {
+    fn complete(&mut self, mapped: Option<Vec<Mapped>>) -> Result<T> {
         self.gpu.check()?;
-        match mapped {
+        match mapped.map(|all| all.into_iter().collect::<Mapped>()) {
             Some(Ok(())) => {}
             Some(Err(e)) => self.gpu.shared.lost.lose(format!("reading back: {e}")),
             None => self.gpu.shared.lost.lose("lost before the values were there".into()),
         }
         self.gpu.check()?;
-        let view = self.staging.get_mapped_range(..).map_err(|e| Error::Device(e.to_string()))?;
+        let views: Result<Vec<_>, _> = self.stagings.iter().map(|s| s.buffer.get_mapped_range(..)).collect();
+        let views = views.map_err(|e| Error::Device(e.to_string()))?;
+        let mut parts = vec![];
+        for (staging, view) in self.stagings.iter().zip(&views) {
+            let mut bytes: &[u8] = view;
+            let part = |&length: &u64| bytes.split_off(..length as usize).expect("all of it was copied");
+            parts.extend(staging.lengths.iter().map(part));
+        }
         let finish = self.finish.take().expect("a reading completes once");
-        finish(&view)
+        finish(&parts)
+    }
+}
+
+impl Staging {
+    /// A buffer that these ranges are copied to, and what tells when it can be read.
+    fn of(
+        gpu: &Gpu,
+        ranges: &[(&wgpu::Buffer, u64, u64)],
+        encoder: &mut wgpu::CommandEncoder,
+    ) -> (Self, oneshot::Receiver<Mapped>) {
+        let lengths: Vec<u64> = ranges.iter().map(|r| r.2).collect();
+        let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some("readback"),
+            size: lengths.iter().sum(),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut at = 0;
+        for (from, offset, bytes) in ranges {
+            encoder.copy_buffer_to_buffer(from, *offset, &buffer, at, Some(*bytes));
+            at += bytes;
+        }
+        let (send, mapped) = oneshot::channel();
+        encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Read, .., move |r| {
+            let _ = send.send(r);
+        });
+        (Staging { buffer, lengths }, mapped)
     }
 }
 

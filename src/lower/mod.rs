@@ -85,6 +85,8 @@ pub struct Lowered {
     pub layers: Vec<String>,
     /// Where changes of weights are recorded.
     pub records: Vec<Record>,
+    /// What the plan itself keeps of each trained weight from step to step.
+    pub kept: Vec<Kept>,
     /// The tensors that observed steps look at.
     pub observer: Observer,
     /// The nodes whose results lie in memory; those of others are in registers only.
@@ -100,6 +102,17 @@ pub struct Record {
     pub weight: String,
     /// Rows of four sums: see `lib/update.wgsl`.
     pub sums: Operand,
+}
+
+/// What a plan keeps of one weight from step to step: a moment, what rounding has taken, a sum of gradients.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// What it is: one of [`Update::moments`], `missing` or `sums`.
+    pub what: &'static str,
+    /// The weight's name.
+    pub weight: String,
+    /// Where it lies, in the weight's shape.
+    pub values: Operand,
 }
 
 /// The small buffers that carry a run's state from step to step.
@@ -169,6 +182,7 @@ pub fn lower(request: &Request) -> Result<Lowered> {
             made.look(places.operands[g], Part::Gradient, &name, precision);
         }
         made.records = train::lower(request, training, &arenas, &places, control, &mut made.program);
+        made.kept = arenas.kept;
         states::lower(request, &reached, &statistics, &places, control, &mut made.program);
     }
     finish(request, &reached, places, made)
@@ -194,6 +208,7 @@ fn finish(request: &Request, reached: &Reached, mut places: Places, mut made: Lo
         *slot = index[*slot].0;
     }
     made.records.iter_mut().for_each(|r| r.sums = moved(r.sums));
+    made.kept.iter_mut().for_each(|k| k.values = moved(k.values));
     made.observer.counts = made.observer.counts.map(|c| index[c].0);
     check_limits(&made.program, request.caps)?;
     made.program.parameters = request.graph.weights().iter().map(|w| w.shape().len()).sum();

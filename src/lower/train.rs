@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Control, FLAG_WORDS, LOSSES, Places, Record, Request, Training, clock, simulate};
+use super::{Control, FLAG_WORDS, Kept, LOSSES, Places, Record, Request, Training, clock, simulate};
 use crate::{
     Dtype, LossScale, Precision, Result, Shape,
     arena::{self, Arena, Chunk, flat},
@@ -24,6 +24,8 @@ pub struct Arenas {
     gradients: Vec<OfGradients>,
     /// Sums of squares of gradients, those of a chunk behind those of the one before, where gradients are clipped.
     norms: Option<Operand>,
+    /// What lives longer than a step.
+    pub kept: Vec<Kept>,
 }
 
 /// The buffers that lie like a chunk of the weights.
@@ -42,7 +44,7 @@ struct OfGradients {
     sums: Option<usize>,
     groups: usize,
     precision: Precision,
-    moments: Vec<usize>,
+    moments: Vec<(&'static str, usize)>,
     /// What rounding has taken from the weights, where that is kept.
     missing: Option<usize>,
 }
@@ -54,6 +56,13 @@ impl OfGradients {
     /// Workgroups that share the sum of squares: 64 groups for each invocation, unless that makes too few or too many.
     fn norm_parts(&self) -> usize {
         (self.groups / 4096).clamp(64, 1024)
+    }
+
+    /// What lives longer than a step: what it is, the buffer, and its type.
+    fn kept(&self) -> impl Iterator<Item = (&'static str, usize, Dtype)> {
+        let missing = self.missing.map(|missing| ("missing", missing));
+        let state = self.moments.iter().copied().chain(missing).map(|(what, b)| (what, b, self.precision.state()));
+        state.chain(self.sums.map(|sums| ("sums", sums, Dtype::F32)))
     }
 }
 
@@ -106,10 +115,10 @@ pub fn arenas(
             |name: &str, role, dtype| program.buffer(format!("{name}{c}"), role, Source::Plan, chunk.bytes(dtype));
         let gradients = own("g", Role::Gradients, chunk.dtype);
         let sums = (training.runs > 1).then(|| own("sums", Role::Gradients, Dtype::F32));
-        let mut of_state = |name: &&str| own(name, Role::Optimizer, precision.state());
-        let moments = ["m", "v", "u"][..training.optimizer.moments()].iter().map(&mut of_state).collect();
+        let mut of_state = |name: &str| own(name, Role::Optimizer, precision.state());
+        let moments = training.optimizer.moments().iter().map(|name| (*name, of_state(name))).collect();
         let compensated = precision.rounding_of_state() == Some(Rounding::Compensated);
-        let missing = compensated.then(|| of_state(&"missing"));
+        let missing = compensated.then(|| of_state("missing"));
         OfGradients { gradients, sums, groups: chunk.groups, precision, moments, missing }
     });
     let gradients: Vec<OfGradients> = gradients.collect();
@@ -117,12 +126,22 @@ pub fn arenas(
         let n = gradients.iter().map(OfGradients::norm_parts).sum::<usize>().next_multiple_of(GROUP);
         words(program.buffer("norms", Role::Control, Source::Plan, 4 * n as u64), n, Dtype::F32)
     });
-    for ((_, g), (chunk, group)) in training.gradients.iter().zip(&lying.places) {
-        let (buffer, dtype) = (gradients[*chunk].gradients, gradients[*chunk].precision.storage);
-        let (offset, shape) = (arena::offset(*group, dtype), graph.type_of(*g).shape);
-        places.operands.insert(*g, Operand { buffer, offset, shape, dtype });
+    let mut kept = vec![];
+    for ((w, g), (chunk, group)) in training.gradients.iter().zip(&lying.places) {
+        let of = &gradients[*chunk];
+        let place = |buffer, value, dtype| {
+            let (offset, shape) = (arena::offset(*group, dtype), graph.type_of(value).shape);
+            Operand { buffer, offset, shape, dtype }
+        };
+        places.operands.insert(*g, place(of.gradients, *g, of.precision.storage));
+        let weight = graph.node(w.node).name.unwrap_or_default();
+        kept.extend(of.kept().map(|(what, buffer, dtype)| Kept {
+            what,
+            weight: weight.clone(),
+            values: place(buffer, *w, dtype),
+        }));
     }
-    Ok(Arenas { runs, weights, gradients, norms })
+    Ok(Arenas { runs, weights, gradients, norms, kept })
 }
 
 /// Trained weights in runs; the gradients lie as `lying` says.
@@ -183,7 +202,7 @@ pub fn lower(
             weights,
             beside: missing.or(of_weights.master.map(|_| stored)),
             gradient: like_gradients(of_gradients.gradients, precision.storage),
-            moments: of_gradients.moments.iter().map(|&m| like_gradients(m, precision.state())).collect(),
+            moments: of_gradients.moments.iter().map(|&(_, m)| like_gradients(m, precision.state())).collect(),
             factors,
             record,
             clock: clock(control),

@@ -88,8 +88,8 @@ impl Update for Adam {
         "adam"
     }
 
-    fn moments(&self) -> usize {
-        2
+    fn moments(&self) -> &'static [&'static str] {
+        if self.form == Form::Root { &["m", "root_v"] } else { &["m", "v"] }
     }
 
     fn schedule(&self) -> &Schedule {

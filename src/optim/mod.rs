@@ -36,8 +36,8 @@ pub(crate) use group::factors;
 pub trait Update: Debug + Send + Sync {
     /// The optimizer's name: the stem of its WGSL file.
     fn name(&self) -> &'static str;
-    /// How many values it keeps for each weight.
-    fn moments(&self) -> usize;
+    /// What it keeps for each weight, by the names that a file has them by.
+    fn moments(&self) -> &'static [&'static str];
     /// The learning rate of each step.
     fn schedule(&self) -> &Schedule;
     /// Appends the dispatch.

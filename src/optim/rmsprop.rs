@@ -39,8 +39,8 @@ impl Update for RmsProp {
         "rmsprop"
     }
 
-    fn moments(&self) -> usize {
-        1
+    fn moments(&self) -> &'static [&'static str] {
+        &["root_v"]
     }
 
     fn schedule(&self) -> &Schedule {

@@ -36,11 +36,11 @@ impl Sgd {
 
 impl Update for Sgd {
     fn name(&self) -> &'static str {
-        if self.moments() == 0 { "sgd" } else { "momentum" }
+        if self.moments().is_empty() { "sgd" } else { "momentum" }
     }
 
-    fn moments(&self) -> usize {
-        usize::from(self.momentum != 0.0)
+    fn moments(&self) -> &'static [&'static str] {
+        if self.momentum == 0.0 { &[] } else { &["m"] }
     }
 
     fn schedule(&self) -> &Schedule {
@@ -51,7 +51,7 @@ impl Update for Sgd {
         let held = |v| held(v, io.precision);
         let n = io.weights.shape.len();
         let d = match self.moments() {
-            0 => dispatch(io, "sgd", include_str!("../../shaders/sgd.wgsl"))
+            [] => dispatch(io, "sgd", include_str!("../../shaders/sgd.wgsl"))
                 .param_f32("weight_decay", held(self.weight_decay))
                 .flops(4 * n),
             _ => dispatch(io, "momentum", include_str!("../../shaders/momentum.wgsl"))

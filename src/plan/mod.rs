@@ -7,6 +7,7 @@ mod inspect;
 mod observe;
 #[cfg(not(target_arch = "wasm32"))]
 mod profile;
+mod save;
 mod training;
 #[cfg(not(target_arch = "wasm32"))]
 mod tune;
