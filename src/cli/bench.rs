@@ -65,7 +65,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
 
 /// A device that was lost before the end: what was measured until then is in the report.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}; the report ends there")]
+#[error("{0}; the report has what was measured before")]
 pub struct Lost(String);
 
 /// The report for a terminal.

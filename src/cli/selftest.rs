@@ -143,7 +143,8 @@ fn text(json: &Json, adapter: &str, report: &Report) -> String {
     line(String::new());
     suspects(report).into_iter().for_each(&mut line);
     if let Some(lost) = &json.lost {
-        line(format!("LOST: {lost}; what ran at that moment is named above"));
+        let faults = report.rows.iter().any(|row| !row.faults.is_empty());
+        line(format!("LOST: {lost}{}", if faults { "; what ran at that moment is named above" } else { "" }));
         line(String::new());
     }
     line(format!("{} shader files, {:.0} s", json.shaders, json.seconds));

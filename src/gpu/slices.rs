@@ -89,14 +89,15 @@ mod tests {
         assert_eq!(ends(&program, Some(1000)), [(0, 7)]);
         assert_eq!(ends(&program, None), [(0, 7)]);
         assert_eq!(ends(&Program::default(), Some(1)), [(0, 0)]);
-        let runs = |runs: usize, slice: Option<u64>| {
-            slices_of(&estimates(&program), 4..7, runs, slice.map(Duration::from_millis))
+        let runs = |runs: usize, slice: Option<u64>| -> Vec<Vec<(usize, usize)>> {
+            let parts = slices_of(&estimates(&program), 4..7, runs, slice.map(Duration::from_millis));
+            parts.into_iter().map(|part| part.into_iter().map(|r| (r.start, r.end)).collect()).collect()
         };
-        assert_eq!(runs(1, Some(100)), [vec![4..6], vec![6..7]]);
+        assert_eq!(runs(1, Some(100)), [[(4, 6)], [(6, 7)]]);
         // Runs of 10, 50 and 41 ms: the end of one may go with the start of the next.
-        assert_eq!(runs(2, Some(101)), [vec![4..7], vec![4..7]]);
-        assert_eq!(runs(2, Some(100)), [vec![4..6], vec![6..7, 4..5], vec![5..7]]);
-        assert_eq!(runs(3, None), [vec![4..7, 4..7, 4..7]]);
+        assert_eq!(runs(2, Some(101)), [[(4, 7)], [(4, 7)]]);
+        assert_eq!(runs(2, Some(100)), [vec![(4, 6)], vec![(6, 7), (4, 5)], vec![(5, 7)]]);
+        assert_eq!(runs(3, None), [[(4, 7), (4, 7), (4, 7)]]);
         let long = too_long(&program, Some(Duration::from_millis(100)));
         assert!(long.len() == 1 && long[0].what.starts_with("d200 may take 200 ms"), "{long:?}");
     }
