@@ -381,10 +381,11 @@ impl Variant {
     }
 }
 
-/// Invocations that keep an adapter of this kind busy: of a GPU, several for each of its lanes.
+/// Invocations that keep an adapter of this kind busy: of a GPU, several for each of its lanes. A card's kind does not
+/// say whether it has two thousand or sixteen.
 pub(super) fn busy(kind: caps::Kind) -> usize {
     match kind {
-        caps::Kind::Discrete => 16384,
+        caps::Kind::Discrete => 24576,
         caps::Kind::Integrated | caps::Kind::Virtual => 4096,
         caps::Kind::Software => 64,
     }
@@ -662,7 +663,11 @@ pub(super) mod tests {
             assert_eq!(large, ([if roomy { 128 } else { 64 }; 2], 1), "{name}");
             assert_eq!(thin.0, [0, 0], "{name}");
             assert_eq!(narrow, ([64, 16], 1), "{name}");
-            assert!(deep.0 == [64, 64] && (16..=128).contains(&deep.1), "{name}: {deep:?}");
+            assert!(deep.0 == [64, 64] && (16..=256).contains(&deep.1), "{name}: {deep:?}");
+            // A cube of 1024 is 64 tiles of 128×128, which leave half of a large card idle.
+            let cube = chosen(&caps, &matmul(1024, 1024, 1024));
+            let tile = if roomy && caps.kind == caps::Kind::Integrated { 128 } else { 64 };
+            assert_eq!(cube, ([tile; 2], 1), "{name}");
         }
     }
 

@@ -112,13 +112,16 @@ mod tests {
     #[test]
     fn few_long_rows_are_cut() {
         for caps in adapters() {
-            // A million values; a vocabulary in batches of 1, 8, 32, 64; the same in f16 of a longer row; a short row.
-            let sizes = [(1, 250_000), (1, 32_000), (8, 32_000), (32, 32_000), (64, 32_000), (1, 1 << 24), (1, 4095)];
-            let found = sizes.map(|(rows, groups)| Cut::new(&caps, rows, groups).map_or(1, |cut| cut.each));
+            // A million values; a vocabulary in batches of 1, 8, 32, 64, 128; the same in f16 of a longer row; a short
+            // row.
+            let batches = [1, 8, 32, 64, 128].map(|rows| (rows, 32_000));
+            let sizes = [&[(1, 250_000)], &batches[..], &[(1, 1 << 24), (1, 4095)]].concat();
+            let each = |&(rows, groups): &(usize, usize)| Cut::new(&caps, rows, groups).map_or(1, |cut| cut.each);
+            let found: Vec<usize> = sizes.iter().map(each).collect();
             let expected = match caps.kind {
-                Kind::Software => [123, 16, 16, 16, 16, 1024, 1],
-                Kind::Discrete => [245, 32, 32, 32, 1, 1024, 1],
-                _ => [245, 32, 32, 1, 1, 1024, 1],
+                Kind::Software => [123, 16, 16, 16, 16, 16, 1024, 1],
+                Kind::Discrete => [245, 32, 32, 32, 32, 1, 1024, 1],
+                _ => [245, 32, 32, 1, 1, 1, 1024, 1],
             };
             assert_eq!(found, expected, "{}", caps.adapter);
         }
