@@ -385,7 +385,7 @@ impl Variant {
 /// say whether it has two thousand or sixteen.
 pub(super) fn busy(kind: caps::Kind) -> usize {
     match kind {
-        caps::Kind::Discrete => 32768,
+        caps::Kind::Discrete => 24576,
         caps::Kind::Integrated | caps::Kind::Virtual => 4096,
         caps::Kind::Software => 64,
     }
