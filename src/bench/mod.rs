@@ -76,8 +76,9 @@ impl Job {
     }
 }
 
-/// Measures the limits, then every step, then every kernel of the scope. What goes wrong with an entry is reported as the reason why it
-/// was not run; if the device is lost, all that would have followed is not run either, and [`Report::lost`] says why.
+/// Measures the limits, then every step, then every kernel of the scope. What goes wrong with an entry is reported as
+/// the reason why it was not run; if the device is lost, all that would have followed is not run either, and
+/// [`Report::lost`] says why.
 ///
 /// # Errors
 /// What goes wrong before there is anything to report: with the limits.

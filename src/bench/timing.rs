@@ -16,7 +16,8 @@ use crate::{
 /// How long to go on.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
-    /// The time after which no repetition is begun, once there are enough; three times as much for the six that an interval takes.
+    /// The time after which no repetition is begun, once there are enough; three times as much for the six that an
+    /// interval takes.
     pub budget: Duration,
     /// The fewest repetitions, however long they take.
     pub least: usize,
@@ -73,8 +74,8 @@ impl Work<'_> {
         Ok(Timing { first, wall, gpu })
     }
 
-    /// The seconds of so many runs in one submission, or in several where that could take too long; submitting and the wait for the
-    /// end included.
+    /// The seconds of so many runs in one submission, or in several where that could take too long; submitting and the
+    /// wait for the end included.
     ///
     /// # Errors
     /// As [`measure`](Self::measure).
@@ -124,8 +125,8 @@ pub fn summary(times: &[f64]) -> Sample {
     Sample { median: median(times), low: sorted[rank], high: sorted[n - 1 - rank], runs: n }
 }
 
-/// How many of `n` values lie below the interval, and above it: the most that leave 95 %. Each value lies below the true median as
-/// often as above it, so the chance that so few lie on one side is binomial.
+/// How many of `n` values lie below the interval, and above it: the most that leave 95 %. Each value lies below the
+/// true median as often as above it, so the chance that so few lie on one side is binomial.
 fn rank(n: usize) -> usize {
     // The logarithm: 2⁻ⁿ itself is soon 0.
     let (mut chance, mut below) = (-(n as f64) * LN_2, 0.0);

@@ -20,7 +20,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// The files in `shaders/` that ran.
     pub files: BTreeSet<&'static str>,
-    /// How the device was lost, if it was: then what ran at that moment is among the faults, and nothing was tried after it.
+    /// How the device was lost, if it was: then what ran at that moment is among the faults, and nothing was tried
+    /// after it.
     pub lost: Option<Error>,
     /// How long it took.
     pub seconds: f64,
@@ -71,8 +72,8 @@ struct Way {
 /// file once, and then tries all cases that need no other. `watch` is told how many trials of how many are done.
 ///
 /// # Errors
-/// [`Error::Device`] if the device is of no use before anything is tried; what is wrong with a kernel, or with the device while one
-/// runs, is in the report.
+/// [`Error::Device`] if the device is of no use before anything is tried; what is wrong with a kernel, or with the
+/// device while one runs, is in the report.
 pub fn selftest(gpu: &Gpu, cases: &[Case], quick: bool, watch: &(dyn Fn(usize, usize) + Sync)) -> Result<Report> {
     let started = Instant::now();
     let mut seen = BTreeSet::new();

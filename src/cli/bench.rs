@@ -26,10 +26,10 @@ const HEADER: [&str; 10] =
 
 const NOTES: &str = "\
 ms: median by the device's clock, one pass a dispatch, or by the host's if the device has none; spread: how far its
-interval of 95 % reaches, or how many runs there were if they are too few for one, which takes six; wall: ms by the host's
-clock, submission and wait included. Of roof: the time that the measured limits allow over the time taken; more than 100 %
-where operands fit a cache. Error: the largest difference from f64 over the largest magnitude, of steps that of the first
-loss; – where f64 would take too long.
+interval of 95 % reaches, or how many runs there were if fewer than six, too few for one; wall: ms by the host's clock,
+submission and wait included. Of roof: the time that the measured limits allow over the time taken; more than 100 %
+where operands fit a cache. Error: the largest difference from f64 over the largest magnitude, of steps that of the
+first loss; – where f64 would take too long.
 ";
 
 /// Measures an adapter.

@@ -47,7 +47,8 @@ pub fn percent(share: f64) -> String {
     format!("{value:.digits$} %")
 }
 
-/// How far the interval of 95 % reaches from the median, to the farther side: `± 3 %`; of what was run too seldom for one, `3 runs`.
+/// How far the interval of 95 % reaches from the median, to the farther side: `± 3 %`; of what was run too seldom for
+/// one, `3 runs`.
 pub fn spread(sample: &Sample) -> String {
     match sample.interval() {
         Some((low, high)) if sample.median > 0.0 => {

@@ -53,7 +53,8 @@ impl Count {
         Count(Bar::new(0))
     }
 
-    /// So many of so many are done, and `what` is at work: the bar moves, and where nobody sees one there is a line for each tenth.
+    /// So many of so many are done, and `what` is at work: the bar moves, and where nobody sees one there is a line for
+    /// each tenth.
     pub fn position(&self, what: &str, done: usize, all: usize) {
         let Count(bar) = self;
         bar.0.set_length(all as u64);

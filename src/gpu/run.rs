@@ -147,8 +147,8 @@ impl Executable {
         }
     }
 
-    /// Records the dispatches `range`, each in a pass of its own between two timestamps. Those that observe do nothing in it: their
-    /// timestamps are there all the same, since none may be read that was never taken.
+    /// Records the dispatches `range`, each in a pass of its own between two timestamps. Those that observe do nothing
+    /// in it: their timestamps are there all the same, since none may be read that was never taken.
     fn encode_stamped(&self, encoder: &mut wgpu::CommandEncoder, range: Range<usize>, stamps: &Stamps) {
         let end = range.end;
         for i in range {
@@ -164,7 +164,8 @@ impl Executable {
     }
 
     /// Submits so many runs of the dispatches `range`, one run after another, without those that observe; in parts as
-    /// [`parts`](Self::parts) are, where all would take too long at once. With stamps for `range`, each dispatch is timed.
+    /// [`parts`](Self::parts) are, where all would take too long at once. With stamps for `range`, each dispatch is
+    /// timed.
     pub fn submit(&self, gpu: &Gpu, range: Range<usize>, runs: usize, stamps: Option<&Stamps>) {
         for part in slices_of(&self.times, range, runs, self.slice) {
             let mut encoder = gpu.device().create_command_encoder(&Default::default());

@@ -109,8 +109,8 @@ impl Winners {
         valid.then_some((product, &winner.variant))
     }
 
-    /// Notes what the candidates for a dispatch took, in seconds, unless none of them can be run. The first is taken where no other
-    /// is clearly faster.
+    /// Notes what the candidates for a dispatch took, in seconds, unless none of them can be run. The first is taken
+    /// where no other is clearly faster.
     pub fn note(&mut self, dispatch: &Dispatch, seconds: &[f64]) {
         let Some(choice) = &dispatch.choice else { return };
         let timed: Vec<_> = choice.candidates.iter().zip(seconds).collect();
@@ -180,8 +180,8 @@ impl Candidate {
     }
 }
 
-/// Seconds of each of these programs, which compute the same, on zeros; infinite of those that cannot be run, or be made. Nothing if `end`
-/// comes before all others are measured.
+/// Seconds of each of these programs, which compute the same, on zeros; infinite of those that cannot be run, or be
+/// made. Nothing if `end` comes before all others are measured.
 ///
 /// # Errors
 /// [`Error::Device`] if the device is lost.

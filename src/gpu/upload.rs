@@ -19,8 +19,9 @@ use crate::{Dtype, Error, Result, Shape, dispatch::Program};
 const MOST: u64 = 64 << 20;
 /// One is filled, one is copied, and one waits for a device that runs a step.
 const LEAST: usize = 3;
-/// Places that a ring may have however small they are, and so the steps that the host may be ahead. The shortest take some 0.1 ms: the
-/// device has work for as long as a system may keep the host's thread waiting, and what is read soon arrives.
+/// Places that a ring may have however small they are, and so the steps that the host may be ahead. The shortest take
+/// some 0.1 ms: the device has work for as long as a system may keep the host's thread waiting, and what is read soon
+/// arrives.
 const AHEAD: usize = 64;
 
 /// What is written for the next step, and what is on its way for those that are under way.
@@ -54,8 +55,8 @@ const MAPPED: u8 = 1;
 /// It could not be mapped, or nobody submitted what was to read it.
 const LOST: u8 = 2;
 
-/// A place that is away: when this is dropped, the place is what became of it. An encoder that is never submitted drops wgpu's callback
-/// uncalled, and a device that is lost may.
+/// A place that is away: when this is dropped, the place is what became of it. An encoder that is never submitted drops
+/// wgpu's callback uncalled, and a device that is lost may.
 struct Away {
     state: Arc<AtomicU8>,
     end: u8,

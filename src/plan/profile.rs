@@ -4,9 +4,9 @@ use super::Plan;
 use crate::{Error, Result, gpu::Stamps};
 
 impl Plan {
-    /// The seconds that each dispatch of [`program`](Self::program) took in each of so many steps, by the device's own clock. They
-    /// are steps as any others, so they train and are submitted in parts where they are long, but each dispatch waits for the one
-    /// before it. Those that [`observe`](Self::observe) do nothing in them.
+    /// The seconds that each dispatch of [`program`](Self::program) took in each of so many steps, by the device's own
+    /// clock. They are steps as any others, so they train and are submitted in parts where they are long, but each
+    /// dispatch waits for the one before it. Those that [`observe`](Self::observe) do nothing in them.
     ///
     /// ```
     /// use halfgrad::{Gpu, Graph, Plan, Precision, Weights, nn, study};

@@ -25,8 +25,8 @@ pub struct Machine {
     pub report: Report,
 }
 
-/// Whose clock times are taken by: what is compared is taken by one. The host's has submission, gaps between dispatches and the wait in
-/// it, so it is taken only where somebody has no other.
+/// Whose clock times are taken by: what is compared is taken by one. The host's has submission, gaps between dispatches
+/// and the wait in it, so it is taken only where somebody has no other.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Clock {
     Device,
@@ -99,8 +99,8 @@ fn matches(first: &Path, a: &Report, path: &Path, b: &Report) -> anyhow::Result<
     Ok(())
 }
 
-/// Calls each machine by backend and name, and by its file where that is not enough: with as much of the path as tells it from the
-/// others, and with a number if one file is given twice.
+/// Calls each machine by backend and name, and by its file where that is not enough: with as much of the path as tells
+/// it from the others, and with a number if one file is given twice.
 fn label(paths: &[PathBuf], reports: Vec<Report>) -> Vec<Machine> {
     let short = |r: &Report| {
         let name = r.adapter.name.split(" (").next().unwrap_or_default();

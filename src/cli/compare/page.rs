@@ -26,8 +26,8 @@ use crate::cli::{
 
 const BY_FAMILY: &str = "By family: the dot is the geometric mean over its shapes and precisions, the bar holds the \
     middle half of them.";
-const GAIN: &str = "The bar reaches from the least to the most that both intervals allow, or all runs where they are too \
-    few for one; one that ends at the edge reaches beyond it.";
+const GAIN: &str = "The bar reaches from the least to the most that both intervals allow, or all runs where they are \
+    too few for one; one that ends at the edge reaches beyond it.";
 /// How many workloads are listed as an adapter's worst.
 const WORST: usize = 6;
 
@@ -42,8 +42,8 @@ pub fn render(machines: &[Machine]) -> anyhow::Result<String> {
     };
     let lead = html! { p {
         "halfgrad " (report.halfgrad) ", workloads " code { (report.suite) } ". Times are medians, by the devices’ \
-         clocks, or where it says wall, since not all have one, by the hosts’, submission and wait included; what stands \
-         small behind them is how far the interval of 95 % reaches, or of how few runs they are."
+         clocks, or where it says wall, since not all have one, by the hosts’, submission and wait included; what \
+         stands small behind them is how far the interval of 95 % reaches, or of how few runs they are."
         @if let Some(said) = settings(machines) { " " (said) }
     } };
     let sections = [

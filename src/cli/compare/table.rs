@@ -12,7 +12,7 @@ use crate::cli::{
 const NOTES: &str = "\
 Each cell: median in ms, how far its interval of 95 % reaches or of how few runs it is, share of this adapter's own
 roofline; * is the fastest, or not told apart from it. Times are by the device's clock, or where it says wall, since not
-all have one, by the host's, submission and wait included. Means are geometric; the quartiles are those of the workloads.
+all have one, by the host's, submission and wait included. Means are geometric; quartiles are those of the workloads.
 ";
 
 /// The comparison.
