@@ -172,12 +172,14 @@ fn a_folder_that_is_not_done_says_what_is_missing() {
         fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
     }
     assert_eq!(said(&summary), None);
-    summary["asked"][0]["seeds"] = serde_json::json!([1, 3, 4]);
+    summary["asked"][0]["seeds"] = serde_json::json!([1, 4]);
     summary["asked"][0]["variants"] = serde_json::json!(["f16", "f16+nearest"]);
-    let other = serde_json::json!({ "group": "batch 7", "variants": ["f32"], "seeds": [1] });
+    let other = serde_json::json!({ "group": "batch 7", "variants": ["f32"], "seeds": [1, 1] });
     summary["asked"].as_array_mut().unwrap().push(other);
-    let expected = "f16, seeds 3, 4; f16+nearest, seeds 1, 3, 4; the group batch 7.";
+    let expected = "f16, seed 3, 4; f16+nearest, seed 1, 2, 3, 4; the group batch 7.";
     assert_eq!(said(&summary).as_deref(), Some(expected));
+    summary["asked"] = serde_json::json!([{ "group": "", "variants": ["f16"], "seeds": [1, u64::MAX] }]);
+    assert_eq!(said(&summary).as_deref(), Some("f16, seed 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, …."));
 
     fs::write(path("f16-seed1.json"), "{\"format\": 1}").unwrap();
     let broken = halfgrad(&["report", folder.path().to_str().unwrap()]);

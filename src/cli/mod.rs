@@ -270,6 +270,6 @@ mod tests {
         assert!(
             long.lines().all(|line| line.len() <= 120) && long.lines().skip(1).all(|line| line.starts_with("  word"))
         );
-        assert_eq!(long.lines().map(str::len).max(), Some(2 + 23 * 5 + 4 - 5));
+        assert_eq!(long.lines().map(str::len).max(), Some("* ".len() + 23 * "word ".len() - 1));
     }
 }

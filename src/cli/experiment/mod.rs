@@ -180,7 +180,7 @@ impl<'a> Lab<'a> {
         let of = |t: &Trial| Asked {
             group: t.group.name.clone(),
             variants: t.precisions.iter().map(ToString::to_string).collect(),
-            seeds: (first..=last).collect(),
+            seeds: [first, last],
         };
         Ok(trials.iter().map(of).collect())
     }
@@ -270,8 +270,8 @@ impl<'a> Lab<'a> {
     /// Makes the runs that are not there, each kept when it ends.
     fn train(&mut self, trials: &[Trial]) -> anyhow::Result<()> {
         let mut progress = Progress::new(trials, self.experiment.seeds);
-        for (trial, asked) in trials.iter().zip(self.asked.clone()) {
-            for seed in asked.seeds {
+        for (trial, Asked { seeds: [first, last], .. }) in trials.iter().zip(self.asked.clone()) {
+            for seed in first..=last {
                 self.train_pair(trial, seed, &mut progress)?;
             }
         }

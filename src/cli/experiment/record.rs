@@ -46,12 +46,12 @@ pub struct Experiment {
     pub tables: Vec<Table>,
 }
 
-/// The runs of a group that are to be: each precision that the adapter can run, from each seed.
+/// The runs of a group that are to be: each precision that the adapter can run, from each seed between two, both included.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
     pub group: String,
     pub variants: Vec<String>,
-    pub seeds: Vec<u64>,
+    pub seeds: [u64; 2],
 }
 
 /// One network trained in one way, in several precisions.

@@ -93,10 +93,13 @@ pub fn foremost<T>(all: &[T], most: usize, score: impl Fn(&T) -> f64) -> Vec<&T>
     order.into_iter().map(|i| &all[i]).collect()
 }
 
+/// Of the seeds that a precision lacks, so many are listed.
+const LISTED: usize = 10;
+
 /// What was asked for and not run yet: groups, or of a precision seeds.
 fn gaps(experiment: &Experiment) -> Vec<String> {
     let mut gaps = vec![];
-    for Asked { group: name, variants, seeds } in &experiment.asked {
+    for Asked { group: name, variants, seeds: [first, last] } in &experiment.asked {
         let Some(group) = experiment.groups.iter().find(|g| g.name == *name) else {
             gaps.push(format!("the group {name}"));
             continue;
@@ -104,12 +107,12 @@ fn gaps(experiment: &Experiment) -> Vec<String> {
         let of = if name.is_empty() { String::new() } else { format!(" in {name}") };
         for variant in variants {
             let runs = group.variants.iter().filter(|v| v.name == *variant).flat_map(|v| &v.runs);
-            let there = |seed: &u64| runs.clone().any(|run| run.ends_with(&format!("-seed{seed}")));
-            let gone: Vec<String> = seeds.iter().filter(|seed| !there(seed)).map(u64::to_string).collect();
-            match &gone[..] {
-                [] => {}
-                [seed] => gaps.push(format!("{variant}{of}, seed {seed}")),
-                _ => gaps.push(format!("{variant}{of}, seeds {}", gone.join(", "))),
+            let there: BTreeSet<u64> = runs.filter_map(|run| run.rsplit_once("-seed")?.1.parse().ok()).collect();
+            let mut gone = (*first..=*last).filter(|seed| !there.contains(seed));
+            let told: Vec<String> = gone.by_ref().take(LISTED).map(|seed| seed.to_string()).collect();
+            let more = if gone.next().is_some() { ", …" } else { "" };
+            if !told.is_empty() {
+                gaps.push(format!("{variant}{of}, seed {}{more}", told.join(", ")));
             }
         }
     }
