@@ -25,10 +25,12 @@ fn combine(u: vec4<acc>, v: vec4<acc>) -> vec4<acc> {
     return joined(u, v);
 }
 
-// The sum over a stretch of a row of the result.
-fn sum(stretch: u32, weight: u32, q: u32) -> vec4<acc> {
-    let each = (p.ow + p.steps - 1u) / p.steps;
-    let line = quotient(stretch, each, VAST);
+// The sum over a stretch of a row of the result, of which each row has so many.
+fn sum(stretch: u32, each: u32, weight: u32, q: u32) -> vec4<acc> {
+    var line = stretch;
+    if each > 1u {
+        line = quotient(stretch, each, VAST);
+    }
     let first = (stretch - line * each) * p.steps;
     let n = quotient(line, p.oh, VAST);
     let down = quotient(weight, p.kw, MANY);
@@ -38,10 +40,12 @@ fn sum(stretch: u32, weight: u32, q: u32) -> vec4<acc> {
         return whole(s);
     }
     var column = first * p.stride_w + (weight - down * p.kw) * p.dilation_w - p.before_w;
-    for (var k = first; k < min(first + p.steps, p.ow); k++) {
-        if column < p.w {
+    // Behind what the row's last pixel sees, within the image: whatever a stretch has, all take as many turns.
+    let end = u32(clamp(i32(column + (p.ow - first) * p.stride_w), 0, i32(p.w)));
+    for (var k = 0u; k < p.steps; k++) {
+        if column < end {
             let x = unpack4(a[((n * p.h + row) * p.w + column) * p.wide + q]);
-            s = added(s, x * unpack4(b[(line * p.ow + k) * p.wide + q]));
+            s = added(s, x * unpack4(b[(line * p.ow + first + k) * p.wide + q]));
         }
         column += p.stride_w;
     }
@@ -60,9 +64,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var s = Sum();
     if live {
         let weight = quotient(g, p.wide, MANY);
+        let each = quotient(p.ow + p.steps - 1u, p.steps, VAST);
         let end = min((part + 1u) * p.part, p.down);
         for (var stretch = part * p.part + lane / RESULTS; stretch < end; stretch += LANES) {
-            s = added(s, sum(stretch, weight, g - weight * p.wide));
+            s = added(s, sum(stretch, each, weight, g - weight * p.wide));
         }
     }
     let v = combined(whole(s), lane);

@@ -36,7 +36,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var v = vec4<acc>();
     if g < p.groups {
         let line = quotient(g, p.inner, 1u);
-        let outer = quotient(line, p.splits, 1u);
+        var outer = line;
+        if p.splits > 1u {
+            outer = quotient(line, p.splits, 1u);
+        }
         let first = outer * p.terms * p.inner + g - line * p.inner;
         let start = (line - outer * p.splits) * p.chunk;
         let end = min(start + p.chunk, p.terms);
