@@ -30,12 +30,14 @@ impl Graph {
     }
 
     /// As [`grad`](Self::grad), with `seed` for the gradient of `y`.
+    #[track_caller]
     pub(crate) fn grad_from<'g>(&'g self, y: Tensor<'g>, seed: Tensor<'g>, xs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
         self.grad_keeping(y, seed, xs, None)
     }
 
     /// As [`grad_from`](Self::grad_from); where some ops' results are `kept`, those of others are computed again when the walk
     /// gets to what needs them.
+    #[track_caller]
     pub(crate) fn grad_keeping<'g>(
         &'g self,
         y: Tensor<'g>,
@@ -47,6 +49,7 @@ impl Graph {
             self.mistake(Error::Port("grad was given a tensor of another graph".into()));
             return xs.to_vec();
         }
+        let asked = Site::here();
         let mut dy = BTreeMap::from([(y.value, seed)]);
         let depends = self.depends_on(xs, y.value.node);
         let mut again = Again { graph: self, kept, copies: BTreeMap::new() };
@@ -74,7 +77,7 @@ impl Graph {
                 if let Some(detail) = self.ungraded(&**op, &node.inputs, &grads) {
                     let operands: Vec<String> = node.inputs.iter().map(|&v| self.type_of(v).to_string()).collect();
                     let (op, operands) = (op.name().to_owned(), operands.join(", "));
-                    self.mistake(Error::Op { op, operands, detail, at: Site::here() });
+                    self.mistake(Error::Op { op, operands, detail, at: asked });
                     return;
                 }
                 for (&x, dx) in node.inputs.iter().zip(grads) {
@@ -91,7 +94,7 @@ impl Graph {
     /// What is wrong with the gradient of an op, if anything is.
     fn ungraded(&self, op: &dyn Op, inputs: &[Value], grads: &[Option<Tensor>]) -> Option<String> {
         if !op.is_differentiable() {
-            return Some("it has no gradient, which is asked for".into());
+            return Some("it has no gradient, and one is asked for: stop_gradient() makes it a constant".into());
         }
         if grads.len() != inputs.len() {
             return Some(format!("its gradient has {} parts for {} operands", grads.len(), inputs.len()));

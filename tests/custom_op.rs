@@ -190,4 +190,5 @@ fn a_wrong_gradient_is_a_mistake_of_the_graphs() {
         let _ = graph.grad(loss + slope.square().sum_all(), &[w]);
     });
     assert!(second.starts_with("cross_entropy_backward(") && second.contains("no gradient"), "{second}");
+    assert!(second.contains("custom_op.rs"), "{second}");
 }
