@@ -57,10 +57,10 @@ fn steps_allocate_nothing_and_losses_a_little() {
         assert!(ours.is_empty(), "{precision}: {ours:?}");
         assert!(steps.len() > BLOCK, "wgpu allocates, or nothing is counted: {}", steps.len());
 
-        // The values, the log of 1024 losses that they are taken from, a channel and a closure.
+        // The values, the log of 1024 losses that they are taken from, a buffer to read it by, a channel and a closure.
         let losses = allocations::during(|| assert_eq!(plan.losses().wait().unwrap().len(), BLOCK));
         let ours: Vec<_> = losses.iter().filter(|a| a.ours.is_some()).collect();
         let bytes = ours.iter().map(|a| a.bytes).sum::<usize>();
-        assert!((1..=4).contains(&ours.len()) && bytes < 5000, "{precision}: {ours:?}");
+        assert!((1..=5).contains(&ours.len()) && bytes < 5000, "{precision}: {ours:?}");
     }
 }

@@ -5,24 +5,25 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::{channel::oneshot, future};
+use futures::channel::oneshot;
 
 use super::device::Gpu;
 #[cfg(not(target_arch = "wasm32"))]
 use super::device::Shared;
 use crate::{Error, Result};
 
+/// What is made of the bytes of each part.
 type Finish<T> = Box<dyn FnOnce(&[&[u8]]) -> Result<T> + Send>;
 
 /// Values on their way from the device: `.await` them, or [`wait`](Self::wait).
 #[must_use = "nothing is read until it is awaited"]
 pub struct Reading<T> {
     gpu: Gpu,
-    stagings: Vec<Staging>,
+    /// As few as the largest buffer of the device allows: one, as a rule.
+    parts: Vec<Part>,
     /// The submission that copies, for which nobody waits in a browser.
     #[cfg_attr(target_arch = "wasm32", expect(dead_code))]
     copied: wgpu::SubmissionIndex,
-    mapped: future::TryJoinAll<oneshot::Receiver<Mapped>>,
     finish: Option<Finish<T>>,
     /// Tells how a thread's wait for the device ended, once this was polled.
     waited: Option<oneshot::Receiver<Result<()>>>,
@@ -30,15 +31,16 @@ pub struct Reading<T> {
 
 type Mapped = Result<(), wgpu::BufferAsyncError>;
 
-/// A buffer that the host reads, and how many bytes of it each range takes, one after another.
-struct Staging {
-    buffer: wgpu::Buffer,
-    lengths: Vec<u64>,
+/// A buffer that the host reads.
+struct Part {
+    staging: wgpu::Buffer,
+    /// Tells when it can be read; nothing, once it could.
+    mapped: Option<oneshot::Receiver<Mapped>>,
 }
 
 impl<T> std::fmt::Debug for Reading<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        write!(f, "Reading of {} bytes", self.stagings.iter().map(|s| s.buffer.size()).sum::<u64>())
+        write!(f, "Reading of {} bytes", self.parts.iter().map(|part| part.staging.size()).sum::<u64>())
     }
 }
 
@@ -52,10 +54,11 @@ impl<T> Reading<T> {
         ranges: &[(&wgpu::Buffer, u64, u64)],
         finish: impl FnOnce(&[u8]) -> Result<T> + Send + 'static,
     ) -> Self {
-        Self::of_each(gpu, ranges, move |parts| match parts {
-            [one] => finish(one),
+        let finish = move |parts: &[&[u8]]| match parts {
+            [whole] => finish(whole),
             parts => finish(&parts.concat()),
-        })
+        };
+        Self::of_parts(gpu, ranges, Box::new(finish))
     }
 
     /// As [`new`](Self::new), but `finish` gets the bytes of each range by themselves: together they may be more than the
@@ -65,26 +68,37 @@ impl<T> Reading<T> {
         ranges: &[(&wgpu::Buffer, u64, u64)],
         finish: impl FnOnce(&[&[u8]]) -> Result<T> + Send + 'static,
     ) -> Self {
-        let mut rest = ranges;
-        let mut parts = vec![];
-        while !rest.is_empty() {
-            let mut sum = 0;
-            let fits = |r: &&(&wgpu::Buffer, u64, u64)| {
-                sum += r.2;
-                sum <= gpu.caps().buffer_bytes
-            };
-            let (part, others) = rest.split_at(rest.iter().take_while(fits).count().max(1));
-            parts.push(part);
-            rest = others;
-        }
-        let (stagings, mapped, copied) = gpu.guarded("reading back", || {
+        let lengths: Vec<u64> = ranges.iter().map(|r| r.2).collect();
+        let finish = move |parts: &[&[u8]]| {
+            let (mut parts, mut part) = (parts.iter(), &[][..]);
+            let each = lengths.iter().map(|&length| {
+                if part.is_empty() {
+                    part = parts.next().copied().unwrap_or_default();
+                }
+                part.split_off(..length as usize).expect("all of it was copied")
+            });
+            finish(&each.collect::<Vec<_>>())
+        };
+        Self::of_parts(gpu, ranges, Box::new(finish))
+    }
+
+    fn of_parts(gpu: &Gpu, ranges: &[(&wgpu::Buffer, u64, u64)], finish: Finish<T>) -> Self {
+        let (parts, copied) = gpu.guarded("reading back", || {
             let mut encoder = gpu.device().create_command_encoder(&Default::default());
-            let made = parts.into_iter().map(|part| Staging::of(gpu, part, &mut encoder));
-            let (stagings, mapped): (Vec<_>, Vec<_>) = made.unzip();
-            (stagings, mapped, gpu.queue().submit([encoder.finish()]))
+            let (mut parts, mut rest) = (vec![], ranges);
+            while !rest.is_empty() {
+                let mut sum = 0;
+                let fits = |r: &&(&wgpu::Buffer, u64, u64)| {
+                    sum += r.2;
+                    sum <= gpu.caps().buffer_bytes
+                };
+                let (part, others) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+                parts.push(Part::of(gpu, part, &mut encoder));
+                rest = others;
+            }
+            (parts, gpu.queue().submit([encoder.finish()]))
         });
-        let mapped = future::try_join_all(mapped);
-        Reading { gpu: gpu.clone(), stagings, copied, mapped, finish: Some(Box::new(finish)), waited: None }
+        Reading { gpu: gpu.clone(), parts, copied, finish: Some(finish), waited: None }
     }
 
     /// Waits for the values.
@@ -94,56 +108,55 @@ impl<T> Reading<T> {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn wait(mut self) -> Result<T> {
         self.gpu.wait_for(Some(self.copied.clone()))?;
-        // Another thread's wait may be about to run our callback; a lost device drops it.
-        let mapped = pollster::block_on(&mut self.mapped).ok();
-        self.complete(mapped)
+        for mapped in self.parts.iter_mut().filter_map(|part| part.mapped.take()) {
+            // Another thread's wait may be about to run our callback; a lost device drops it.
+            arrived(&self.gpu, pollster::block_on(mapped).ok())?;
+        }
+        self.complete()
     }
 
-    fn complete(&mut self, mapped: Option<Vec<Mapped>>) -> Result<T> {
-        self.gpu.check()?;
-        match mapped.map(|all| all.into_iter().collect::<Mapped>()) {
-            Some(Ok(())) => {}
-            Some(Err(e)) => self.gpu.shared.lost.lose(format!("reading back: {e}")),
-            None => self.gpu.shared.lost.lose("lost before the values were there".into()),
-        }
-        self.gpu.check()?;
-        let views: Result<Vec<_>, _> = self.stagings.iter().map(|s| s.buffer.get_mapped_range(..)).collect();
-        let views = views.map_err(|e| Error::Device(e.to_string()))?;
-        let mut parts = vec![];
-        for (staging, view) in self.stagings.iter().zip(&views) {
-            let mut bytes: &[u8] = view;
-            let part = |&length: &u64| bytes.split_off(..length as usize).expect("all of it was copied");
-            parts.extend(staging.lengths.iter().map(part));
-        }
+    /// What the values are, when all parts have arrived.
+    fn complete(&mut self) -> Result<T> {
+        let view = |part: &Part| part.staging.get_mapped_range(..).map_err(|e| Error::Device(e.to_string()));
         let finish = self.finish.take().expect("a reading completes once");
-        finish(&parts)
+        if let [whole] = &self.parts[..] {
+            return finish(&[&view(whole)?]);
+        }
+        let views = self.parts.iter().map(view).collect::<Result<Vec<_>>>()?;
+        finish(&views.iter().map(|view| &view[..]).collect::<Vec<_>>())
     }
 }
 
-impl Staging {
-    /// A buffer that these ranges are copied to, and what tells when it can be read.
-    fn of(
-        gpu: &Gpu,
-        ranges: &[(&wgpu::Buffer, u64, u64)],
-        encoder: &mut wgpu::CommandEncoder,
-    ) -> (Self, oneshot::Receiver<Mapped>) {
-        let lengths: Vec<u64> = ranges.iter().map(|r| r.2).collect();
-        let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+/// Fails if a part cannot be read, and remembers that the device is lost then.
+fn arrived(gpu: &Gpu, mapped: Option<Mapped>) -> Result<()> {
+    gpu.check()?;
+    match mapped {
+        Some(Ok(())) => {}
+        Some(Err(e)) => gpu.shared.lost.lose(format!("reading back: {e}")),
+        None => gpu.shared.lost.lose("lost before the values were there".into()),
+    }
+    gpu.check()
+}
+
+impl Part {
+    /// A buffer that these ranges are copied to.
+    fn of(gpu: &Gpu, ranges: &[(&wgpu::Buffer, u64, u64)], encoder: &mut wgpu::CommandEncoder) -> Self {
+        let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some("readback"),
-            size: lengths.iter().sum(),
+            size: ranges.iter().map(|r| r.2).sum(),
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
         let mut at = 0;
         for (from, offset, bytes) in ranges {
-            encoder.copy_buffer_to_buffer(from, *offset, &buffer, at, Some(*bytes));
+            encoder.copy_buffer_to_buffer(from, *offset, &staging, at, Some(*bytes));
             at += bytes;
         }
         let (send, mapped) = oneshot::channel();
-        encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Read, .., move |r| {
+        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |r| {
             let _ = send.send(r);
         });
-        (Staging { buffer, lengths }, mapped)
+        Part { staging, mapped: Some(mapped) }
     }
 }
 
@@ -151,18 +164,28 @@ impl<T> Future for Reading<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<Self::Output> {
+        let this = &mut *self;
         // On native nobody else drives the device: a thread waits for it and so wakes us. A browser does it itself.
         #[cfg(not(target_arch = "wasm32"))]
-        if self.waited.is_none() {
-            let (gpu, copied, (send, waited)) = (self.gpu.clone(), self.copied.clone(), oneshot::channel());
+        if this.waited.is_none() {
+            let (gpu, copied, (send, waited)) = (this.gpu.clone(), this.copied.clone(), oneshot::channel());
             std::thread::spawn(move || send.send(gpu.wait_for(Some(copied))));
-            self.waited = Some(waited);
+            this.waited = Some(waited);
         }
-        if let Poll::Ready(mapped) = Pin::new(&mut self.mapped).poll(cx) {
-            return Poll::Ready(self.complete(mapped.ok()));
+        for part in &mut this.parts {
+            let Some(mapped) = &mut part.mapped else { continue };
+            if let Poll::Ready(mapped) = Pin::new(mapped).poll(cx) {
+                part.mapped = None;
+                if let Err(e) = arrived(&this.gpu, mapped.ok()) {
+                    return Poll::Ready(Err(e));
+                }
+            }
+        }
+        if this.parts.iter().all(|part| part.mapped.is_none()) {
+            return Poll::Ready(this.complete());
         }
         // A lost device may never call back.
-        match self.waited.as_mut().map(|waited| Pin::new(waited).poll(cx)) {
+        match this.waited.as_mut().map(|waited| Pin::new(waited).poll(cx)) {
             Some(Poll::Ready(Ok(Err(e)))) => Poll::Ready(Err(e)),
             _ => Poll::Pending,
         }
