@@ -28,10 +28,6 @@ fn start(row: u32) -> Best {
     return Best(vec4(group_of(row, 0u).x), vec4<u32>());
 }
 
-fn is_nan(v: vec4<acc>) -> vec4<bool> {
-    return is_nan4(vec4<f32>(v));
-}
-
 fn with_group(best: Best, row: u32, k: u32) -> Best {
     let v = group_of(row, k);
     let at = numbers(k);

@@ -15,7 +15,7 @@ fn winner(n: u32, rows: Span, columns: Span, q: u32) -> Winner {
         for (var k = columns.first; k < columns.end; k++) {
             let at = ((n * p.h + i) * p.w + k) * channel_groups() + q;
             let v = unpack4(x[at]);
-            let wins = (v > best.value) | is_nan4(vec4<f32>(v));
+            let wins = (v > best.value) | is_nan(v);
             best.value = select(best.value, v, wins);
             best.at = select(best.at, vec4(at), wins);
         }
