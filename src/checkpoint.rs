@@ -114,6 +114,16 @@ pub fn load(path: impl AsRef<Path>) -> Result<Checkpoint> {
     parse(&file::read(path)?).map_err(|e| e.in_file(path))
 }
 
+/// The notes of a file alone: [`Checkpoint::metadata`], without the tensors' values.
+///
+/// # Errors
+/// As [`load`], whatever types the tensors have.
+pub fn notes(path: impl AsRef<Path>) -> Result<BTreeMap<String, String>> {
+    let path = path.as_ref();
+    let bytes = file::read(path)?;
+    Ok(Contents::of(&bytes).map_err(|e| e.in_file(path))?.metadata)
+}
+
 /// [`load`] from the bytes of a file, as an app may bring them with `include_bytes!`.
 ///
 /// # Errors
@@ -298,6 +308,7 @@ mod tests {
         assert_eq!(file.tensors[0].2, [1.5, -2.0, f32::MIN_POSITIVE]);
         assert_eq!(file.tensors[3].2, [65504.0]);
         assert_eq!(file.metadata, notes.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        assert_eq!(super::notes(&a).unwrap(), file.metadata);
         // The reference implementation reads it too.
         assert_eq!(safetensors::SafeTensors::deserialize(&fs::read(&a).unwrap()).unwrap().len(), 4);
     }

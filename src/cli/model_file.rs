@@ -59,7 +59,7 @@ impl Card {
     /// # Errors
     /// [`Error::File`] if the file cannot be read, or has no card because `train` did not write it.
     pub fn read(path: &Path) -> Result<Self> {
-        let notes = checkpoint::load(path)?.metadata;
+        let notes = checkpoint::notes(path)?;
         Self::parse(&notes).map_err(|note| {
             Error::file(path, format!("its metadata lack a valid {note:?}: `halfgrad train` writes files for this"))
         })

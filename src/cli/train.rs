@@ -133,7 +133,7 @@ fn notes(
 
 /// The steps that the run in this file has done, which must be the same but for them.
 fn steps_done(file: &Path, notes: &[(&str, String)]) -> halfgrad::Result<usize> {
-    let found = checkpoint::load(file)?.metadata;
+    let found = checkpoint::notes(file)?;
     let steps = found.get(&format!("{}step", checkpoint::TRAINING)).and_then(|steps| steps.parse().ok());
     let steps = steps.ok_or_else(|| {
         let what = "the .training.safetensors that `halfgrad train` writes beside a model";
