@@ -36,61 +36,19 @@ fn every_op_and_every_shader_file_runs_and_nothing_is_wrong() {
     assert!(report.passed(), "{report:?}");
 }
 
-/// An op that is right, and whose reference ends the device.
-#[derive(Debug)]
-struct Fatal(Arc<dyn Op>, Gpu);
-
-impl Op for Fatal {
-    fn name(&self) -> &'static str {
-        self.0.name()
-    }
-    fn infer(&self, x: &[Type], precision: Precision) -> Result<Vec<Type>, String> {
-        self.0.infer(x, precision)
-    }
-    fn kind(&self) -> Kind {
-        self.0.kind()
-    }
-    fn grad<'g>(&self, at: &Backward<'g>) -> Vec<Option<Tensor<'g>>> {
-        self.0.grad(at)
-    }
-    fn lower(&self, io: &Io, program: &mut Program) {
-        self.0.lower(io, program);
-    }
-    fn hands_on(&self, inference: bool) -> Option<usize> {
-        self.0.hands_on(inference)
-    }
-    fn reference(&self, x: &[Array]) -> Vec<Array> {
-        self.1.device().destroy();
-        self.0.reference(x)
-    }
-}
-
-#[test]
-fn a_device_that_is_lost_leaves_a_report_that_names_the_case() {
-    let gpu = Gpu::new().unwrap();
-    let cases = ops::cases().into_iter().filter(|case| ["relu", "cumsum", "softmax"].contains(&case.op.name()));
-    let cases = cases.map(|case| match case.op.name() {
-        "softmax" => Case { op: Arc::new(Fatal(case.op, gpu.clone())), ..case },
-        _ => case,
-    });
-    let report = selftest(&gpu, &cases.collect::<Vec<_>>(), false, &|_, _| {}).unwrap();
-    let lost = report.lost.as_ref().unwrap().to_string();
-    assert!(lost.starts_with("device: ") && !report.passed(), "{lost}");
-    let faults: Vec<_> = report.rows.iter().flat_map(|row| &row.faults).collect();
-    let named = faults.iter().find(|f| f.case.starts_with("softmax")).unwrap();
-    assert!(named.files.contains(&"softmax") && named.to_string().contains(&lost), "{named}");
-    // The other threads had a trial each.
-    assert!(faults.len() <= 8 && report.rows.iter().all(|row| row.untried > 0 || row.trials > 0), "{faults:?}");
-    assert!(report.rows.iter().any(|row| row.untried > 0 && row.trials == 0), "{report:?}");
-}
-
-/// An op whose shader `file` has `to` in the place of `from`.
+/// An op that something goes wrong with.
 #[derive(Debug)]
 struct Broken {
     op: Arc<dyn Op>,
-    file: &'static str,
-    from: &'static str,
-    to: &'static str,
+    wrong: Wrong,
+}
+
+#[derive(Debug, Clone)]
+enum Wrong {
+    /// Its shader `file` has `to` in the place of `from`.
+    Shader { file: &'static str, from: &'static str, to: &'static str },
+    /// Its reference ends the device.
+    Device(Gpu),
 }
 
 impl Op for Broken {
@@ -109,10 +67,11 @@ impl Op for Broken {
     fn lower(&self, io: &Io, program: &mut Program) {
         let before = program.dispatches.len();
         self.op.lower(io, program);
-        for d in program.dispatches[before..].iter_mut().filter(|d| d.shader.name == self.file) {
+        let Wrong::Shader { file, from, to } = self.wrong else { return };
+        for d in program.dispatches[before..].iter_mut().filter(|d| d.shader.name == file) {
             let shader = Arc::make_mut(&mut d.shader);
-            assert!(shader.source.contains(self.from), "{}", shader.source);
-            shader.source = shader.source.replace(self.from, self.to).into();
+            assert!(shader.source.contains(from), "{}", shader.source);
+            shader.source = shader.source.replace(from, to).into();
         }
     }
     fn loads_wide(&self) -> bool {
@@ -122,8 +81,36 @@ impl Op for Broken {
         self.op.hands_on(inference)
     }
     fn reference(&self, x: &[Array]) -> Vec<Array> {
+        if let Wrong::Device(gpu) = &self.wrong {
+            gpu.device().destroy();
+        }
         self.op.reference(x)
     }
+}
+
+/// The cases of some ops, and what goes wrong with one of them.
+fn cases_with(op: &str, wrong: Wrong, beside: &[&str]) -> Vec<Case> {
+    let chosen = ops::cases().into_iter().filter(|case| case.op.name() == op || beside.contains(&case.op.name()));
+    let broken = chosen.map(|case| match case.op.name() == op {
+        true => Case { op: Arc::new(Broken { op: case.op, wrong: wrong.clone() }), ..case },
+        false => case,
+    });
+    broken.collect()
+}
+
+#[test]
+fn a_device_that_is_lost_leaves_a_report_that_names_the_case() {
+    let gpu = Gpu::new().unwrap();
+    let cases = cases_with("softmax", Wrong::Device(gpu.clone()), &["relu", "cumsum"]);
+    let report = selftest(&gpu, &cases, false, &|_, _| {}).unwrap();
+    let lost = report.lost.as_ref().unwrap().to_string();
+    assert!(lost.starts_with("device: ") && !report.passed(), "{lost}");
+    let faults: Vec<_> = report.rows.iter().flat_map(|row| &row.faults).collect();
+    let named = faults.iter().find(|f| f.case.starts_with("softmax")).unwrap();
+    assert!(named.files.contains(&"softmax") && named.to_string().contains(&lost), "{named}");
+    // The other threads had a trial each.
+    assert!(faults.len() <= 8 && report.rows.iter().all(|row| row.untried > 0 || row.trials > 0), "{faults:?}");
+    assert!(report.rows.iter().any(|row| row.untried > 0 && row.trials == 0), "{report:?}");
 }
 
 #[test]
@@ -136,13 +123,9 @@ fn a_planted_fault_is_named() {
         ("cumsum", "cumsum", "fn main(", "fn main(("),
     ] {
         // Among ops that are right.
-        let chosen = ["softmax", "softmax_backward", "cumsum", "relu"];
-        let cases = ops::cases().into_iter().filter(|case| chosen.contains(&case.op.name()));
-        let cases = cases.map(|case| match case.op.name() == op {
-            true => Case { op: Arc::new(Broken { op: case.op, file, from, to }), ..case },
-            false => case,
-        });
-        let report = selftest(&gpu, &cases.collect::<Vec<_>>(), true, &|_, _| {}).unwrap();
+        let beside = ["softmax", "softmax_backward", "cumsum", "relu"];
+        let cases = cases_with(op, Wrong::Shader { file, from, to }, &beside);
+        let report = selftest(&gpu, &cases, true, &|_, _| {}).unwrap();
         assert!(!report.passed());
         for row in &report.rows {
             // Ops do not ask who keeps master weights.
