@@ -3,7 +3,7 @@
 
 use super::{
     far,
-    reduce::{shares, sum_of_parts},
+    reduce::{abreast, shares, sum_of_parts},
 };
 use crate::{
     Shape,
@@ -21,7 +21,7 @@ pub(super) fn push(io: &Io, program: &mut Program, product: Dispatch, [workgroup
     let b = io.inputs[1].shape;
     let (rows, groups) = (b.len() / b.last(), b.last().div_ceil(GROUP));
     let summing = threads.min(64);
-    let across = groups.next_power_of_two().min(16).min(summing);
+    let across = abreast(groups).min(summing);
     let blocks = groups.div_ceil(across);
     let (splits, chunk) = shares(rows, summing / across * TERMS, blocks);
     let (acc, flops) = (product.shader.acc, product.flops as usize + b.len());

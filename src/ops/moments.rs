@@ -1,6 +1,6 @@
 //! Mean and variance over a run of axes, and how the work on one is divided.
 
-use super::reduce::{Run, TERMS, lanes, shares};
+use super::reduce::{Run, TERMS, abreast, lanes, shares};
 #[cfg(feature = "reference")]
 use crate::reference::{Array, indices};
 use crate::{
@@ -96,8 +96,7 @@ pub(super) struct Work {
 impl Work {
     pub fn new(x: Shape, axes: (usize, usize), y: Shape) -> Self {
         let (run, groups) = (Run::new(x, axes), y.groups());
-        // Neighbours read neighbouring columns where there are some, sixteen times 16 bytes.
-        let most = if run.rows { 64 } else { 64 / groups.next_power_of_two().min(16) as u32 };
+        let most = if run.rows { 64 } else { 64 / abreast(groups) as u32 };
         let lanes = lanes(run.terms).min(most);
         let blocks = groups.div_ceil(64 / lanes as usize);
         let (splits, chunk) = shares(run.terms, lanes as usize * TERMS, blocks);

@@ -195,10 +195,14 @@ pub(super) fn lanes(terms: usize) -> u32 {
     (terms / 8).clamp(1, 64).next_power_of_two() as u32
 }
 
-/// Invocations that read neighbouring columns, of which so many groups lie side by side: sixteen times 16 bytes on
-/// GPUs, while processors gain nothing.
+/// Invocations that read neighbouring columns, of which so many groups lie side by side: up to sixteen times 16 bytes.
+pub(super) fn abreast(groups: usize) -> usize {
+    groups.next_power_of_two().min(16)
+}
+
+/// The same where processors, which gain nothing by it, may have another order.
 pub(super) fn neighbours(caps: &Caps, groups: usize) -> usize {
-    if caps.kind == caps::Kind::Software { 1 } else { groups.next_power_of_two().min(16) }
+    if caps.kind == caps::Kind::Software { 1 } else { abreast(groups) }
 }
 
 /// How a run of axes lies in memory, in groups.
