@@ -1,5 +1,6 @@
 // Where the largest value of each row is, the first of equal ones; NaN is larger than any number. Four results are four rows, which
 // LANES invocations share. They meet once for each.
+#import axis
 #import lanes
 #import nan
 
@@ -20,7 +21,7 @@ struct Best {
 }
 
 fn group_of(row: u32, k: u32) -> vec4<acc> {
-    return unpack4(x[row * ((p.d + 3u) / 4u) + k]);
+    return unpack4(x[row * groups(p.d) + k]);
 }
 
 // The first column's value is a start for all four: of equal ones the place decides.
@@ -67,7 +68,7 @@ fn work(workgroup: u32, lane: u32) {
     var b = start(row.y);
     var c = start(row.z);
     var d = start(row.w);
-    for (var k = part; k < (p.d + 3u) / 4u; k += LANES) {
+    for (var k = part; k < groups(p.d); k += LANES) {
         a = with_group(a, row.x, k);
         b = with_group(b, row.y, k);
         c = with_group(c, row.z, k);

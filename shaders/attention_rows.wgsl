@@ -1,5 +1,6 @@
 // What the gradients of attention need of four queries: the largest score, Σ exp, and Σ dy · y. An invocation each.
 #import across
+#import axis
 #import grid
 
 const JOINED: u32 = 0u; // see lib/attention.wgsl
@@ -19,8 +20,8 @@ struct Params {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let id = linear_id(workgroup) * 64u + lane;
-    let blocks = (p.t + 3u) / 4u;
+    let id = invocation(workgroup, lane);
+    let blocks = groups(p.t);
     if id >= p.members * blocks {
         return;
     }

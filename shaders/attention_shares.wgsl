@@ -9,7 +9,7 @@
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let id = linear_id(workgroup) * 64u + lane;
+    let id = invocation(workgroup, lane);
     let blocks = groups(p.t);
     let member = id / blocks;
     let i = id - member * blocks;

@@ -24,7 +24,7 @@ fn next(v: vec4<acc>, factor: vec4<acc>, summand: vec4<acc>) -> vec4<acc> {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let i = linear_id(workgroup) * 64u + lane;
+    let i = invocation(workgroup, lane);
     let factor = vec4(acc(p.factor));
     let start = vec4(acc(f32((i + SALT) & 255u) / 256.0));
     var a = start;

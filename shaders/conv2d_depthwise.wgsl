@@ -53,7 +53,7 @@ fn store(pixel: u32, q: u32, v: vec4<acc>) {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let id = linear_id(workgroup) * 64u + lane;
+    let id = invocation(workgroup, lane);
     let ours = select(vec2(p.oh, p.ow), vec2(p.h, p.w), TRANSPOSED == 1u);
     let theirs = select(vec2(p.h, p.w), vec2(p.oh, p.ow), TRANSPOSED == 1u);
     let four = quotient(id, p.wide, MANY);

@@ -2,6 +2,7 @@
 // count; one that is alone leaves the loss, and so does one that runs after the others and takes what they left for rows. Reads
 // a row once if its invocations can hold it; meets twice for it, and once at the end. Of rows that are cut it is the second pass,
 // behind `row_exponentials`.
+#import axis
 #import exponentials
 #import labels
 
@@ -28,7 +29,7 @@ struct Params {
 var<workgroup> counted: atomic<u32>;
 
 fn load(row: u32, k: u32) -> vec4<acc> {
-    return unpack4(logits[row * ((p.classes + 3u) / 4u) + k]);
+    return unpack4(logits[row * groups(p.classes) + k]);
 }
 
 // A row as the backward pass and the sum need it: the largest logit, the logarithm of the sum of exp(logit - largest),
@@ -38,7 +39,7 @@ fn line(row: u32, part: u32) -> vec4<acc> {
         return unpack4_wide(rows[row]);
     }
     var held: Held;
-    let e = exponentials(whole_row(row, part, (p.classes + 3u) / 4u), p.classes, &held);
+    let e = exponentials(whole_row(row, part, groups(p.classes)), p.classes, &held);
     let log_sum = log1(e.sum);
     let label = labels[label_place(row, p.last)];
     if is_ignored(label, p.ignore) {

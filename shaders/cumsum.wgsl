@@ -45,7 +45,7 @@ fn sums(v: vec4<acc>, before: acc) -> vec4<acc> {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let line = linear_id(workgroup) * 64u + lane;
+    let line = invocation(workgroup, lane);
     if line >= p.lines {
         return;
     }

@@ -21,7 +21,7 @@ struct Params {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let g = linear_id(workgroup) * 64u + lane;
+    let g = invocation(workgroup, lane);
     if g < p.groups {
         let kept = random4(clock.seed, p.stream, clock.step, g) >= vec4(p.drop);
         // Chosen, not multiplied by 0: what is dropped may be Inf.

@@ -1,4 +1,5 @@
 // Rows of a table, chosen by indices.
+#import axis
 #import epilogue
 #import grid
 #import labels
@@ -18,7 +19,7 @@ struct Params {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let g = linear_id(workgroup) * 64u + lane;
+    let g = invocation(workgroup, lane);
     if g >= p.groups {
         return;
     }
@@ -26,7 +27,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let index = indices[label_place(place.line, p.last)];
     var v = vec4<acc>();
     if index < p.rows {
-        v = unpack4(table[index * ((p.d + 3u) / 4u) + place.k]);
+        v = unpack4(table[index * groups(p.d) + place.k]);
     } else if !is_ignored(index, 0xffffffffu) {
         v = vec4(acc(bitcast<f32>(0x7fc00000u | (index & 1u)))); // NaN, which no constant may be
     }

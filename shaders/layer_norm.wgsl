@@ -1,6 +1,7 @@
 // Each row with mean 0 and variance 1, or with mean square 1, times gain, plus bias. Reads a row once if its invocations can
 // hold it, else twice, and meets twice.
 #import across
+#import axis
 #import combine
 #import moments
 #import stretches
@@ -25,12 +26,12 @@ fn affine(v: vec4<acc>, k: u32) -> vec4<acc> {
 }
 
 fn work(workgroup: u32, lane: u32) {
-    let groups = (p.last + 3u) / 4u;
-    let s = own_stretch(workgroup, lane, groups);
-    let start = s.row * groups;
+    let width = groups(p.last);
+    let s = own_stretch(workgroup, lane, width);
+    let start = s.row * width;
     var held: Held;
     var own: Part;
-    for (var i = 0u; i < summing_turns(groups); i++) {
+    for (var i = 0u; i < summing_turns(width); i++) {
         let k = group_of(s, i);
         let v = unpack4(x[start + min(k, s.end - 1u)]);
         if HELD > 0u {
@@ -40,8 +41,8 @@ fn work(workgroup: u32, lane: u32) {
     }
     var all = as_one(own);
     if PASS == 2u {
-        for (var k = s.part; k < stretches(groups); k += LANES) {
-            let l = left(s, groups, k);
+        for (var k = s.part; k < stretches(width); k += LANES) {
+            let l = left(s, width, k);
             all = joined(all, Part(vec4(length_of(k, p.last)), vec4(l.x), vec4(l.y)));
         }
     }
@@ -55,7 +56,7 @@ fn work(workgroup: u32, lane: u32) {
     if PASS != 1u && s.first == 0u && s.part == 0u && s.live {
         statistics[s.row] = pack4_wide(vec4(mean, rstd, acc(0.0), acc(0.0)));
     }
-    for (var i = 0u; i < writing_turns(groups); i++) {
+    for (var i = 0u; i < writing_turns(width); i++) {
         let k = group_of(s, i);
         if s.live && k < s.end {
             var v: vec4<acc>;

@@ -1,6 +1,7 @@
 // The gradient of normalised rows to their values: with d = dy · gain and h = (x − mean) · rstd, what is left of d without
 // its parts along h and along ones, times rstd. Reads rows once if their invocations can hold them, and meets once.
 #import across
+#import axis
 #import combine
 #import epilogue
 #import stretches
@@ -26,17 +27,17 @@ fn weighted(d: vec4<acc>, k: u32) -> vec4<acc> {
 }
 
 fn work(workgroup: u32, lane: u32) {
-    let groups = (p.last + 3u) / 4u;
-    let s = own_stretch(workgroup, lane, groups);
+    let width = groups(p.last);
+    let s = own_stretch(workgroup, lane, width);
     let of_row = unpack4_wide(statistics[s.row]);
     var held_h: Held;
     var held_d: Held;
     var along = vec4<acc>();
     var all = vec4<acc>();
-    for (var i = 0u; i < summing_turns(groups); i++) {
+    for (var i = 0u; i < summing_turns(width); i++) {
         let k = group_of(s, i);
         let in_row = min(k, s.end - 1u);
-        let g = s.row * groups + in_row;
+        let g = s.row * width + in_row;
         let h = (unpack4(x[g]) - of_row.x) * of_row.y;
         let d = select(vec4<acc>(), weighted(unpack4(dy[g]), in_row), vec4(k < s.end));
         if HELD > 0u {
@@ -48,11 +49,11 @@ fn work(workgroup: u32, lane: u32) {
     }
     // Divided first, since f16 may hold neither the sum over a long row nor its length.
     let own = vec2(f32(across(along)), f32(across(all))) / f32(p.last);
-    let means = sums_of_row(s, groups, vec4(vec2<acc>(own), vec2<acc>())).xy;
-    for (var i = 0u; i < writing_turns(groups); i++) {
+    let means = sums_of_row(s, width, vec4(vec2<acc>(own), vec2<acc>())).xy;
+    for (var i = 0u; i < writing_turns(width); i++) {
         let k = group_of(s, i);
         if s.live && k < s.end {
-            let g = s.row * groups + k;
+            let g = s.row * width + k;
             var h: vec4<acc>;
             var v: vec4<acc>;
             if HELD > 0u {

@@ -2,6 +2,7 @@
 // numbered row by row without padding; a number is permuted first, and then looked up among rows laid side by side.
 //
 // Bits move, not numbers: so NaNs, subnormals and labels arrive as they were, on every adapter.
+#import axis
 #import grid
 #import quotient
 
@@ -102,7 +103,7 @@ fn gather_group(g: u32) {
             v = vec4(y[2u * g], y[2u * g + 1u]);
         }
     }
-    let across = (p.last + 3u) / 4u;
+    let across = groups(p.last);
     let line = quotient(g, across, FAR);
     let first = (g - line * across) * 4u;
     let lanes = vec4(first) + vec4(0u, 1u, 2u, 3u);

@@ -46,7 +46,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let first = (id - k) * p.rows + k;
     if first < p.groups {
         let by_column = columns(k);
-        let across = (p.last + 3u) / 4u;
+        let across = groups(p.last);
         for (var row = 0u; row < p.rows; row++) {
             let g = first + row * across;
             y[g] = pack4(tail_along(map(g, by_column), k, p.last));

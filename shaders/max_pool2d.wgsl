@@ -15,7 +15,7 @@ fn pick(best: Winner) -> vec4<acc> {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let g = linear_id(workgroup) * 64u + lane;
+    let g = invocation(workgroup, lane);
     if g < p.groups {
         let at = pixel(g, p.oh, p.ow);
         let best = winner(at.n, places(vertical(), at.y), places(horizontal(), at.x), at.q);

@@ -1,5 +1,6 @@
 // The gradient of max_pool2d: each place sums what the windows got that it is the largest of. It looks for the largest
 // again, which reads more and stores no indices.
+#import axis
 #import epilogue
 #import grid
 #import tail
@@ -24,7 +25,7 @@ fn gather(g: u32) {
     for (var i = rows.first; i < rows.end; i++) {
         for (var k = columns.first; k < columns.end; k++) {
             let best = winner(at.n, places(vertical(), i), places(horizontal(), k), at.q);
-            let u = unpack4(dy[((at.n * p.oh + i) * p.ow + k) * channel_groups() + at.q]);
+            let u = unpack4(dy[((at.n * p.oh + i) * p.ow + k) * groups(p.c) + at.q]);
             v += select(vec4<acc>(), u, best.at == vec4(g));
         }
     }
@@ -46,7 +47,7 @@ fn hand_out(g: u32) {
     let columns = cell(horizontal(), at.x);
     for (var i = rows.first; i < rows.end; i++) {
         for (var k = columns.first; k < columns.end; k++) {
-            let to = ((at.n * p.h + i) * p.w + k) * channel_groups() + at.q;
+            let to = ((at.n * p.h + i) * p.w + k) * groups(p.c) + at.q;
             store(to, select(vec4<acc>(), u, best.at == vec4(to)));
         }
     }
@@ -54,7 +55,7 @@ fn hand_out(g: u32) {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let g = linear_id(workgroup) * 64u + lane;
+    let g = invocation(workgroup, lane);
     if g < p.groups {
         if DISJOINT == 1u {
             hand_out(g);

@@ -44,7 +44,7 @@ fn kahan(first: vec4<acc>, change: vec4<acc>) -> vec4<acc> {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let i = linear_id(workgroup) * 64u + lane;
+    let i = invocation(workgroup, lane);
     if i >= p.groups {
         return;
     }

@@ -1,5 +1,6 @@
 // Means over spans of rows and columns: average pools and upsampling. And their gradient, where each place gathers its
 // share of the results that it is part of: nothing is added by two invocations, so it is the same each time.
+#import axis
 #import epilogue
 #import grid
 #import resample
@@ -35,7 +36,7 @@ fn sum(g: u32) -> vec4<acc> {
     for (var i = rows.first; i < rows.end; i++) {
         var line = vec4<acc>();
         for (var k = columns.first; k < columns.end; k++) {
-            let u = unpack4(x[((at.n * theirs.x + i) * theirs.y + k) * channel_groups() + at.q]);
+            let u = unpack4(x[((at.n * theirs.x + i) * theirs.y + k) * groups(p.c) + at.q]);
             line += u * acc(share(horizontal(), at.x, k));
         }
         v += line * acc(share(vertical(), at.y, i));
@@ -45,7 +46,7 @@ fn sum(g: u32) -> vec4<acc> {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let g = linear_id(workgroup) * 64u + lane;
+    let g = invocation(workgroup, lane);
     if g < p.groups {
         y[g] = pack4(tail(epilogue(g, sum(g)), g, p.c));
     }

@@ -17,7 +17,7 @@ struct Params {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let g = linear_id(workgroup) * 64u + lane;
+    let g = invocation(workgroup, lane);
     if g < p.groups {
         let v = vec4<acc>(rounded4(vec4<f32>(unpack4(x[g])), chance(p.stream, g)));
         y[g] = pack4(tail(epilogue(g, v), g, p.last));

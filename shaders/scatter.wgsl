@@ -1,6 +1,7 @@
 // The gradient of a gather: each row of the table sums the rows of dy that were taken from it, in their order, so that
 // the same comes out each time. A workgroup has PARTS times 64 groups of one row. It looks through all indices, 2048 at
 // a time, and each invocation notes in a word which of its 32 are this row.
+#import axis
 #import epilogue
 #import grid
 #import tail
@@ -24,7 +25,7 @@ var<workgroup> words: array<atomic<u32>, 2>; // which of them are not zero
 
 // Of eight groups of indices from `first` on, those that are `row`, a bit each.
 fn search(row: u32, first: u32) -> u32 {
-    let across = (p.last + 3u) / 4u;
+    let across = groups(p.last);
     var column = place_of(first, p.last).k;
     var bits = 0u;
     for (var k = 0u; k < 8u && first + k < p.count; k++) {
@@ -39,11 +40,11 @@ fn search(row: u32, first: u32) -> u32 {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let across = (p.d + 3u) / 4u;
+    let across = groups(p.d);
     let shares = (across + 64u * PARTS - 1u) / (64u * PARTS);
     let row = linear_id(workgroup) / shares;
     let start = linear_id(workgroup) % shares * 64u * PARTS + lane;
-    let padded = (p.last + 3u) / 4u * 4u;
+    let padded = groups(p.last) * 4u;
     var v: array<vec4<acc>, PARTS>;
     for (var first = 0u; first < p.count; first += 512u) {
         workgroupBarrier(); // what was found before was used

@@ -1,5 +1,6 @@
 // Softmax along the last axis, or its logarithm. Reads a row once if its invocations can hold it, and meets twice; of rows that
 // are cut it is the second pass, behind `row_exponentials`.
+#import axis
 #import epilogue
 #import exponentials
 #import logits
@@ -11,11 +12,11 @@ const HOLDS_EXPONENTIALS: bool = LOG == 0u;
 @group(0) @binding(1) var<storage, read_write> y: array<elem4>; // [rows, last]
 
 fn work(workgroup: u32, lane: u32) {
-    let groups = (p.last + 3u) / 4u;
-    let s = own_stretch(workgroup, lane, groups);
+    let width = groups(p.last);
+    let s = own_stretch(workgroup, lane, width);
     var held: Held;
     let e = exponentials(s, p.last, &held);
-    for (var i = 0u; i < writing_turns(groups); i++) {
+    for (var i = 0u; i < writing_turns(width); i++) {
         let k = group_of(s, i);
         if s.live && k < s.end {
             var v: vec4<acc>;
@@ -32,7 +33,7 @@ fn work(workgroup: u32, lane: u32) {
             } else {
                 v /= e.sum;
             }
-            let g = s.row * groups + k;
+            let g = s.row * width + k;
             y[g] = pack4(tail_along(epilogue(g, v), k, p.last));
         }
     }

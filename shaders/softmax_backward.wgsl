@@ -1,6 +1,7 @@
 // Gradient of softmax, dx = y · (dy - Σ dy · y), or of its logarithm, dx = dy - exp(y) · Σ dy; sums along the last axis.
 // Reads rows once if their invocations can hold them, and meets once.
 #import across
+#import axis
 #import combine
 #import epilogue
 #import math
@@ -20,13 +21,13 @@ struct Params {
 @group(1) @binding(0) var<uniform> p: Params;
 
 fn work(workgroup: u32, lane: u32) {
-    let groups = (p.last + 3u) / 4u;
-    let s = own_stretch(workgroup, lane, groups);
-    let first = s.row * groups;
+    let width = groups(p.last);
+    let s = own_stretch(workgroup, lane, width);
+    let first = s.row * width;
     var held_y: Held;
     var held_dy: Held;
     var sums = vec4<acc>();
-    for (var i = 0u; i < summing_turns(groups); i++) {
+    for (var i = 0u; i < summing_turns(width); i++) {
         let k = group_of(s, i);
         let g = first + min(k, s.end - 1u);
         let d = unpack4(dy[g]);
@@ -43,8 +44,8 @@ fn work(workgroup: u32, lane: u32) {
         }
         sums += select(vec4<acc>(), term, vec4(k < s.end));
     }
-    let sum = sums_of_row(s, groups, vec4(across(sums), vec3<acc>())).x;
-    for (var i = 0u; i < writing_turns(groups); i++) {
+    let sum = sums_of_row(s, width, vec4(across(sums), vec3<acc>())).x;
+    for (var i = 0u; i < writing_turns(width); i++) {
         let k = group_of(s, i);
         if s.live && k < s.end {
             let g = first + k;

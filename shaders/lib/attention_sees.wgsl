@@ -1,4 +1,5 @@
 // What a query sees, and the sizes of attention.
+#import axis
 #import labels
 #import math
 
@@ -16,10 +17,6 @@ struct Params {
     mask_last: u32,  // length of the mask's last axis in memory
 }
 @group(1) @binding(0) var<uniform> p: Params;
-
-fn groups(n: u32) -> u32 {
-    return (n + 3u) / 4u;
-}
 
 fn visible(member: u32, row: u32, column: u32) -> bool {
     if row >= p.t || column >= p.s {

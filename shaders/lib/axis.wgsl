@@ -1,6 +1,11 @@
 // How the values of an axis lie: the last in groups of four, of which the last may be padded.
 #import quotient
 
+// Groups of an axis.
+fn groups(length: u32) -> u32 {
+    return (length + 3u) / 4u;
+}
+
 // Group `k` of a line along the last axis.
 struct Place {
     line: u32,
@@ -9,9 +14,9 @@ struct Place {
 
 // Where group g of all is, if the last axis has this length.
 fn place_of(g: u32, length: u32) -> Place {
-    let groups = (length + 3u) / 4u;
-    let line = quotient(g, groups, 1u);
-    return Place(line, g - line * groups);
+    let across = groups(length);
+    let line = quotient(g, across, 1u);
+    return Place(line, g - line * across);
 }
 
 // The numbers of the values of group k of an axis.

@@ -2,6 +2,7 @@
 //   load(row, k): group k of a row, with whatever its padding holds
 //   HOLDS_EXPONENTIALS: whether an invocation holds exp(x - largest) afterwards, else x - largest
 #import across
+#import axis
 #import combine
 #import math
 #import stretches
@@ -14,17 +15,17 @@ struct Exponentials {
 
 // Of a row of `length` values, or in a first pass of a stretch of it, which is then left.
 fn exponentials(s: Stretch, length: u32, held: ptr<function, Held>) -> Exponentials {
-    let groups = (length + 3u) / 4u;
+    let width = groups(length);
     var m: vec4<acc>;
     if PASS == 2u {
-        m = vec4(left(s, groups, min(s.part, stretches(groups) - 1u)).x);
-        for (var k = s.part; k < stretches(groups); k += LANES) {
-            m = max(m, vec4(left(s, groups, k).x));
+        m = vec4(left(s, width, min(s.part, stretches(width) - 1u)).x);
+        for (var k = s.part; k < stretches(width); k += LANES) {
+            m = max(m, vec4(left(s, width, k).x));
         }
     } else {
         m = vec4(load(s.row, min(group_of(s, 0u), s.end - 1u)).x);
     }
-    for (var i = 0u; i < summing_turns(groups); i++) {
+    for (var i = 0u; i < summing_turns(width); i++) {
         // Beyond the end the last group once more.
         let k = min(group_of(s, i), s.end - 1u);
         let v = load(s.row, k);
@@ -38,7 +39,7 @@ fn exponentials(s: Stretch, length: u32, held: ptr<function, Held>) -> Exponenti
     let origin = select(largest, acc(), PASS == 1u && f32(largest) < -3.4e38);
     var sums = vec4<acc>();
     var totals = vec4<acc>();
-    for (var i = 0u; i < summing_turns(groups); i++) {
+    for (var i = 0u; i < summing_turns(width); i++) {
         let k = group_of(s, i);
         var v: vec4<acc>;
         if HELD > 0u {
@@ -58,8 +59,8 @@ fn exponentials(s: Stretch, length: u32, held: ptr<function, Held>) -> Exponenti
     // f16 may not hold the total of a long row.
     var own = vec4(across(sums), acc(f32(across(totals)) / f32(length)), vec2<acc>());
     if PASS == 2u {
-        for (var k = s.part; k < stretches(groups); k += LANES) {
-            let l = left(s, groups, k);
+        for (var k = s.part; k < stretches(width); k += LANES) {
+            let l = left(s, width, k);
             let apart = l.x - largest;
             let mean = f32(l.z) + length_of(k, length) / f32(length) * f32(apart);
             own += vec4(l.y * exp_acc(vec4(apart)).x, acc(mean), vec2<acc>());

@@ -88,10 +88,6 @@ fn keep(g: u32, part: u32, size: u32, v: vec4<acc>, there: vec4<bool>) {
 }
 //: end
 
-fn groups(n: u32) -> u32 {
-    return (n + 3u) / 4u;
-}
-
 // The block of the sum that a part of a member ends before; its first is part · e.part, if there are so many.
 fn end_of(part: u32, member: u32, e: Extent) -> u32 {
     return min((part + 1u) * e.part, taps(member) * e.steps);

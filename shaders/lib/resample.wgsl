@@ -1,4 +1,5 @@
 // How the values of two lengths of an axis belong together: each result is a mean of a span of places.
+#import axis
 #import quotient
 
 const FAR: u32 = 0u; // whether image or result has 2^20 groups or more, or twice the product of two sizes of an axis is as large
@@ -147,12 +148,8 @@ struct Pixel {
 }
 
 fn pixel(g: u32, height: u32, width: u32) -> Pixel {
-    let number = over(g, channel_groups());
+    let number = over(g, groups(p.c));
     let row = over(number, width);
     let n = over(row, height);
-    return Pixel(n, row - n * height, number - row * width, g - number * channel_groups());
-}
-
-fn channel_groups() -> u32 {
-    return (p.c + 3u) / 4u;
+    return Pixel(n, row - n * height, number - row * width, g - number * groups(p.c));
 }

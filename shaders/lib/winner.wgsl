@@ -1,4 +1,5 @@
 // The largest value of a window. The file that imports this binds the image x.
+#import axis
 #import nan
 #import resample
 
@@ -9,11 +10,11 @@ struct Winner {
 
 // Of equal values the first wins. NaN wins over all, to stay visible.
 fn winner(n: u32, rows: Span, columns: Span, q: u32) -> Winner {
-    let first = ((n * p.h + rows.first) * p.w + columns.first) * channel_groups() + q;
+    let first = ((n * p.h + rows.first) * p.w + columns.first) * groups(p.c) + q;
     var best = Winner(unpack4(x[first]), vec4(first));
     for (var i = rows.first; i < rows.end; i++) {
         for (var k = columns.first; k < columns.end; k++) {
-            let at = ((n * p.h + i) * p.w + k) * channel_groups() + q;
+            let at = ((n * p.h + i) * p.w + k) * groups(p.c) + q;
             let v = unpack4(x[at]);
             let wins = (v > best.value) | is_nan(v);
             best.value = select(best.value, v, wins);

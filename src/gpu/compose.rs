@@ -15,61 +15,20 @@ use crate::{
     dispatch::{Access, Dispatch, Shader},
 };
 
-/// The library that `#import` reads.
-pub(super) static LIBRARY: &[(&str, &str)] = &[
-    ("accumulate", include_str!("../../shaders/lib/accumulate.wgsl")),
-    ("across", include_str!("../../shaders/lib/across.wgsl")),
-    ("attention", include_str!("../../shaders/lib/attention.wgsl")),
-    ("attention_gradient", include_str!("../../shaders/lib/attention_gradient.wgsl")),
-    ("attention_row", include_str!("../../shaders/lib/attention_row.wgsl")),
-    ("attention_sees", include_str!("../../shaders/lib/attention_sees.wgsl")),
-    ("axis", include_str!("../../shaders/lib/axis.wgsl")),
-    ("beside", include_str!("../../shaders/lib/beside.wgsl")),
-    ("chain", include_str!("../../shaders/lib/chain.wgsl")),
-    ("coop", include_str!("../../shaders/lib/coop.wgsl")),
-    ("coop8", include_str!("../../shaders/lib/coop8.wgsl")),
-    ("coop16", include_str!("../../shaders/lib/coop16.wgsl")),
-    ("clock", include_str!("../../shaders/lib/clock.wgsl")),
-    ("combine", include_str!("../../shaders/lib/combine.wgsl")),
-    ("conv", include_str!("../../shaders/lib/conv.wgsl")),
-    ("epilogue", include_str!("../../shaders/lib/epilogue.wgsl")),
-    ("exponentials", include_str!("../../shaders/lib/exponentials.wgsl")),
-    ("f16", include_str!("../../shaders/lib/f16.wgsl")),
-    ("f16_packed", include_str!("../../shaders/lib/f16_packed.wgsl")),
-    ("f32", include_str!("../../shaders/lib/f32.wgsl")),
-    ("f32_words", include_str!("../../shaders/lib/f32_words.wgsl")),
-    ("format", include_str!("../../shaders/lib/format.wgsl")),
-    ("half", include_str!("../../shaders/lib/half.wgsl")),
-    ("gemm", include_str!("../../shaders/lib/gemm.wgsl")),
-    ("gemm_blocks", include_str!("../../shaders/lib/gemm_blocks.wgsl")),
-    ("gemm_coop", include_str!("../../shaders/lib/gemm_coop.wgsl")),
-    ("gemm_turn", include_str!("../../shaders/lib/gemm_turn.wgsl")),
-    ("gemm_lines", include_str!("../../shaders/lib/gemm_lines.wgsl")),
-    ("gemm_shuffle", include_str!("../../shaders/lib/gemm_shuffle.wgsl")),
-    ("gemm_tile", include_str!("../../shaders/lib/gemm_tile.wgsl")),
-    ("gathered", include_str!("../../shaders/lib/gathered.wgsl")),
-    ("grid", include_str!("../../shaders/lib/grid.wgsl")),
-    ("labels", include_str!("../../shaders/lib/labels.wgsl")),
-    ("lanes", include_str!("../../shaders/lib/lanes.wgsl")),
-    ("larger", include_str!("../../shaders/lib/larger.wgsl")),
-    ("lanes_shared", include_str!("../../shaders/lib/lanes_shared.wgsl")),
-    ("lanes_subgroups", include_str!("../../shaders/lib/lanes_subgroups.wgsl")),
-    ("logits", include_str!("../../shaders/lib/logits.wgsl")),
-    ("math", include_str!("../../shaders/lib/math.wgsl")),
-    ("moments", include_str!("../../shaders/lib/moments.wgsl")),
-    ("nan", include_str!("../../shaders/lib/nan.wgsl")),
-    ("parts", include_str!("../../shaders/lib/parts.wgsl")),
-    ("quotient", include_str!("../../shaders/lib/quotient.wgsl")),
-    ("random", include_str!("../../shaders/lib/random.wgsl")),
-    ("resample", include_str!("../../shaders/lib/resample.wgsl")),
-    ("span", include_str!("../../shaders/lib/span.wgsl")),
-    ("stretches", include_str!("../../shaders/lib/stretches.wgsl")),
-    ("sums", include_str!("../../shaders/lib/sums.wgsl")),
-    ("tail", include_str!("../../shaders/lib/tail.wgsl")),
-    ("update", include_str!("../../shaders/lib/update.wgsl")),
-    ("winner", include_str!("../../shaders/lib/winner.wgsl")),
-    ("word32", include_str!("../../shaders/lib/word32.wgsl")),
-    ("word64", include_str!("../../shaders/lib/word64.wgsl")),
+macro_rules! files {
+    ($($stem:literal)*) => {
+        &[$(($stem, include_str!(concat!("../../shaders/lib/", $stem, ".wgsl")))),*]
+    };
+}
+
+/// The library that `#import` reads: stems and texts.
+pub(super) static LIBRARY: &[(&str, &str)] = files![
+    "accumulate" "across" "attention" "attention_gradient" "attention_row" "attention_sees" "axis" "beside"
+    "chain" "clock" "combine" "conv" "coop" "coop16" "coop8" "epilogue" "exponentials" "f16" "f16_packed"
+    "f32" "f32_words" "format" "gathered" "gemm" "gemm_blocks" "gemm_coop" "gemm_lines" "gemm_shuffle"
+    "gemm_tile" "gemm_turn" "grid" "half" "labels" "lanes" "lanes_shared" "lanes_subgroups" "larger" "logits"
+    "math" "moments" "nan" "parts" "quotient" "random" "resample" "span" "stretches" "sums" "tail" "update"
+    "winner" "word32" "word64"
 ];
 
 /// A composed shader: its text, and where each line came from.
