@@ -5,25 +5,20 @@
 //! `cargo run --example 04_resnet [steps] [folder with the four IDX files]`
 
 use halfgrad::{
-    Error, Gpu, Graph, Plan, Precision, Sgd, Weights, data,
+    Gpu, Graph, Plan, Precision, Sgd, Weights,
     nn::{self, Head},
     optim::Schedule,
 };
 
 mod arguments;
+mod images;
 
 const BATCH: usize = 32;
 
 fn main() -> halfgrad::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let steps = arguments::number(&mut arguments, 200);
-    let images = match arguments.next() {
-        Some(folder) => data::idx::load(folder)?,
-        None => data::fashion_mnist().or_else(|missing: Error| {
-            println!("{missing}\nso it learns the digits");
-            Ok::<_, Error>(data::digits())
-        })?,
-    };
+    let images = images::images(arguments.next())?;
     let gpu = Gpu::new()?;
 
     // The network ends with the mean of each channel, so images may have any size.
@@ -41,7 +36,7 @@ fn main() -> halfgrad::Result<()> {
     let weights = Weights::init(&gpu, &graph, 42)?;
     let mut train = Plan::train(&gpu, &weights, loss, Sgd::new(rate).momentum(0.9).weight_decay(1e-4))?;
     let batches = images.train.batches(BATCH)?.shuffled(7);
-    let all = (0..).flat_map(|epoch| batches.epoch(epoch).collect::<Vec<_>>());
+    let all = (0..).flat_map(|epoch| batches.epoch(epoch));
     for (step, batch) in all.take(steps).enumerate() {
         train.write(x, &batch.images)?;
         train.write(label, &batch.labels)?;

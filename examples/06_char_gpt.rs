@@ -35,9 +35,9 @@ fn main() -> halfgrad::Result<()> {
 
     let windows = text.split("text", LENGTH)?.train;
     let batches = windows.batches(BATCH)?.shuffled(7);
-    let all = (0..).flat_map(|epoch| batches.epoch(epoch).collect::<Vec<_>>());
+    let all = (0..).flat_map(|epoch| batches.epoch(epoch));
     for (step, batch) in all.take(steps).enumerate() {
-        train.write(x, &batch.images.iter().map(|&token| token as u32).collect::<Vec<_>>())?;
+        train.write_numbers(x, &batch.images)?;
         train.write(next, &next_tokens(&batch.images, &batch.labels))?;
         train.run();
         if (step + 1) % 50 == 0 || step + 1 == steps {
@@ -46,14 +46,11 @@ fn main() -> halfgrad::Result<()> {
         }
     }
 
-    // A network for one window at a time has a graph of its own; what the two share is a file.
-    let file = std::env::temp_dir().join("char_gpt.safetensors");
-    weights.save(&file)?;
+    // A network for one window at a time has a graph of its own, with the same weights.
     let graph = Graph::new(Precision::MIXED);
     let x = graph.labels("x", [1, LENGTH]);
     let chances = nn::gpt(x, sizes).softmax();
-    let weights = Weights::load(&gpu, &graph, &file)?;
-    let mut infer = Plan::infer(&gpu, &weights, [chances])?;
+    let mut infer = Plan::infer(&gpu, &weights.for_graph(&gpu, &graph)?, [chances])?;
     let start = text.tokens()[..LENGTH / 2].to_vec();
     println!("{}", text.decode(&continued(&mut infer, x, chances, start, 400)?));
     Ok(())

@@ -5,7 +5,11 @@
 
 use std::borrow::Cow;
 
-use halfgrad::{Dtype, Gpu, Graph, Plan, Port, Precision, Weights, data, gpu::Reading, nn};
+use halfgrad::{
+    Dtype, Gpu, Graph, Plan, Port, Precision, Weights, data,
+    gpu::{self, Reading},
+    nn, wgpu,
+};
 
 /// What the app keeps from frame to frame: the plan, handles that outlive the graph, its own pass, its result.
 struct App {
@@ -20,15 +24,17 @@ struct App {
 
 impl App {
     async fn open() -> Result<Self, Box<dyn std::error::Error>> {
-        // The app's own device; halfgrad uses the features and limits that it was opened with.
+        // The app's own device. halfgrad uses the features and limits that it was opened with, and says which it would.
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         let adapter = instance.request_adapter(&Default::default()).await?;
-        let (device, queue) = adapter.request_device(&Default::default()).await?;
+        let (required_features, required_limits) = gpu::wanted(&adapter);
+        let descriptor = wgpu::DeviceDescriptor { required_features, required_limits, ..Default::default() };
+        let (device, queue) = adapter.request_device(&descriptor).await?;
         let gpu = Gpu::from_wgpu(device, queue).await?;
 
         let graph = Graph::new(Precision::F16);
         let image = graph.input("image", [1, 8, 8, 1]);
-        // In f32 for the app's shader; the network computes in 16 bit, here on packed halves: no shader-f16 was asked for.
+        // In f32 for the app's shader; the network computes in 16 bit, on packed halves where there is no shader-f16.
         let probabilities = nn::mlp(image, &[32], 10).softmax().cast(Dtype::F32);
         let weights = Weights::init_async(&gpu, &graph, 42).await?;
         let plan = Plan::infer_async(&gpu, &weights, &[probabilities], Default::default()).await?;

@@ -6,6 +6,7 @@ use crate::{Dtype, Error, Precision, Result};
 
 /// The kind of an adapter, in the order in which it is chosen by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Kind {
     /// A card with its own memory.
     Discrete,
@@ -30,15 +31,15 @@ impl Kind {
 }
 
 impl FromStr for Kind {
-    type Err = String;
+    type Err = Error;
 
-    fn from_str(s: &str) -> std::result::Result<Self, String> {
+    fn from_str(s: &str) -> Result<Self> {
         match s {
             "discrete" => Ok(Kind::Discrete),
             "integrated" => Ok(Kind::Integrated),
             "virtual" => Ok(Kind::Virtual),
             "software" => Ok(Kind::Software),
-            _ => Err(format!("{s:?} is not discrete, integrated, virtual or software")),
+            _ => Err(Error::Parse(format!("{s:?} is not discrete, integrated, virtual or software"))),
         }
     }
 }

@@ -39,10 +39,10 @@ pub struct Checkpoint {
 /// # let folder = tempfile::tempdir().unwrap();
 /// let path = folder.path().join("net.safetensors");
 /// let bytes: Vec<u8> = [1.0f32, 2.0].iter().flat_map(|x| x.to_le_bytes()).collect();
-/// let bias = Record { name: "fc/bias", shape: Shape::from([2]), dtype: Dtype::F32, bytes: &bytes };
+/// let bias = Record { name: "fc.bias", shape: Shape::from([2]), dtype: Dtype::F32, bytes: &bytes };
 /// checkpoint::save(&path, &[bias], &[("seed", "42")])?;
 /// let file = checkpoint::load(&path)?;
-/// assert_eq!(file.tensors, [("fc/bias".into(), Shape::from([2]), vec![1.0, 2.0])]);
+/// assert_eq!(file.tensors, [("fc.bias".into(), Shape::from([2]), vec![1.0, 2.0])]);
 /// assert_eq!(file.metadata["seed"], "42");
 /// # Ok::<(), halfgrad::Error>(())
 /// ```
@@ -153,7 +153,7 @@ pub(crate) struct Contents<'b> {
 /// A tensor as it lies in a file.
 #[derive(Clone, Copy)]
 pub(crate) struct Lying<'b> {
-    shape: Shape,
+    pub shape: Shape,
     dtype: Stored,
     bytes: &'b [u8],
 }

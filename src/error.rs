@@ -21,8 +21,8 @@ impl fmt::Display for Warning {
     }
 }
 
-/// What can go wrong, from a mistyped shape to a lost device.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+/// What can go wrong, from a mistyped shape to a lost device. `Debug` is `Display`: a `main` that returns it prints what to do.
+#[derive(Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// An operator was given shapes, types or attributes that it cannot take.
@@ -111,6 +111,15 @@ pub enum Error {
     /// A data set and a request do not fit each other.
     #[error("{0}")]
     Data(String),
+    /// A text names no precision, format, policy or whatever it was to be parsed into.
+    #[error("{0}")]
+    Parse(String),
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// The crate's result type.

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::Dtype;
+use crate::{Dtype, Error, Result};
 
 /// What a format does with the exponent whose bits are all ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -168,12 +168,12 @@ impl fmt::Display for Quantization {
 }
 
 impl FromStr for Quantization {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
+    type Err = Error;
+    fn from_str(s: &str) -> Result<Self> {
         match s.split_once('+') {
             None => Ok(s.parse::<Format>()?.into()),
             Some((format, "stochastic")) => Ok(format.parse::<Format>()?.stochastic()),
-            Some((format, how)) => Err(format!("{how:?} behind {format} is not stochastic")),
+            Some((format, how)) => Err(Error::Parse(format!("{how:?} behind {format} is not stochastic"))),
         }
     }
 }
@@ -206,8 +206,8 @@ impl fmt::Display for Simulation {
 }
 
 impl FromStr for Simulation {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
+    type Err = Error;
+    fn from_str(s: &str) -> Result<Self> {
         let mut simulation = Simulation::default();
         for part in s.split(',').map(str::trim) {
             let (name, quantization) = part.split_once('=').unwrap_or((part, ""));
@@ -215,7 +215,10 @@ impl FromStr for Simulation {
                 "weights" => &mut simulation.weights,
                 "activations" => &mut simulation.activations,
                 "gradients" => &mut simulation.gradients,
-                _ => return Err(format!("{part:?} is not weights=, activations= or gradients= and a format")),
+                _ => {
+                    let detail = format!("{part:?} is not weights=, activations= or gradients= and a format");
+                    return Err(Error::Parse(detail));
+                }
             };
             *place = Some(quantization.parse()?);
         }
@@ -240,8 +243,8 @@ impl fmt::Display for Format {
 }
 
 impl FromStr for Format {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
+    type Err = Error;
+    fn from_str(s: &str) -> Result<Self> {
         let (name, saturate) = s.strip_suffix("-sat").map_or((s, false), |name| (name, true));
         let bits = || {
             let (exponent, mantissa) = name.strip_prefix('e')?.split_once('m')?;
@@ -249,9 +252,9 @@ impl FromStr for Format {
             ((2..=8).contains(&exponent) && (1..=23).contains(&mantissa)).then_some((exponent, mantissa))
         };
         let named = NAMED.iter().find(|(n, _)| *n == name).map(|(_, f)| (f.exponent, f.mantissa));
-        let (exponent, mantissa) = named
-            .or_else(bits)
-            .ok_or_else(|| format!("no format {s:?}: f32, f16, bf16, or eXmY, X from 2 to 8, Y from 1 to 23"))?;
+        let (exponent, mantissa) = named.or_else(bits).ok_or_else(|| {
+            Error::Parse(format!("no format {s:?}: f32, f16, bf16, or eXmY, X from 2 to 8, Y from 1 to 23"))
+        })?;
         let top = match (exponent, mantissa) {
             (4, 3) => Top::OneNan,
             (2, 1 | 3) | (3, 2) => Top::Numbers,

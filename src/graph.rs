@@ -4,10 +4,9 @@
 //! mistake is kept with the op, the operands and the caller's line, and returned when a plan is made.
 
 use std::{
-    cell::RefCell,
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -108,7 +107,7 @@ pub struct Node {
 pub struct Graph {
     id: u32,
     policy: Policy,
-    state: RefCell<State>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
@@ -158,7 +157,12 @@ impl Graph {
     /// An empty graph whose tensors are stored and computed in a [`Precision`], or each layer in that of a [`Policy`].
     pub fn new(policy: impl Into<Policy>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        Graph { id: NEXT.fetch_add(1, Ordering::Relaxed), policy: policy.into(), state: RefCell::default() }
+        Graph { id: NEXT.fetch_add(1, Ordering::Relaxed), policy: policy.into(), state: Mutex::default() }
+    }
+
+    /// What it holds so far; let go of before anything else of the graph's is called.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The number by which a [`Port`] knows its graph.
@@ -192,7 +196,7 @@ impl Graph {
     #[track_caller]
     pub fn weight(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Tensor<'_> {
         let tensor = self.leaf(name, shape.into(), |p| p.storage, Origin::Weight(init));
-        let mut state = self.state.borrow_mut();
+        let mut state = self.lock();
         if state.names.get(name) == Some(&tensor.value) {
             state.weights.push(tensor.value.node);
         }
@@ -215,7 +219,7 @@ impl Graph {
     #[track_caller]
     pub fn state(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Tensor<'_> {
         let tensor = self.leaf(name, shape.into(), |p| p.wide(), Origin::State(init));
-        let mut state = self.state.borrow_mut();
+        let mut state = self.lock();
         if state.names.get(name) == Some(&tensor.value) {
             state.states.push(tensor.value.node);
         }
@@ -259,13 +263,13 @@ impl Graph {
             value = value.copied();
         }
         let assignment = Assignment { state: state.value, value: value.value, share, factor };
-        self.state.borrow_mut().assignments.push(assignment);
+        self.lock().assignments.push(assignment);
     }
 
     /// The weight of this name once more.
     #[track_caller]
     pub fn shared(&self, name: &str) -> Tensor<'_> {
-        let found = self.state.borrow().names.get(name).copied();
+        let found = self.lock().names.get(name).copied();
         match found {
             Some(value) if matches!(self.node(value.node).origin, Origin::Weight(_)) => Tensor { graph: self, value },
             _ => self.mistake(Error::name(name, "no weight has this name yet, so it cannot be shared")),
@@ -289,17 +293,17 @@ impl Graph {
     /// # Ok::<(), halfgrad::Error>(())
     /// ```
     pub fn simulate(&self, simulation: Simulation) {
-        self.state.borrow_mut().simulation = simulation;
+        self.lock().simulation = simulation;
     }
 
     /// What is rounded to formats that no adapter need have.
     pub fn simulation(&self) -> Simulation {
-        self.state.borrow().simulation
+        self.lock().simulation
     }
 
     /// Leaves the weights whose names match `pattern` as they are while training; `*` stands for any text.
     pub fn freeze(&self, pattern: &str) {
-        self.state.borrow_mut().frozen.push(pattern.to_owned());
+        self.lock().frozen.push(pattern.to_owned());
     }
 
     /// The first mistake made so far.
@@ -308,7 +312,7 @@ impl Graph {
     /// That mistake; a pattern given to [`freeze`](Self::freeze) that matches no weight, or one of the [`Policy`] that matches
     /// no layer.
     pub fn check(&self) -> Result<()> {
-        let state = self.state.borrow();
+        let state = self.lock();
         if let Some(error) = &state.error {
             return Err(error.clone());
         }
@@ -329,12 +333,12 @@ impl Graph {
 
     /// The weights in the order in which they were made.
     pub fn weights(&self) -> Vec<Tensor<'_>> {
-        self.leaves(&self.state.borrow().weights)
+        self.leaves(&self.lock().weights)
     }
 
     /// The states in the order in which they were made.
     pub fn states(&self) -> Vec<Tensor<'_>> {
-        self.leaves(&self.state.borrow().states)
+        self.leaves(&self.lock().states)
     }
 
     fn leaves(&self, nodes: &[usize]) -> Vec<Tensor<'_>> {
@@ -343,7 +347,7 @@ impl Graph {
 
     /// What a training step makes of the states, in the order of the calls.
     pub fn assignments(&self) -> Vec<Assignment> {
-        self.state.borrow().assignments.clone()
+        self.lock().assignments.clone()
     }
 
     /// Whether a weight is left as it is while training.
@@ -351,27 +355,27 @@ impl Graph {
         if weight.graph.id != self.id {
             return false;
         }
-        let state = self.state.borrow();
+        let state = self.lock();
         let name = state.nodes[weight.value.node].name.as_deref().unwrap_or_default();
         state.frozen.iter().any(|pattern| matches(pattern, name))
     }
 
     /// Samples in a batch: the length of the first axis of the first input, 1 without any.
     pub fn batch(&self) -> usize {
-        let state = self.state.borrow();
+        let state = self.lock();
         let first = state.nodes.iter().find(|n| matches!(n.origin, Origin::Input));
         first.and_then(|n| n.outputs[0].shape.dims().next()).unwrap_or(1)
     }
 
     /// The number of nodes.
     pub fn len(&self) -> usize {
-        self.state.borrow().nodes.len()
+        self.lock().nodes.len()
     }
 
     /// How many nodes are ops of these names.
     pub(crate) fn count(&self, names: &[&str]) -> usize {
         let is_one = |n: &&Node| matches!(&n.origin, Origin::Op(op) if names.contains(&op.name()));
-        self.state.borrow().nodes.iter().filter(is_one).count()
+        self.lock().nodes.iter().filter(is_one).count()
     }
 
     /// Whether nothing was built yet.
@@ -379,24 +383,30 @@ impl Graph {
         self.len() == 0
     }
 
+    /// The nodes that the user wants to read after a run.
+    pub(crate) fn watched(&self) -> Vec<usize> {
+        let state = self.lock();
+        (0..state.nodes.len()).filter(|&n| state.nodes[n].watched).collect()
+    }
+
     /// A copy of a node.
     pub fn node(&self, index: usize) -> Node {
-        self.state.borrow().nodes[index].clone()
+        self.lock().nodes[index].clone()
     }
 
     /// The tensors that bear names; one may bear several.
     pub fn names(&self) -> BTreeMap<String, Value> {
-        self.state.borrow().names.clone()
+        self.lock().names.clone()
     }
 
     /// The result types of a node.
     pub(crate) fn type_of(&self, value: Value) -> Type {
-        self.state.borrow().nodes[value.node].outputs[value.output]
+        self.lock().nodes[value.node].outputs[value.output]
     }
 
     /// What a value's layer is computed in, and the value's type outside of it.
     pub(crate) fn layer_types(&self, value: Value) -> (Precision, Dtype) {
-        let node = &self.state.borrow().nodes[value.node];
+        let node = &self.lock().nodes[value.node];
         (node.precision, node.outside[value.output])
     }
 
@@ -458,9 +468,9 @@ impl Graph {
         if dtype == t.dtype() {
             return t;
         }
-        let known = self.state.borrow().casts.get(&(t.value, in_f32)).copied();
+        let known = self.lock().casts.get(&(t.value, in_f32)).copied();
         let value = known.unwrap_or_else(|| self.within_layer(layer.to_owned(), || t.cast(dtype)).value);
-        self.state.borrow_mut().casts.insert((t.value, in_f32), value);
+        self.lock().casts.insert((t.value, in_f32), value);
         Tensor { graph: self, value }
     }
 
@@ -470,10 +480,7 @@ impl Graph {
         if precision == self.policy.base {
             return own;
         }
-        let outside = |t: &Tensor| Type {
-            dtype: self.state.borrow().nodes[t.value.node].outside[t.value.output],
-            ..self.type_of(t.value)
-        };
+        let outside = |t: &Tensor| Type { shape: t.shape(), dtype: self.layer_types(t.value).1 };
         let types: Vec<Type> = inputs.iter().map(outside).collect();
         match op.infer(&types, self.policy.base) {
             // What is cast to f32 for this layer is outside what it was before.
@@ -492,7 +499,7 @@ impl Graph {
 
     /// The factor on the loss, as a node.
     pub(crate) fn loss_scale(&self) -> Tensor<'_> {
-        let found = self.state.borrow().nodes.iter().position(|n| matches!(n.origin, Origin::LossScale));
+        let found = self.lock().nodes.iter().position(|n| matches!(n.origin, Origin::LossScale));
         let node = found.unwrap_or_else(|| {
             let dtype = self.precision().wide();
             let node = self.blank(Origin::LossScale, "loss".into());
@@ -504,7 +511,7 @@ impl Graph {
 
     /// Keeps the first mistake and stands in for the tensor that could not be made.
     pub(crate) fn mistake(&self, error: Error) -> Tensor<'_> {
-        self.state.borrow_mut().error.get_or_insert(error);
+        self.lock().error.get_or_insert(error);
         let dtype = self.precision().storage;
         let node = self.blank(Origin::Input, String::new());
         let node = self.append(Node { outputs: vec![Type::new([], dtype)], outside: vec![dtype], ..node });
@@ -513,7 +520,7 @@ impl Graph {
 
     /// Keeps what the user should know of a number that this precision cannot hold; once, however often it is said.
     pub(crate) fn warn(&self, warning: Warning) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.lock();
         if !state.warnings.contains(&warning) {
             state.warnings.push(warning);
         }
@@ -521,12 +528,12 @@ impl Graph {
 
     /// What was noticed so far: the first of a program's warnings.
     pub fn warnings(&self) -> Vec<Warning> {
-        self.state.borrow().warnings.clone()
+        self.lock().warnings.clone()
     }
 
     /// Names a node, or watches it.
     pub(crate) fn mark(&self, value: Value, name: Option<&str>, watch: bool) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.lock();
         state.nodes[value.node].watched |= watch;
         let Some(name) = name else { return };
         match state.names.get(name) {
@@ -543,9 +550,9 @@ impl Graph {
 
     /// While `f` runs, new nodes belong to `layer`.
     pub(crate) fn within_layer<T>(&self, layer: String, f: impl FnOnce() -> T) -> T {
-        let before = self.state.borrow_mut().layer.replace(layer);
+        let before = self.lock().layer.replace(layer);
         let result = f();
-        self.state.borrow_mut().layer = before;
+        self.lock().layer = before;
         result
     }
 
@@ -562,22 +569,22 @@ impl Graph {
             };
             return self.mistake(Error::Op { op: "input".into(), operands, detail, at: Site::here() });
         }
-        if self.state.borrow().names.contains_key(name) {
+        if self.lock().names.contains_key(name) {
             let detail = "this name is taken; Graph::shared uses a weight a second time on purpose";
             return self.mistake(Error::name(name, detail));
         }
         let outside = vec![dtype(self.policy.base)];
         let node = self.append(Node { outputs: vec![ty], name: Some(name.to_owned()), outside, ..node });
         let value = Value { node, output: 0 };
-        self.state.borrow_mut().names.insert(name.to_owned(), value);
+        self.lock().names.insert(name.to_owned(), value);
         Tensor { graph: self, value }
     }
 
     /// Runs `f`, and forgets the nodes and mistakes that it appends.
     pub(crate) fn forgetting<T>(&self, f: impl FnOnce() -> T) -> T {
-        let (len, error) = (self.len(), self.state.borrow().error.clone());
+        let (len, error) = (self.len(), self.lock().error.clone());
         let result = f();
-        let mut state = self.state.borrow_mut();
+        let mut state = self.lock();
         state.nodes.truncate(len);
         state.casts.retain(|(from, _), to| from.node < len && to.node < len);
         state.error = error;
@@ -585,7 +592,7 @@ impl Graph {
     }
 
     fn append(&self, node: Node) -> usize {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.lock();
         state.nodes.push(node);
         state.nodes.len() - 1
     }
@@ -597,7 +604,7 @@ impl Graph {
 
     /// The layer in force, else a weight's stem among the operands, else the layer of the first operand that has one.
     fn layer_of(&self, inputs: &[Tensor]) -> String {
-        let state = self.state.borrow();
+        let state = self.lock();
         if let Some(layer) = &state.layer {
             return layer.clone();
         }

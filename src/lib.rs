@@ -116,7 +116,6 @@ pub mod plan;
 pub mod policy;
 pub mod precision;
 mod random;
-#[cfg(feature = "reference")]
 pub mod reference;
 pub mod shape;
 pub mod study;
@@ -137,3 +136,4 @@ pub use precision::{Dtype, LossScale, Precision};
 pub use shape::Shape;
 pub use tensor::Tensor;
 pub use weights::Weights;
+pub use wgpu;

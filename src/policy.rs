@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{Dtype, Precision};
+use crate::{Dtype, Error, Precision, Result};
 
 /// A precision, and the layers that are kept in f32 nevertheless.
 ///
@@ -21,9 +21,10 @@ use crate::{Dtype, Precision};
 /// nn::mlp(graph.input("x", [64, 10]), &[32], 10);
 /// let types: Vec<String> = graph.weights().iter().map(|w| w.dtype().to_string()).collect();
 /// assert_eq!(types, ["f16", "f16", "f32", "f32"]);
-/// # Ok::<(), String>(())
+/// # Ok::<(), halfgrad::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[must_use]
 pub struct Policy {
     /// The precision of all other layers.
     pub base: Precision,
@@ -83,12 +84,12 @@ impl fmt::Display for Policy {
 const KEPT: &str = "+f32=";
 
 impl FromStr for Policy {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
+    type Err = Error;
+    fn from_str(s: &str) -> Result<Self> {
         let (base, kept) = s.split_once(KEPT).unwrap_or((s, ""));
         let kept: Vec<String> = kept.split(':').filter(|_| s.contains(KEPT)).map(str::to_owned).collect();
         match kept.iter().any(String::is_empty) {
-            true => Err(format!("{s:?} lacks the name of a layer behind {KEPT}: f16{KEPT}conv1:norm*")),
+            true => Err(Error::Parse(format!("{s:?} lacks the name of a layer behind {KEPT}: f16{KEPT}conv1:norm*"))),
             false => Ok(Policy { base: base.parse()?, kept }),
         }
     }

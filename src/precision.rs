@@ -2,6 +2,8 @@
 
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
+use crate::{Error, Result};
+
 /// The type of a tensor's values in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dtype {
@@ -35,6 +37,7 @@ impl fmt::Display for Dtype {
 
 /// The factor on the loss that lifts small gradients into the range of f16 (arXiv 1710.03740, section 3.2).
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum LossScale {
     /// The same factor at each step; 1 does nothing.
     Static(f32),
@@ -88,6 +91,7 @@ impl LossScale {
 
 /// How the optimizer rounds what it stores in 16 bit. Where it keeps f32 it rounds nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Rounding {
     /// To the nearest number: a change of less than half a unit in the weight's last place is lost (arXiv 1710.03740).
     Nearest,
@@ -132,13 +136,13 @@ impl fmt::Display for Accumulate {
 }
 
 impl FromStr for Accumulate {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
+    type Err = Error;
+    fn from_str(s: &str) -> Result<Self> {
         match (s, s.strip_prefix("chunk").and_then(|n| n.parse().ok())) {
             ("f32", _) => Ok(Accumulate::F32),
             ("f16", _) => Ok(Accumulate::F16),
             (_, Some(n)) => Ok(Accumulate::Chunks(n)),
-            _ => Err(format!("{s:?} is not f32, f16 or chunkN, N from 1 on")),
+            _ => Err(Error::Parse(format!("{s:?} is not f32, f16 or chunkN, N from 1 on"))),
         }
     }
 }
@@ -275,14 +279,14 @@ impl fmt::Display for Precision {
 }
 
 impl FromStr for Precision {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
+    type Err = Error;
+    fn from_str(s: &str) -> Result<Self> {
         let mut parts = s.split('+');
         let name = parts.next().unwrap_or_default();
         let named = Self::PRESETS.iter().find(|(preset, _)| *preset == name);
         let mut precision = named.map(|(_, p)| *p).ok_or_else(|| {
             let names = Self::PRESETS.map(|(name, _)| name).join(", ");
-            format!("no precision {name:?}: it is one of {names}")
+            Error::Parse(format!("no precision {name:?}: it is one of {names}"))
         })?;
         for part in parts {
             if let Some((_, rounding)) = Rounding::NAMES.iter().find(|(name, _)| *name == part) {
@@ -290,7 +294,7 @@ impl FromStr for Precision {
             } else if let Some(scale) = part.strip_prefix("scale=").and_then(|s| s.parse().ok()).filter(|s| *s > 0.0) {
                 precision.loss_scale = LossScale::Static(scale);
             } else if let Some(accumulate) = part.strip_prefix("acc=") {
-                precision.accumulate = accumulate.parse().map_err(|e| format!("acc= in {s:?}: {e}"))?;
+                precision.accumulate = accumulate.parse().map_err(|e| Error::Parse(format!("acc= in {s:?}: {e}")))?;
             } else {
                 precision = match part {
                     "scale=batch" => Precision { loss_scale: LossScale::Batch, ..precision },
@@ -299,7 +303,7 @@ impl FromStr for Precision {
                     _ => {
                         let what = "master, nearest, stochastic, compensated, dynamic, scale=NUMBER, scale=batch, \
                                     acc=f32, acc=f16 or acc=chunkN";
-                        return Err(format!("{part:?} in {s:?} is not {what}"));
+                        return Err(Error::Parse(format!("{part:?} in {s:?} is not {what}")));
                     }
                 };
             }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     Shape,
+    error::{Error, Result},
     graph::{Graph, Origin, Value},
     op::Op,
     tensor::Tensor,
@@ -105,7 +106,11 @@ impl Case {
 /// The values of `wanted`, given those of all inputs and weights that it depends on.
 ///
 /// Dropout keeps everything here: it is its mean. States are as they start.
-pub fn evaluate(graph: &Graph, given: &BTreeMap<Value, Array>, wanted: &[Tensor]) -> Vec<Array> {
+///
+/// # Errors
+/// [`Error::Name`] of an op that has no [`Op::reference`], as the crate's own have none without the feature `reference`, or of an
+/// input or weight without values.
+pub fn evaluate(graph: &Graph, given: &BTreeMap<Value, Array>, wanted: &[Tensor]) -> Result<Vec<Array>> {
     let mut known = given.clone();
     let last = wanted.iter().map(|t| t.value.node).max().unwrap_or(0);
     let mut needed = vec![false; last + 1];
@@ -123,7 +128,11 @@ pub fn evaluate(graph: &Graph, given: &BTreeMap<Value, Array>, wanted: &[Tensor]
         let results = match &node.origin {
             Origin::Op(op) => {
                 let inputs: Vec<Array> = node.inputs.iter().map(|v| known[v].clone()).collect();
-                op.reference(&inputs)
+                let results = op.reference(&inputs);
+                if results.is_empty() {
+                    return Err(Error::name(op.name(), "the op has no definition in f64: Op::reference"));
+                }
+                results
             }
             Origin::State(init) => {
                 let shape = node.outputs[0].shape;
@@ -131,12 +140,12 @@ pub fn evaluate(graph: &Graph, given: &BTreeMap<Value, Array>, wanted: &[Tensor]
                 vec![Array::new(shape, values.into_iter().map(f64::from).collect())]
             }
             Origin::LossScale => vec![Array::new([], vec![1.0])],
-            _ => panic!("no values were given for {:?}", node.name),
+            _ => return Err(Error::name(node.name.unwrap_or_default(), "it was given no values")),
         };
         for (output, array) in results.into_iter().enumerate() {
             debug_assert_eq!(array.shape, node.outputs[output].shape, "{:?}", node.origin);
             known.insert(Value { node: index, output }, array);
         }
     }
-    wanted.iter().map(|t| known[&t.value].clone()).collect()
+    Ok(wanted.iter().map(|t| known[&t.value].clone()).collect())
 }

@@ -46,7 +46,24 @@ impl<'g> Tensor<'g> {
         self
     }
 
-    /// Keeps the tensor's values after a run, so that a plan can read them.
+    /// Keeps the tensor's values after a run, so that a plan can read them. A plan that trains computes it even if the loss does not
+    /// depend on it, unless it depends on inputs that the plan has not; a plan that infers, only if an output depends on it.
+    ///
+    /// ```
+    /// use halfgrad::{Gpu, Graph, Plan, Precision, Sgd, Weights, nn};
+    /// let (gpu, graph) = (Gpu::new()?, Graph::new(Precision::F32));
+    /// let x = graph.input("x", [4, 8]);
+    /// let loss = nn::linear("fc", x, 3).square().mean_all();
+    /// let bias = graph.shared("fc.bias");
+    /// let gradient = graph.grad(loss, &[bias])[0].watch();
+    /// let weights = Weights::init(&gpu, &graph, 1)?;
+    /// let mut train = Plan::train(&gpu, &weights, loss, Sgd::new(0.1))?;
+    /// train.write(x, &[1.0; 32])?;
+    /// train.run();
+    /// let (after, gradient) = (weights.get("fc.bias")?.wait()?, train.read(gradient)?.wait()?);
+    /// assert!(after.iter().zip(gradient).all(|(b, g)| (b + 0.1 * g).abs() < 1e-6)); // biases start at 0
+    /// # Ok::<(), halfgrad::Error>(())
+    /// ```
     pub fn watch(self) -> Self {
         self.graph.mark(self.value, None, true);
         self

@@ -2,7 +2,7 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 #[cfg(not(target_arch = "wasm32"))]
 use crate::file;
@@ -20,6 +20,15 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Weights {
     shared: Arc<Shared>,
+}
+
+/// What [`Weights::fill_from`] did not find.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unmatched {
+    /// Weights and states that the file has not, or not of their shape: they are as they were.
+    pub missing: Vec<String>,
+    /// Tensors of the file that are no weights, or not of their shape.
+    pub unused: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -98,14 +107,45 @@ impl Weights {
         Ok(weights)
     }
 
-    /// The same values for a graph of the same names, which may be in another precision.
+    /// The same values for another graph of the same weights: with another batch, in another precision, on another device.
+    ///
+    /// ```
+    /// use halfgrad::{Gpu, Graph, Plan, Precision, Tensor, Weights, nn};
+    /// fn net(graph: &Graph, batch: usize) -> Tensor<'_> {
+    ///     nn::linear("fc", graph.input("x", [batch, 8]), 3)
+    /// }
+    /// let (gpu, many, one) = (Gpu::new()?, Graph::new(Precision::F32), Graph::new(Precision::F16));
+    /// net(&many, 64);
+    /// let trained = Weights::init(&gpu, &many, 1)?;
+    /// let y = net(&one, 1);
+    /// let mut infer = Plan::infer(&gpu, &trained.for_graph(&gpu, &one)?, [y])?;
+    /// assert_eq!(infer.predict_values("x", y, &[0.5; 8])?.len(), 3);
+    /// # Ok::<(), halfgrad::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As [`init`](Self::init) and [`set`](Self::set).
+    /// [`Error::Name`] of a weight that only one of the graphs has, or that is of another shape; else as [`init`](Self::init).
     #[cfg(not(target_arch = "wasm32"))]
-    pub(crate) fn cast(&self, gpu: &Gpu, graph: &Graph) -> Result<Self> {
-        let copy = pollster::block_on(Self::allocate(gpu, graph))?;
-        for ((name, _), values) in self.names().iter().zip(self.read_all().wait()?) {
+    pub fn for_graph(&self, gpu: &Gpu, graph: &Graph) -> Result<Self> {
+        pollster::block_on(self.for_graph_async(gpu, graph))
+    }
+
+    /// [`for_graph`](Self::for_graph), without blocking.
+    ///
+    /// # Errors
+    /// As [`for_graph`](Self::for_graph).
+    pub async fn for_graph_async(&self, gpu: &Gpu, graph: &Graph) -> Result<Self> {
+        let copy = Self::allocate(gpu, graph).await?;
+        let (own, theirs): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            (self.names().iter().cloned().collect(), copy.names().iter().cloned().collect());
+        for name in own.keys().chain(theirs.keys()) {
+            if own.get(name) != theirs.get(name) {
+                let shape = |of: Option<&Shape>| of.map_or("not there".to_owned(), |s| format!("{s}"));
+                let (own, theirs) = (shape(own.get(name)), shape(theirs.get(name)));
+                return Err(Error::name(name, format!("it is {own} in the one graph and {theirs} in the other")));
+            }
+        }
+        for ((name, _), values) in self.names().iter().zip(self.read_all().await?) {
             copy.set(name, &values)?;
         }
         Ok(copy)
@@ -133,8 +173,9 @@ impl Weights {
         Ok(follower)
     }
 
-    /// Reads the weights and states of `graph` from a safetensors file of f32 or f16, which must hold each of them. Of what
-    /// [`Plan::save`](crate::Plan::save) writes, all else is left aside.
+    /// Reads the weights and states of `graph` from a safetensors file of f64, f32, bf16 or f16, which must hold each of them and no
+    /// others; but of what [`Plan::save`](crate::Plan::save) writes, all else is left aside. [`fill_from`](Self::fill_from) takes what
+    /// there is.
     ///
     /// # Errors
     /// [`Error::File`] if the file cannot be read, or lacks a weight, or has one of another shape or network.
@@ -176,6 +217,50 @@ impl Weights {
             weights.write(i, &tensor.values(&weights.names()[i].0)?);
         }
         Ok(weights)
+    }
+
+    /// Takes from a safetensors file what it has of the names and shapes of these weights and states, and leaves the others as they
+    /// are: a network with a new head begins with the body of another. Linear weights are `[in, out]` and those of convolutions
+    /// `[kh, kw, in, out]`; PyTorch's are `[out, in]` and `[out, in, kh, kw]`.
+    ///
+    /// ```
+    /// use halfgrad::{Gpu, Graph, Precision, Weights, nn};
+    /// let net = |classes| {
+    ///     let graph = Graph::new(Precision::F32);
+    ///     nn::mlp(graph.input("x", [4, 8]), &[16], classes);
+    ///     graph
+    /// };
+    /// let (gpu, old, new) = (Gpu::new()?, net(10), net(3));
+    /// let path = std::env::temp_dir().join("halfgrad-fill-from.safetensors");
+    /// Weights::init(&gpu, &old, 1)?.save(&path)?;
+    /// let left = Weights::init(&gpu, &new, 2)?.fill_from(&path)?;
+    /// assert_eq!(left.missing, ["fc2.weight", "fc2.bias"]);
+    /// assert_eq!(left.unused, ["fc2.bias", "fc2.weight"]);
+    /// # Ok::<(), halfgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::File`] if the file cannot be read, or is no such file; then all are as they were.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn fill_from(&self, path: impl AsRef<Path>) -> Result<Unmatched> {
+        let path = path.as_ref();
+        let bytes = file::read(path)?;
+        let fill = || {
+            let mut tensors: BTreeMap<String, _> = Contents::of(&bytes)?.tensors.into_iter().collect();
+            let (mut found, mut missing) = (vec![], vec![]);
+            for (i, (name, shape)) in self.names().iter().enumerate() {
+                match tensors.get(name) {
+                    Some(tensor) if tensor.shape == *shape => {
+                        found.push((i, tensor.values(name)?));
+                        tensors.remove(name);
+                    }
+                    _ => missing.push(name.clone()),
+                }
+            }
+            found.into_iter().for_each(|(i, values)| self.write(i, &values));
+            Ok(Unmatched { missing, unused: tensors.into_keys().collect() })
+        };
+        fill().map_err(|e: Error| e.in_file(path))
     }
 
     /// Writes all weights and states to a safetensors file, whole or not at all: f32 where it is kept, else f16.

@@ -43,7 +43,7 @@ fn precisions_that_differ_in_their_sums_go_by_text() {
         ("f16+acc=chunk0", "acc= in \"f16+acc=chunk0\": \"chunk0\" is not f32, f16 or chunkN, N from 1 on"),
         ("f16+acc=bf16", "acc= in \"f16+acc=bf16\": \"bf16\" is not f32, f16 or chunkN, N from 1 on"),
     ] {
-        assert_eq!(text.parse::<Precision>().unwrap_err(), said);
+        assert_eq!(text.parse::<Precision>().unwrap_err().to_string(), said);
     }
 }
 

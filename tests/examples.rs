@@ -40,11 +40,7 @@ fn an_argument_that_is_no_number_is_said() {
 
 #[test]
 fn a_convolutional_network() {
-    // Without the data set the example says what to install.
-    let output = example("03_cnn").arg("2").output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(said.contains("test accuracy") || said.contains("dataset-fashion-mnist"), "{said}");
+    says("03_cnn", &["2"], "test accuracy");
 }
 
 #[cfg(feature = "images")]

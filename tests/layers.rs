@@ -7,9 +7,9 @@ const RULES: &[(&str, &[&str])] = &[
     // The ground: names, numbers, files. Nothing above.
     ("error", &["shape"]),
     ("shape", &[]),
-    ("precision", &[]),
-    ("policy", &["precision"]),
-    ("format", &["precision"]),
+    ("precision", &["error"]),
+    ("policy", &["error", "precision"]),
+    ("format", &["error", "precision"]),
     ("random", &[]),
     ("file", &["error"]),
     ("init", &["shape", "random"]),

@@ -71,7 +71,7 @@ fn faults((name, tiny, build): (&str, bool, Build), [rows, d]: [usize; 2], x: &[
                 operands.iter().zip(given).map(|(t, data)| (t.value, Array::new(t.shape(), data))).collect();
             let found = [0; 2].map(|_| run(gpu, &graph, &given, &wanted));
             let at = format!("{name} [{rows}, {d}] {how} {precision}");
-            for (i, expected) in evaluate(&graph, &given, &wanted).iter().enumerate() {
+            for (i, expected) in evaluate(&graph, &given, &wanted).unwrap().iter().enumerate() {
                 let bits = |run: usize| found[run][i].iter().map(|v| v.to_bits());
                 if !bits(0).eq(bits(1)) {
                     faults.push(format!("{at}, {i}: two runs differ"));
@@ -202,7 +202,8 @@ fn sums_of_more_terms_than_an_invocation_may_walk_through() {
         let mut plan = Plan::infer(gpu, &weights, [y]).unwrap();
         plan.write(x, &given[&x.value].data.iter().map(|&v| v as f32).collect::<Vec<_>>()).unwrap();
         plan.run();
-        let (found, expected) = (plan.read(y).unwrap().wait().unwrap(), &evaluate(&graph, &given, &[y])[0].data);
+        let (found, expected) =
+            (plan.read(y).unwrap().wait().unwrap(), &evaluate(&graph, &given, &[y]).unwrap()[0].data);
         let largest = expected.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
         let off = found.iter().zip(expected).map(|(&f, e)| (f64::from(f) - e).abs()).fold(0.0, f64::max);
         assert!(off < 1e-3 * largest, "{name}: {off} off of {largest}");

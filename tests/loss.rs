@@ -173,7 +173,7 @@ fn softmax_fuses_what_follows() {
         let weights = Weights::init(&gpu, &graph, 0).unwrap();
         let results = [true, false].map(|fusion| {
             let options = Options { fusion, ..Options::default() };
-            let mut plan = pollster::block_on(Plan::infer_async(&gpu, &weights, &wanted, options)).unwrap();
+            let mut plan = Plan::infer_with(&gpu, &weights, &wanted, options).unwrap();
             plan.write("x", &spread(85, 3, -3.0, 3.0)).unwrap();
             plan.write("u", &spread(17, 3, -1.0, 1.0)).unwrap();
             plan.run();

@@ -253,13 +253,13 @@ fn trial(gpu: &Gpu, precision: Precision, fusion: bool, steps: &[Step]) -> Resul
     let tell = |what: String| format!("{what}\n{precision}, fusion {fusion}, steps {steps:?}\n{}", built.text);
     graph.check().map_err(|e| tell(e.to_string()))?;
     let given = values(&built.inputs);
-    let expected = evaluate(&graph, &given, &wanted);
+    let expected = evaluate(&graph, &given, &wanted).unwrap();
     let by = if precision == Precision::F32 { 2f64.powi(-17) } else { 2f64.powi(-7) };
     let allowed = allowed(&graph, &given, &wanted, &expected, by);
 
     let weights = Weights::init(gpu, &graph, 0).map_err(|e| tell(e.to_string()))?;
     let options = Options { fusion, ..Options::default() };
-    let plan = pollster::block_on(Plan::infer_async(gpu, &weights, &wanted, options));
+    let plan = Plan::infer_with(gpu, &weights, &wanted, options);
     let mut plan = plan.map_err(|e| tell(e.to_string()))?;
     common::keeps_the_rules(plan.program(), gpu.caps()).map_err(tell)?;
     plan.fill_with_nan();
@@ -295,7 +295,7 @@ fn algebra(gpu: &Gpu, precision: Precision, steps: &[Step]) -> Result<(), String
     let weights = Weights::init(gpu, &graph, 0).map_err(|e| e.to_string())?;
     let run = |algebra: bool| -> Result<(usize, Vec<Vec<u32>>), Error> {
         let options = Options { fusion: false, algebra, ..Options::default() };
-        let mut plan = pollster::block_on(Plan::infer_async(gpu, &weights, &wanted, options))?;
+        let mut plan = Plan::infer_with(gpu, &weights, &wanted, options)?;
         for x in &built.inputs {
             let _ = plan.write(*x, &given[&x.value].data.iter().map(|&v| v as f32).collect::<Vec<_>>());
         }
@@ -319,7 +319,7 @@ fn step(gpu: &Gpu, precision: Precision, steps: &[Step]) -> Result<(), String> {
     let tell = |what: String| format!("{what}\n{precision}, one step of steps {steps:?}\n{}", built.text);
     let gradients = graph.grad(built.loss(), &built.inputs);
     let given = values(&built.inputs);
-    let expected = evaluate(&graph, &given, &gradients);
+    let expected = evaluate(&graph, &given, &gradients).unwrap();
     let by = if precision == Precision::F32 { 2f64.powi(-17) } else { 2f64.powi(-7) };
     let allowed = allowed(&graph, &given, &gradients, &expected, by);
     (0..built.inputs.len()).step_by(3).for_each(|i| graph.freeze(&format!("x{i}")));

@@ -96,7 +96,7 @@ fn a_perceptron_has_that_of_its_dense_hessian_in_f64() {
                 given.insert(w.value, Array::new(w.shape(), flat[at..at + size].to_vec()));
                 at += size;
             }
-            let parts = evaluate(&graph, &given, &gradients).into_iter().flat_map(|g| g.data);
+            let parts = evaluate(&graph, &given, &gradients).unwrap().into_iter().flat_map(|g| g.data);
             sum.iter_mut().zip(parts).for_each(|(sum, g)| *sum += g / 2.0);
         }
         sum

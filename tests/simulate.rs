@@ -168,7 +168,7 @@ fn a_format_that_the_storage_does_not_hold_is_refused() {
         ("weights=e4m3+up", "\"up\" behind e4m3 is not stochastic"),
         ("weights", "no format \"\": f32, f16, bf16, or eXmY, X from 2 to 8, Y from 1 to 23"),
     ] {
-        assert_eq!(text.parse::<Simulation>().unwrap_err(), expected);
+        assert_eq!(text.parse::<Simulation>().unwrap_err().to_string(), expected);
     }
 }
 

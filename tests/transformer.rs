@@ -82,7 +82,7 @@ fn attention_is_its_composition_also_for_heads_of_one_value() {
             wanted.extend(graph.grad(y.square().sum_all(), &[q, k, v]));
         }
         let weights = Weights::init(&gpu, &graph, 0).unwrap();
-        let mut plan = pollster::block_on(Plan::infer_async(&gpu, &weights, &wanted, Options::default())).unwrap();
+        let mut plan = Plan::infer_with(&gpu, &weights, &wanted, Options::default()).unwrap();
         for x in [q, k, v] {
             let values: Vec<f32> =
                 (0..x.shape().len()).map(|i| ((i * 37 + x.value.node * 11) % 64) as f32 / 32.0 - 1.0).collect();

@@ -132,7 +132,7 @@ pub(super) fn fill(plan: &mut Plan, graph: &Graph) -> Result<BTreeMap<Value, Arr
 /// The largest difference of a tensor from f64, over the largest magnitude; infinite where one is not finite.
 pub(super) fn error(plan: &Plan, y: Tensor, given: &BTreeMap<Value, Array>) -> Result<f64> {
     let found = plan.read(y)?.wait()?;
-    let expected = &evaluate(y.graph, given, &[y])[0];
+    let expected = &evaluate(y.graph, given, &[y])?[0];
     let largest = expected.data.iter().fold(f64::MIN_POSITIVE, |m, v| m.max(v.abs()));
     let off = found.iter().zip(&expected.data).map(|(&f, e)| (f64::from(f) - e).abs());
     // max() would hide a NaN.

@@ -136,8 +136,9 @@ pub fn tolerance(precision: Precision, terms: usize, size: f64) -> f64 {
 pub fn definition(case: &Case) -> Result<(), String> {
     let graph = Graph::new(Precision::F32);
     let bench = Bench::new(&graph, case).map_err(|e| e.to_string())?;
-    let of = |given: &BTreeMap<Value, Array>| evaluate(&graph, given, &bench.results);
-    for (result, y) in bench.results.iter().zip(of(&bench.given)) {
+    let of =
+        |given: &BTreeMap<Value, Array>, wanted: &[Tensor]| evaluate(&graph, given, wanted).map_err(|e| e.to_string());
+    for (result, y) in bench.results.iter().zip(of(&bench.given, &bench.results)?) {
         if result.shape() != y.shape {
             return Err(format!("the shape rule says {}, the reference {}", result.shape(), y.shape));
         }
@@ -146,11 +147,11 @@ pub fn definition(case: &Case) -> Result<(), String> {
         return Ok(());
     }
     let weight = values(bench.results[0].shape(), Fill::Between(-1.0, 1.0), Dtype::F32, 99);
-    let loss = |given: &BTreeMap<Value, Array>| -> f64 {
-        of(given)[0].data.iter().zip(&weight.data).map(|(y, w)| y * w).sum()
+    let loss = |given: &BTreeMap<Value, Array>| -> Result<f64, String> {
+        Ok(of(given, &bench.results)?[0].data.iter().zip(&weight.data).map(|(y, w)| y * w).sum())
     };
     let real = bench.inputs.iter().filter(|x| x.dtype() != Dtype::U32);
-    for (x, dx) in real.zip(evaluate(&graph, &bench.given, &bench.gradients)) {
+    for (x, dx) in real.zip(of(&bench.given, &bench.gradients)?) {
         let n = dx.data.len();
         // All of a small operand, a spread of a large one.
         for i in (0..n).step_by(n.div_ceil(64)) {
@@ -160,7 +161,7 @@ pub fn definition(case: &Case) -> Result<(), String> {
                 given.get_mut(&x.value).expect("given").data[i] += step;
                 loss(&given)
             };
-            let slope = (at(h) - at(-h)) / (2.0 * h);
+            let slope = (at(h)? - at(-h)?) / (2.0 * h);
             let size = slope.abs().max(dx.data[i].abs()).max(1.0);
             if (slope - dx.data[i]).abs() > 1e-6 * size {
                 return Err(format!(
@@ -208,7 +209,8 @@ pub fn on_device(gpu: &Gpu, precision: Precision, case: &Case) -> Result<(), Box
     let bench = Bench::new(&graph, case).map_err(failed)?;
     let wanted: Vec<Tensor> = bench.results.iter().chain(&bench.gradients).copied().collect();
     let plan = bench.run(gpu, &graph, &wanted).map_err(failed)?;
-    for (i, (t, expected)) in wanted.iter().zip(evaluate(&graph, &bench.given, &wanted)).enumerate() {
+    let expected = evaluate(&graph, &bench.given, &wanted).map_err(failed)?;
+    for (i, (t, expected)) in wanted.iter().zip(expected).enumerate() {
         let what = match i.checked_sub(bench.results.len()) {
             None => format!("result {i}"),
             Some(i) => format!("gradient {i}"),
@@ -231,7 +233,7 @@ impl Bench<'_> {
     /// A plan of `wanted` that has run once.
     fn run(&self, gpu: &Gpu, graph: &Graph, wanted: &[Tensor]) -> Result<Plan> {
         let weights = Weights::init(gpu, graph, 0)?;
-        let mut plan = pollster::block_on(Plan::infer_async(gpu, &weights, wanted, Options::default()))?;
+        let mut plan = Plan::infer_with(gpu, &weights, wanted, Options::default())?;
         plan.fill_with_nan();
         for (value, array) in &self.given {
             let port = Tensor { graph, value: *value };

@@ -40,8 +40,8 @@ impl Wanted {
 }
 
 impl FromStr for Wanted {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
+    type Err = halfgrad::Error;
+    fn from_str(s: &str) -> halfgrad::Result<Self> {
         if s == "auto" { Ok(Wanted::Auto) } else { s.parse().map(Wanted::Policy) }
     }
 }

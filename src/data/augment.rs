@@ -7,6 +7,7 @@ use std::fmt;
 /// that the sample is in nor the thread that does it. What lies beyond an image's edge is 0, the mean of standardised
 /// data. Test data is not augmented: only [`Batches::augmented`](super::Batches::augmented) does it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
 pub struct Augment {
     seed: u64,
     flip: bool,

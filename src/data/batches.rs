@@ -30,6 +30,7 @@ pub struct Batch {
 /// # Ok::<(), halfgrad::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct Batches {
     data: Dataset,
     size: usize,

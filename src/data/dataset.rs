@@ -1,5 +1,5 @@
-use super::Batches;
-use crate::{Error, Result, Shape};
+use super::{Batches, text::next_tokens};
+use crate::{Error, Result, Shape, random::Random};
 use std::{borrow::Cow, ops::Range, sync::Arc};
 
 /// Labelled samples of one shape. A clone shares their memory.
@@ -97,6 +97,14 @@ impl Dataset {
         &self.labels
     }
 
+    /// What a network is to say: each sample's label or, of windows of `tokens`, at each place the next one.
+    pub(crate) fn targets(&self, tokens: bool) -> Cow<'_, [u32]> {
+        match tokens {
+            true => next_tokens(&self.images(), &self.labels).into(),
+            false => self.labels[..].into(),
+        }
+    }
+
     /// Values and label of sample `index`; `None` from [`len`](Self::len) on.
     pub fn get(&self, index: usize) -> Option<(Cow<'_, [f32]>, u32)> {
         let label = *self.labels.get(index)?;
@@ -104,7 +112,7 @@ impl Dataset {
     }
 
     /// Puts the values of sample `index`, which must exist, behind those in `to`.
-    pub(super) fn append(&self, index: usize, to: &mut Vec<f32>) {
+    pub(crate) fn append(&self, index: usize, to: &mut Vec<f32>) {
         self.values.append(self.range(index), to);
     }
 
@@ -131,6 +139,29 @@ impl Dataset {
         };
         let labels = indices.iter().map(|&index| self.labels[index as usize]).collect();
         Self::checked(values, labels, self.shape, self.classes)
+    }
+
+    /// Two parts, of which the second has this share of the samples: to train with, and to choose by (learning rates, when to stop)
+    /// without a look at the test set. Which samples go where, `seed` says.
+    ///
+    /// ```
+    /// use halfgrad::data::digits;
+    /// let (train, validation) = digits().train.split(0.1, 7)?;
+    /// assert_eq!((train.len(), validation.len()), (1293, 144));
+    /// # Ok::<(), halfgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Data`] if one of the parts would be empty.
+    pub fn split(&self, share: f64, seed: u64) -> Result<(Self, Self)> {
+        let second = (self.len() as f64 * share).round() as usize;
+        if second == 0 || second >= self.len() {
+            return Err(Error::Data(format!("a share of {share} of {} samples leaves a part empty", self.len())));
+        }
+        let mut order: Vec<u32> = (0..self.len() as u32).collect();
+        Random::new(seed, "split").shuffle(&mut order);
+        let (first, second) = order.split_at(self.len() - second);
+        Ok((self.subset(first)?, self.subset(second)?))
     }
 
     /// The samples in batches of `size`, in the order of the data set until [`Batches`] is told otherwise.

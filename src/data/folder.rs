@@ -41,6 +41,7 @@ pub enum OnBroken {
 /// # Ok::<(), halfgrad::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[must_use]
 pub struct ImageFolder {
     path: PathBuf,
     form: Form,

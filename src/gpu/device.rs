@@ -69,6 +69,11 @@ pub async fn adapters() -> Vec<wgpu::Adapter> {
     instance().enumerate_adapters(wgpu::Backends::all()).await
 }
 
+/// The features and limits that are used where an adapter has them: what an app that opens the device itself may ask for.
+pub fn wanted(adapter: &wgpu::Adapter) -> (wgpu::Features, wgpu::Limits) {
+    (adapter.features() & WANTED, adapter.limits())
+}
+
 /// "Vulkan llvmpipe (LLVM 15.0.6, 256 bits)": backend and name.
 pub fn title(info: &wgpu::AdapterInfo) -> String {
     format!("{:?} {}", info.backend, info.name)
@@ -169,9 +174,11 @@ impl Gpu {
         let settings = Settings::from_env()?;
         let mut found = adapters().await;
         let adapter = found.swap_remove(choose(&choice, &found)?);
-        let cooperative = if settings.cooperative { COOPERATIVE } else { wgpu::Features::empty() };
-        let features = adapter.features() & (WANTED | cooperative);
-        let experimental_features = match features.contains(COOPERATIVE) {
+        let (mut required_features, required_limits) = wanted(&adapter);
+        if settings.cooperative {
+            required_features |= adapter.features() & COOPERATIVE;
+        }
+        let experimental_features = match required_features.contains(COOPERATIVE) {
             // SAFETY: wgpu asks to be told of the bugs that these features have, and the user has switched them on. Our shaders
             // load matrices from workgroup memory alone, by whole subgroups.
             true => unsafe { wgpu::ExperimentalFeatures::enabled() },
@@ -179,9 +186,9 @@ impl Gpu {
         };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("halfgrad"),
-            required_features: features,
+            required_features,
             experimental_features,
-            required_limits: adapter.limits(),
+            required_limits,
             ..Default::default()
         };
         let opened = adapter.request_device(&descriptor).await;
@@ -190,8 +197,8 @@ impl Gpu {
         Self::from_parts(device, queue, adapter.get_info(), matrices, settings, lost).await
     }
 
-    /// Uses a device and queue that an app owns already; only features enabled on the device are used. It is called once and the
-    /// `Gpu` cloned: weights and plans of two calls do not belong together.
+    /// Uses a device and queue that an app owns already; only features enabled on the device are used, of which [`wanted`] tells what
+    /// to ask for. It is called once and the `Gpu` cloned: weights and plans of two calls do not belong together.
     ///
     /// # Errors
     /// [`Error::Unsupported`] naming the limit that is too low; [`Error::Name`] for an environment variable that says nothing known;

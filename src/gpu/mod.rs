@@ -1,4 +1,4 @@
-//! The only folder that says `wgpu`: adapters and devices, composition of WGSL, pipelines, replay, readback.
+//! The device: adapters and devices, composition of WGSL, pipelines, replay, readback.
 
 pub mod compose;
 mod device;
@@ -15,7 +15,7 @@ mod stamps;
 pub mod tune;
 mod upload;
 
-pub use device::{Choice, Gpu, adapters, caps, choose, title};
+pub use device::{Choice, Gpu, adapters, caps, choose, title, wanted};
 pub use pipeline::Pipeline;
 pub use place::Place;
 pub use readback::Reading;

@@ -18,6 +18,7 @@ use crate::{Error, Result, caps::Kind, dispatch::count};
 /// # Ok::<(), halfgrad::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
 pub struct Settings {
     /// Whether the feature `shader-f16` is used where it is there; else halves are packed two in a word.
     pub f16: bool,
@@ -95,7 +96,7 @@ impl Settings {
             settings.slice = Some(Duration::from_millis(ms));
         }
         if let Some((name, kind)) = get("HALFGRAD_AS") {
-            settings.kind = Some(kind.parse().map_err(|e: String| Error::name(name, e))?);
+            settings.kind = Some(kind.parse().map_err(|e: Error| Error::name(name, e.to_string()))?);
         }
         if let Some((name, choice)) = get("HALFGRAD_COOPERATIVE") {
             settings.cooperative = match choice.as_str() {

@@ -69,15 +69,20 @@ impl Reached {
         let mut wanted: BTreeSet<usize> = roots.iter().map(|v| v.node).collect();
         let inference = request.training.is_none();
         let mut nodes = ancestors(request.graph, wanted.iter().copied(), inference, &BTreeMap::new());
-        let mut assignments = if inference { vec![] } else { request.graph.assignments() };
-        assignments.retain(|a| {
-            let more = ancestors(request.graph, [a.value.node], inference, &nodes);
+        // What a step computes besides its loss and gradients, if that needs no further input.
+        let mut beside = |n: usize| {
+            let more = ancestors(request.graph, [n], inference, &nodes);
             let fits = more.values().all(|node| !matches!(node.origin, Origin::Input));
             if fits {
                 nodes.extend(more);
             }
             fits
-        });
+        };
+        let mut assignments = if inference { vec![] } else { request.graph.assignments() };
+        assignments.retain(|a| beside(a.value.node));
+        if !inference {
+            request.graph.watched().into_iter().for_each(|n| _ = beside(n));
+        }
         wanted.extend(assignments.iter().map(|a| a.value.node));
         wanted.extend(nodes.iter().filter(|(_, node)| node.watched).map(|(&n, _)| n));
         // Equal nodes are rounded by chance each by itself where formats are simulated.

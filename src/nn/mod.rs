@@ -1,7 +1,7 @@
 //! Layers and networks, as functions of tensors: a name owns its weights.
 //!
 //! Normalisation adds ε = 1e-5 to variances, and 1e-3 where arithmetic is 16 bit, since f16 holds 1e-5 as a subnormal
-//! number, if at all; [`Tensor::standardize`] takes another.
+//! number, if at all; what ends in `_with` takes another.
 //!
 //! The networks of arXiv 2305.10947 are built as its authors' code builds them (github.com/YUNBLAK/standalone_16bits_nn),
 //! and their parameters are counted as Keras does: trained weights, and with them the running averages of normalisation.
@@ -38,23 +38,41 @@ pub use xception::xception;
 /// ```
 #[track_caller]
 pub fn linear<'g>(name: &str, x: Tensor<'g>, out: usize) -> Tensor<'g> {
-    dense(name, x, out, Init::Kaiming)
+    linear_with(name, x, out, Init::Kaiming)
 }
 
 /// [`linear`] whose weights have this distribution at first.
 #[track_caller]
-fn dense<'g>(name: &str, x: Tensor<'g>, out: usize, init: Init) -> Tensor<'g> {
-    let weight = x.graph.weight(&format!("{name}.weight"), [x.shape().last(), out], init);
-    let bias = x.graph.weight(&format!("{name}.bias"), [out], Init::Constant(0.0));
-    x.matmul(weight) + bias
+pub fn linear_with<'g>(name: &str, x: Tensor<'g>, out: usize, init: Init) -> Tensor<'g> {
+    let y = linear_unbiased(name, x, out, init);
+    y + x.graph.weight(&format!("{name}.bias"), [out], Init::Constant(0.0))
+}
+
+/// As [`linear_with`], without the bias.
+#[track_caller]
+pub fn linear_unbiased<'g>(name: &str, x: Tensor<'g>, out: usize, init: Init) -> Tensor<'g> {
+    x.matmul(x.graph.weight(&format!("{name}.weight"), [x.shape().last(), out], init))
+}
+
+/// A row of `name.weight`, `[vocabulary, dim]`, for each token, `[..] → [.., dim]`.
+///
+/// ```
+/// use halfgrad::{Graph, Init, Precision, nn};
+/// let graph = Graph::new(Precision::F16);
+/// let h = nn::embedding("words", graph.labels("text", [8, 32]), 5000, 64, Init::Normal { std: 0.02 });
+/// assert_eq!(h.shape().to_string(), "[8, 32, 64]");
+/// ```
+#[track_caller]
+pub fn embedding<'g>(name: &str, tokens: Tensor<'g>, vocabulary: usize, dim: usize, init: Init) -> Tensor<'g> {
+    tokens.graph.weight(&format!("{name}.weight"), [vocabulary, dim], init).gather(tokens)
 }
 
 /// What normalisation adds to variances, if nothing else is said.
 const EPSILON: f32 = 1e-5;
 
-/// What it adds where `wanted` is wanted: at least 1e-3 where arithmetic is 16 bit, which may not hold less.
-fn epsilon(x: Tensor, wanted: f32) -> f32 {
-    if x.graph.precision().acc() == Dtype::F16 { wanted.max(1e-3) } else { wanted }
+/// The ε of a normalisation: where arithmetic is 16 bit, which may not hold less, at least 1e-3.
+fn held(epsilon: f32, x: Tensor) -> f32 {
+    if x.graph.precision().acc() == Dtype::F16 { epsilon.max(1e-3) } else { epsilon }
 }
 
 /// `name.weight` (ones) and `name.bias` (zeros), of the shape of the last axis.
@@ -81,7 +99,7 @@ fn affine<'g>(name: &str, x: Tensor<'g>) -> (Tensor<'g>, Tensor<'g>) {
 /// ```
 #[track_caller]
 pub fn batch_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
-    batch_norm_with(name, x, 0.1, epsilon(x, EPSILON))
+    batch_norm_with(name, x, 0.1, held(EPSILON, x))
 }
 
 /// [`batch_norm`] whose running averages move by the share `momentum`, and with `epsilon` added to the variance.
@@ -118,30 +136,42 @@ pub(crate) fn batch_norm_following<'g>(
 /// `name.bias`.
 #[track_caller]
 pub fn layer_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
-    layer_norm_adding(name, x, EPSILON)
+    layer_norm_with(name, x, held(EPSILON, x))
 }
 
-/// [`layer_norm`] with this epsilon.
+/// [`layer_norm`] with `epsilon` added to the variance.
 #[track_caller]
-fn layer_norm_adding<'g>(name: &str, x: Tensor<'g>, wanted: f32) -> Tensor<'g> {
+pub fn layer_norm_with<'g>(name: &str, x: Tensor<'g>, epsilon: f32) -> Tensor<'g> {
     let (weight, bias) = affine(name, x);
-    x.layer_norm_with(epsilon(x, wanted), weight, bias)
+    x.layer_norm_with(epsilon, weight, bias)
 }
 
 /// Root mean square normalisation (arXiv 1910.07467), `[.., d] → [.., d]`: each row over the root of its mean square, times
 /// `name.weight`.
 #[track_caller]
 pub fn rms_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
+    rms_norm_with(name, x, held(EPSILON, x))
+}
+
+/// [`rms_norm`] with `epsilon` added to the mean square.
+#[track_caller]
+pub fn rms_norm_with<'g>(name: &str, x: Tensor<'g>, epsilon: f32) -> Tensor<'g> {
     let weight = x.graph.weight(&format!("{name}.weight"), [x.shape().last()], Init::Constant(1.0));
-    x.rms_norm_with(epsilon(x, EPSILON), weight)
+    x.rms_norm_with(epsilon, weight)
 }
 
 /// Group normalisation (arXiv 1803.08494), `[n, .., c] → [n, .., c]`: of each sample, each of so many groups of neighbouring
 /// channels with mean 0 and variance 1, times `name.weight`, plus `name.bias`.
 #[track_caller]
 pub fn group_norm<'g>(name: &str, x: Tensor<'g>, groups: usize) -> Tensor<'g> {
+    group_norm_with(name, x, groups, held(EPSILON, x))
+}
+
+/// [`group_norm`] with `epsilon` added to the variance.
+#[track_caller]
+pub fn group_norm_with<'g>(name: &str, x: Tensor<'g>, groups: usize, epsilon: f32) -> Tensor<'g> {
     let (weight, bias) = affine(name, x);
-    x.graph.within_layer(name.to_owned(), || x.standardize(x.group_moments(groups), epsilon(x, EPSILON), weight, bias))
+    x.graph.within_layer(name.to_owned(), || x.standardize(x.group_moments(groups), epsilon, weight, bias))
 }
 
 /// Instance normalisation (arXiv 1607.08022), `[n, .., c] → [n, .., c]`: [`group_norm`] with each channel a group of its own.
@@ -197,7 +227,7 @@ fn same(stride: usize) -> Conv2d {
 /// [`batch_norm`] as Keras has it: running averages move by a hundredth.
 #[track_caller]
 fn keras_norm<'g>(name: &str, x: Tensor<'g>, least: f32) -> Tensor<'g> {
-    batch_norm_with(name, x, 0.01, epsilon(x, least))
+    batch_norm_with(name, x, 0.01, held(least, x))
 }
 
 /// A small convolutional network, after LeNet: 32 and 64 windows of 3 × 3, each with relu and pooling by 2, then 128

@@ -1,6 +1,6 @@
 //! Transformers: multi-head attention, blocks, ViT and GPT.
 
-use super::{dense, layer_norm_adding as norm};
+use super::{held, layer_norm, layer_norm_with, linear_with};
 use crate::{
     Init, Tensor,
     ops::{Attention, Conv2d},
@@ -34,13 +34,13 @@ fn attention_with<'g>(
         return x.refuse("multi_head_attention", &[], "a batch of sequences has three axes".into());
     };
     let split = |part| {
-        let of = dense(&format!("{name}.{part}"), x, heads * key_dim, init[0]);
+        let of = linear_with(&format!("{name}.{part}"), x, heads * key_dim, init[0]);
         of.reshape([n, t, heads, key_dim])
     };
     let [q, k, v] = ["query", "key", "value"].map(split);
     let y = q.attention(k, v, Attention { causal, joined: true, ..Attention::default() });
     let joined = y.reshape([n, t, heads * key_dim]);
-    dense(&format!("{name}.out"), joined, d, init[1])
+    linear_with(&format!("{name}.out"), joined, d, init[1])
 }
 
 /// A vision transformer (arXiv 2010.11929) as the authors of arXiv 2305.10947 coded it; `[n, h, w, c] → [n, classes]`.
@@ -70,20 +70,21 @@ pub fn vit(x: Tensor, layers: usize, classes: usize) -> Tensor {
     let patches = x.conv2d(weight.reshape([PATCH, PATCH, channels, DIM]), how) + bias;
     let tokens = (height / PATCH) * (width / PATCH);
     let places = x.graph.weight("positions.weight", [tokens, DIM], Init::Uniform { bound: 0.05 });
+    let norm = |name: &str, h| layer_norm_with(name, h, held(1e-6, h));
     let mut h = patches.reshape([n, tokens, DIM]) + places;
     for i in 1..=layers {
         let name = format!("block{i}");
         let seen = multi_head_attention(&format!("{name}.attention"), h, 4, DIM, false).dropout(0.1);
-        h = norm(&format!("{name}.norm1"), h + seen, 1e-6);
-        let wide = dense(&format!("{name}.fc1"), h, 512, Init::Xavier).gelu();
-        let found = dense(&format!("{name}.fc2"), wide, DIM, Init::Xavier).dropout(0.1);
-        h = norm(&format!("{name}.norm2"), h + found, 1e-6);
+        h = norm(&format!("{name}.norm1"), h + seen);
+        let wide = linear_with(&format!("{name}.fc1"), h, 512, Init::Xavier).gelu();
+        let found = linear_with(&format!("{name}.fc2"), wide, DIM, Init::Xavier).dropout(0.1);
+        h = norm(&format!("{name}.norm2"), h + found);
     }
-    let mut h = norm("norm", h, 1e-6).reshape([n, tokens * DIM]).dropout(0.5);
+    let mut h = norm("norm", h).reshape([n, tokens * DIM]).dropout(0.5);
     for name in ["head1", "head2"] {
-        h = dense(name, h, 512, Init::Xavier).gelu();
+        h = linear_with(name, h, 512, Init::Xavier).gelu();
     }
-    dense("head3", h, classes, Init::Xavier)
+    linear_with("head3", h, classes, Init::Xavier)
 }
 
 /// The sizes of a [`gpt`].
@@ -141,14 +142,14 @@ pub fn gpt(tokens: Tensor, sizes: Gpt) -> Tensor {
     let mut h = (embedding.gather(tokens) + places).dropout(dropout);
     for i in 1..=layers {
         let name = format!("block{i}");
-        let x = norm(&format!("{name}.norm1"), h, 1e-5);
+        let x = layer_norm(&format!("{name}.norm1"), h);
         let seen = attention_with(&format!("{name}.attention"), x, [heads, dim / heads], true, [init, last]);
         h = h + seen.dropout(dropout);
-        let x = norm(&format!("{name}.norm2"), h, 1e-5);
-        let wide = dense(&format!("{name}.fc1"), x, 4 * dim, init).gelu_tanh();
-        h = h + dense(&format!("{name}.fc2"), wide, dim, last).dropout(dropout);
+        let x = layer_norm(&format!("{name}.norm2"), h);
+        let wide = linear_with(&format!("{name}.fc1"), x, 4 * dim, init).gelu_tanh();
+        h = h + linear_with(&format!("{name}.fc2"), wide, dim, last).dropout(dropout);
     }
-    let h = norm("norm", h, 1e-5);
+    let h = layer_norm("norm", h);
     match tied {
         true => h.matmul_with(embedding, false, true),
         false => h.matmul(graph.weight("head.weight", [dim, vocabulary], init)),

@@ -37,6 +37,7 @@ pub struct Conv2d {
 
 /// Zeros around an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Padding {
     /// As many as keep `⌈size / stride⌉` windows; an odd one goes behind.
     Same,

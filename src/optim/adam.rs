@@ -5,6 +5,7 @@ use crate::{Precision, dispatch::Program, error::Warning};
 
 /// Adam (arXiv 1412.6980) and AdamW (arXiv 1711.05101).
 #[derive(Debug, Clone, PartialEq)]
+#[must_use]
 pub struct Adam {
     schedule: Schedule,
     beta1: f32,
@@ -65,7 +66,7 @@ impl Adam {
         }
     }
 
-    /// With weight decay λ, added to the gradient.
+    /// With weight decay λ: added to the gradient, or decoupled where [`AdamW`] made it.
     pub fn weight_decay(self, weight_decay: f32) -> Self {
         Adam { weight_decay, ..self }
     }

@@ -14,6 +14,7 @@ use crate::{Error, Result, Shape, policy};
 /// # assert_eq!(options.groups.len(), 2);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[must_use]
 pub struct Group {
     chosen: Chosen,
     learning_rate: f32,

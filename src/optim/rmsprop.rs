@@ -5,6 +5,7 @@ use crate::{Precision, dispatch::Program, error::Warning};
 
 /// RMSProp (Hinton's lecture 6e): `v ← αv + (1 − α)g²`, `w ← w − η g / (√v + ε)`.
 #[derive(Debug, Clone, PartialEq)]
+#[must_use]
 pub struct RmsProp {
     schedule: Schedule,
     alpha: f32,

@@ -16,6 +16,7 @@ use std::f64::consts::PI;
 /// assert_eq!(Schedule::from(0.05).rates(), [0.05]);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[must_use]
 pub struct Schedule {
     rates: Vec<f32>,
 }

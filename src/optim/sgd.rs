@@ -5,6 +5,7 @@ use crate::{Precision, dispatch::Program, error::Warning};
 
 /// Stochastic gradient descent: `m ← μm + g + λw`, `w ← w − ηm`.
 #[derive(Debug, Clone, PartialEq)]
+#[must_use]
 pub struct Sgd {
     schedule: Schedule,
     momentum: f32,

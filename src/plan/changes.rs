@@ -5,6 +5,7 @@ use crate::gpu::Reading;
 
 /// What became of the changes of one weight over the steps recorded.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Changes {
     /// The weight's name.
     pub weight: String,

@@ -1,10 +1,11 @@
 //! Data sets through a plan: predictions, loss and accuracy.
 
 use super::Plan;
-use crate::{Error, Port, Result, data::Dataset};
+use crate::{Dtype, Error, Port, Result, data::Dataset};
 
 /// Loss and accuracy over a data set.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Evaluation {
     /// Mean cross-entropy, in f64 on the host from the network's logits.
     pub loss: f64,
@@ -26,46 +27,99 @@ impl Plan {
         output: impl Into<Port<'p>>,
         data: &Dataset,
     ) -> Result<Vec<f32>> {
+        let add = |i: usize, to: &mut Vec<f32>| data.append(i, to);
+        self.predict_each(input.into(), output.into(), data.shape().len(), data.len(), add)
+    }
+
+    /// As [`predict`](Self::predict), of samples without labels, one after another: as many as there are, whatever the plan's batch.
+    ///
+    /// ```
+    /// use halfgrad::{Gpu, Graph, Plan, Precision, Weights, nn};
+    /// let (gpu, graph) = (Gpu::new()?, Graph::new(Precision::F16));
+    /// let x = graph.input("x", [4, 8]);
+    /// let y = nn::linear("fc", x, 3);
+    /// let mut infer = Plan::infer(&gpu, &Weights::init(&gpu, &graph, 1)?, [y])?;
+    /// assert_eq!(infer.predict_values(x, y, &[0.5; 5 * 8])?.len(), 5 * 3);
+    /// # Ok::<(), halfgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the last sample is not whole; else as [`predict`](Self::predict).
+    pub fn predict_values<'p>(
+        &mut self,
+        input: impl Into<Port<'p>>,
+        output: impl Into<Port<'p>>,
+        values: &[f32],
+    ) -> Result<Vec<f32>> {
+        let (input, output) = (input.into(), output.into());
+        let shape = self.find(input)?.shape;
+        let sample = shape.len() / shape.dims().next().unwrap_or(1);
+        if !values.len().is_multiple_of(sample) {
+            let (expected, found) = (values.len().next_multiple_of(sample), values.len());
+            return Err(Error::Length { name: self.name(input), shape, expected, found });
+        }
+        let add = |i: usize, to: &mut Vec<f32>| to.extend_from_slice(&values[i * sample..][..sample]);
+        self.predict_each(input, output, sample, values.len() / sample, add)
+    }
+
+    /// The outputs of `count` samples of `sample` values, which `add` puts behind others.
+    fn predict_each(
+        &mut self,
+        input: Port,
+        output: Port,
+        sample: usize,
+        count: usize,
+        add: impl Fn(usize, &mut Vec<f32>),
+    ) -> Result<Vec<f32>> {
         if self.core.lowered.trains {
             let detail = "a plan that trains changes its weights with each run; Plan::infer makes one that does not";
             return Err(Error::Port(detail.into()));
         }
-        let (input, output) = (input.into(), output.into());
         let x = self.find(input)?;
-        let sample = data.shape().len();
         let batch = x.shape.dims().next().unwrap_or(1);
         if batch * sample != x.shape.len() {
             let (expected, found) = (x.shape.len(), batch * sample);
             return Err(Error::Length { name: self.name(input), shape: x.shape, expected, found });
         }
         let width = self.find(output)?.shape.len() / batch;
-        let mut all = Vec::with_capacity(data.len() * width);
+        let mut all = Vec::with_capacity(count * width);
         let mut values = Vec::with_capacity(x.shape.len());
-        for start in (0..data.len()).step_by(batch) {
+        for start in (0..count).step_by(batch) {
             values.clear();
-            let count = batch.min(data.len() - start);
-            (start..start + count).filter_map(|i| data.get(i)).for_each(|(image, _)| values.extend_from_slice(&image));
+            let end = count.min(start + batch);
+            (start..end).for_each(|i| add(i, &mut values));
             values.resize(x.shape.len(), 0.0);
             self.write_numbers(input, &values)?;
             self.run();
             let result = self.read(output)?.wait()?;
-            all.extend_from_slice(&result[..count * width]);
+            all.extend_from_slice(&result[..(end - start) * width]);
         }
         Ok(all)
     }
 
-    /// Loss and accuracy of a classifier over a data set; `logits` are `[batch, classes]`.
+    /// Loss and accuracy of a classifier over a data set; `logits` are `[batch, classes]`. If the input takes tokens, `[batch, t]`,
+    /// it is a language model whose `logits`, `[batch, t, vocabulary]`, are held against the next token at each place.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict).
+    /// [`Error::Port`] if the logits are of another shape; else as [`predict`](Self::predict).
     pub fn evaluate<'p>(
         &mut self,
         input: impl Into<Port<'p>>,
         logits: impl Into<Port<'p>>,
         data: &Dataset,
     ) -> Result<Evaluation> {
-        let logits = self.predict(input, logits, data)?;
-        Ok(Evaluation::of(&logits, data.labels()))
+        let (input, logits) = (input.into(), logits.into());
+        let (x, y) = (self.find(input)?, self.find(logits)?);
+        let tokens = x.dtype == Dtype::U32;
+        let batch = x.shape.dims().next().unwrap_or(1);
+        let rows = if tokens { x.shape.len() } else { batch };
+        if y.shape.len() != rows * y.shape.last() {
+            let rows = if tokens { x.shape.to_string() } else { format!("[{batch}]") };
+            let detail = format!("logits of {} are not one row of classes for each of {rows}", y.shape);
+            return Err(Error::Port(detail));
+        }
+        let values = self.predict(input, logits, data)?;
+        Ok(Evaluation::of(&values, &data.targets(tokens)))
     }
 }
 

@@ -29,6 +29,7 @@ use crate::{
     gpu::{self, Executable, Reading, Uploads},
     graph::{Graph, Value},
     lower::{self, CLOCK_WORDS, LOSSES, Lowered, Request},
+    op::Type,
     optim::{Group, Update, held},
 };
 
@@ -108,6 +109,7 @@ impl Options {
 
 /// What a training plan has done so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Steps run, skipped ones too; with [`Options::accumulate`] several make one update.
     pub steps: u32,
@@ -260,7 +262,15 @@ impl Plan {
     /// The graph's first mistake; what the device cannot hold or compile.
     pub fn infer<'g>(gpu: &Gpu, weights: &Weights, outputs: impl IntoIterator<Item = Tensor<'g>>) -> Result<Self> {
         let outputs: Vec<_> = outputs.into_iter().collect();
-        pollster::block_on(Self::infer_async(gpu, weights, &outputs, Options::default()))
+        Self::infer_with(gpu, weights, &outputs, Options::default())
+    }
+
+    /// As [`infer`](Self::infer), with options.
+    ///
+    /// # Errors
+    /// As [`infer`](Self::infer).
+    pub fn infer_with(gpu: &Gpu, weights: &Weights, outputs: &[Tensor], options: Options) -> Result<Self> {
+        pollster::block_on(Self::infer_async(gpu, weights, outputs, options))
     }
 }
 
@@ -287,7 +297,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// [`infer`](Self::infer) with options, without blocking.
+    /// [`infer_with`](Self::infer_with), without blocking.
     ///
     /// # Errors
     /// As [`infer`](Self::infer).
@@ -407,8 +417,12 @@ impl Plan {
         uploads.write(self.gpu(), x.buffer, bytemuck::cast_slice(values), x.shape, dtype)
     }
 
-    /// [`write`](Self::write) of numbers, which become labels where the port takes those: samples that are tokens.
-    pub(crate) fn write_numbers<'p>(&mut self, port: impl Into<Port<'p>>, values: &[f32]) -> Result<()> {
+    /// [`write`](Self::write) of numbers, which become labels where the port takes those: a batch of data, whose samples may be
+    /// tokens.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_numbers<'p>(&mut self, port: impl Into<Port<'p>>, values: &[f32]) -> Result<()> {
         let port = port.into();
         match self.find(port)?.dtype {
             Dtype::U32 => self.write(port, &values.iter().map(|&v| v as u32).collect::<Vec<_>>()),
@@ -432,7 +446,8 @@ impl Plan {
     }
 
     /// Records one whole step into an encoder that the app submits, and before it the inputs written since the last: an encoder
-    /// that is dropped takes them along.
+    /// that is dropped takes them along. It is one piece, however long the step: what [`run`](Self::run) cuts into several submissions,
+    /// so that no GPU is reset, the app submits at once.
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder) {
         self.core.upload(encoder);
         self.core.executable.encode(encoder, 0..self.program().dispatches.len(), false);
@@ -441,6 +456,15 @@ impl Plan {
     /// Whether this plan reads or keeps a tensor, so that it can be written or read.
     pub fn has<'p>(&self, port: impl Into<Port<'p>>) -> bool {
         self.find(port.into()).is_ok()
+    }
+
+    /// Shape and type, as it lies in memory, of what this plan reads or keeps.
+    ///
+    /// # Errors
+    /// [`Error::Port`] if this plan does not keep it.
+    pub fn type_of<'p>(&self, port: impl Into<Port<'p>>) -> Result<Type> {
+        let x = self.find(port.into())?;
+        Ok(Type { shape: x.shape, dtype: x.dtype })
     }
 
     /// The values of an output, an input or a watched tensor after the steps run so far.
@@ -453,8 +477,8 @@ impl Plan {
         Ok(self.core.read(x))
     }
 
-    /// Where an output, an input or a watched tensor lies, to be bound without a copy. Rows are padded to a multiple of four
-    /// values.
+    /// Where an output, an input or a watched tensor lies, to be bound without a copy: values of its [type](Self::type_of), rows
+    /// padded to a multiple of four.
     ///
     /// # Errors
     /// [`Error::Port`] if this plan does not keep it.
@@ -561,7 +585,7 @@ impl Plan {
         };
         let lost = || {
             Error::Port(format!(
-                "{} is not in this plan: it reads no such input, or must be told to keep it by watch()",
+                "{} is not in this plan: it reads no such input, or must be told to keep it by watch() before the plan is made",
                 self.name(port)
             ))
         };

@@ -9,6 +9,7 @@ use crate::{
 
 /// What one tensor held in an observed step.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Observation {
     /// What the tensor is to the network.
     pub part: Part,

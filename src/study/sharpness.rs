@@ -166,7 +166,7 @@ const BATCHES: usize = 4;
 pub fn sharpness_of(gpu: &Gpu, data: &Dataset, setup: &Setup, weights: &Weights, seed: u64) -> Result<Sharpness> {
     let graph = Graph::new(Precision::F32);
     let network = setup.model.build(&graph, setup.batch, data.shape(), data.classes())?;
-    let copy = weights.cast(gpu, &graph)?;
+    let copy = weights.for_graph(gpu, &graph)?;
     let all: Vec<_> = data.batches(setup.batch)?.shuffled(seed).epoch(0).take(BATCHES).collect();
     let write = |plan: &mut Plan, batch: usize| network.write(plan, &all[batch]);
     sharpness(gpu, &copy, network.loss, all.len(), write, PowerIteration { seed, ..PowerIteration::default() })

@@ -3,7 +3,7 @@ use std::{ops::Range, time::Instant};
 use super::{DeviceBytes, Network, Outcome, Setup, Sharpness, median, sharpness_of};
 use crate::{
     Error, Gpu, Graph, Plan, Policy, Result, Weights,
-    data::{Augment, Batch, Batches, Dataset, Split, text::next_tokens},
+    data::{Augment, Batch, Batches, Dataset, Split},
     format::Format,
     plan::{Changes, Evaluation, Observation, Options},
     random::Random,
@@ -85,7 +85,7 @@ pub fn train(
     let tested = run.plan.averaged().unwrap_or(&weights).clone();
     let mut infer = Plan::infer(gpu, &tested, [network.logits])?;
     let logits = infer.predict(network.x, network.logits, &data.test)?;
-    let evaluation = Evaluation::of(&logits, &truth(&network, &data.test));
+    let evaluation = Evaluation::of(&logits, &data.test.targets(network.reads_tokens()));
     Ok(Outcome {
         precision: policy,
         seed,
@@ -122,20 +122,12 @@ pub fn evaluate(
     let graph = Graph::new(policy);
     graph.simulate(setup.simulate);
     let network = setup.model.build(&graph, setup.batch, data.train.shape(), data.train.classes())?;
-    let logits = Plan::infer(gpu, &trained.cast(gpu, &graph)?, [network.logits])?.predict(
+    let logits = Plan::infer(gpu, &trained.for_graph(gpu, &graph)?, [network.logits])?.predict(
         network.x,
         network.logits,
         &data.test,
     )?;
-    Ok((Evaluation::of(&logits, &truth(&network, &data.test)), logits))
-}
-
-/// What a network is to say of a data set.
-fn truth(network: &Network, data: &Dataset) -> Vec<u32> {
-    match network.reads_tokens() {
-        true => next_tokens(&data.images(), data.labels()),
-        false => data.labels().to_vec(),
-    }
+    Ok((Evaluation::of(&logits, &data.test.targets(network.reads_tokens())), logits))
 }
 
 /// Steps side by side, between two waits for the device.
