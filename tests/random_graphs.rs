@@ -239,7 +239,7 @@ fn allowed(graph: &Graph, given: &BTreeMap<Value, Array>, wanted: &[Tensor], exp
         for (i, v) in moved.values_mut().flat_map(|a| &mut a.data).enumerate() {
             *v += by * (1.0 + v.abs()) * noise((7_000_000 * (round + 1) + i) as u64);
         }
-        for ((m, e), f) in most.iter_mut().zip(expected).zip(evaluate(graph, &moved, wanted)) {
+        for ((m, e), f) in most.iter_mut().zip(expected).zip(evaluate(graph, &moved, wanted).unwrap()) {
             *m = e.data.iter().zip(&f.data).fold(*m, |m, (a, b)| m.max(2.0 * (a - b).abs()));
         }
     }
