@@ -27,7 +27,42 @@
 //! # Ok::<(), halfgrad::Error>(())
 //! ```
 //!
-//! # The house
+//! # What is done where
+//!
+//! | | |
+//! |---|---|
+//! | Leave layers as they are | [`Graph::freeze`] |
+//! | Let the learning rate warm up and fall; set it | [`optim::Schedule`]; [`Plan::set_learning_rate`] |
+//! | Other rates or weight decay for some weights | [`optim::Group`], in [`plan::Options::groups`] |
+//! | Clip gradients, accumulate them, average the weights | [`plan::Options`] |
+//! | A loss of my own | any tensor of one value: [`Tensor`] |
+//! | Look at gradients or activations while training | [`Graph::grad`], [`Tensor::watch`], [`Plan::read`] |
+//! | Images, text, my own samples; a validation set | [`data`]; [`data::Dataset::split`] |
+//! | Loss and accuracy; answers | [`Plan::evaluate`]; [`Plan::predict`], [`Plan::predict_values`] |
+//! | Keep weights; go on where training stopped | [`Weights::save`]; [`Plan::save`], [`Plan::restore`] |
+//! | Train with batches of 64, answer one sample | [`Weights::for_graph`] |
+//! | Begin with the weights of another network | [`Weights::fill_from`] |
+//! | Fit into memory | [`plan::Options::memory`], [`plan::Options::accumulate`] |
+//! | Where the time goes | [`Plan::profile`] |
+//! | What 16 bit cannot hold, and what it does to my network | [`Plan::warnings`], [`Plan::observe`], [`Precision::AUTO`] |
+//! | Keep layers in f32 | [`Policy`] |
+//! | An op or an optimizer of my own | [`op::Op`]; [`optim::Update`] |
+//! | Use a device that I have already | [`Gpu::from_wgpu`], [`gpu::wanted`], [`Plan::encode`], [`Plan::buffer`] |
+//!
+//! # Coming from PyTorch
+//!
+//! Images are `[n, h, w, c]`. Weights of a linear layer are `[in, out]` and those of a convolution `[kh, kw, in / groups, out]`, where
+//! PyTorch has `[out, in]` and `[out, in / groups, kh, kw]`: transpose them before [`Weights::set`] or into the file that
+//! [`Weights::fill_from`] reads. Names are the same, `fc1.weight`, `bn1.running_mean`, without `num_batches_tracked`; a norm's
+//! `momentum` is the share of what is new there and here. A graph has its batch fixed, and `train()` and `eval()` are two plans that
+//! share weights. There is no `zero_grad`: each run of a training plan is a whole step.
+//!
+//! # Threads
+//!
+//! [`Gpu`], [`Weights`], [`Plan`], [`Graph`] and [`Port`] can go to other threads, and the futures of what ends in `_async` to any of a
+//! runtime's. [`Plan::run`] submits and returns; readings are futures, or wait. One thread at a time builds a graph or makes a plan of it.
+//!
+//! # Architecture
 //!
 //! ```text
 //! user code ── nn · optim · data ──► graph ──► grad ──► lower (reach → algebra → fuse → slots) ──► Program
@@ -40,7 +75,7 @@
 //! * [`lower`] makes a [`dispatch::Program`]: plain data, printable, made and tested without a GPU.
 //!   Values that are never needed together share a few buffers, a result takes the memory of an operand that ends there, and what
 //!   must fit a number of bytes computes activations again ([`plan::Options::memory`]).
-//! * [`gpu`] is the only folder that compiles and runs: one encoder, one pass, bind groups made once. [`gpu::Settings`] is what
+//! * [`gpu`] compiles and runs: one encoder, one pass, bind groups made once. [`gpu::Settings`] is what
 //!   can be switched off, and what a plan may take of memory and time.
 //! * [`plan::Plan`] is what a user holds: a Program on a device, with the ports to write and read. What it carries from
 //!   step to step goes into a file and back ([`Plan::save`]), as [`Weights`] do; both are [`checkpoint`]s.

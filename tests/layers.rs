@@ -108,7 +108,8 @@ fn every_export_has_a_home() {
     let text = fs::read_to_string("src/lib.rs").unwrap();
     let exports: Vec<_> = text.lines().filter_map(|l| l.strip_prefix("pub use ")).collect();
     for line in exports {
-        let (module, names) = line.trim_end_matches(';').split_once("::").unwrap();
+        // A crate as a whole is no module of ours.
+        let Some((module, names)) = line.trim_end_matches(';').split_once("::") else { continue };
         for name in names.trim_matches(['{', '}']).split(',').map(str::trim) {
             assert!(EXPORTS.contains(&(name, module)), "{name} of {module} is not in the test's list");
         }

@@ -158,7 +158,7 @@ impl<'a> Lab<'a> {
             setup.augment = self.args.data.augment;
             let able = |p: &&Precision| self.gpu.caps().supports(**p).is_ok();
             let precisions: Vec<Precision> = group.precisions.iter().filter(able).copied().collect();
-            data.train.batches(setup.batch).with_context(|| format!("group {:?}", group.name))?;
+            data.train.batches(setup.batch).map(drop).with_context(|| format!("group {:?}", group.name))?;
             precisions.iter().try_for_each(|p| setup.check(self.gpu.caps(), *p, sample, classes))?;
             trials.push(Trial { group, data, setup, precisions });
         }
