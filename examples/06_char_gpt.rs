@@ -23,7 +23,7 @@ fn main() -> halfgrad::Result<()> {
         Some(path) => Text::read(path, Unit::Character)?,
         None => Text::new(include_str!("../LICENSE-APACHE"), Unit::Character)?,
     };
-    let sizes = Gpt { vocabulary: text.kinds(), layers: 2, heads: 4, dim: 64, ..Gpt::default() };
+    let sizes = Gpt { vocabulary: text.vocabulary(), layers: 2, heads: 4, dim: 64, ..Gpt::default() };
     let gpu = Gpu::new()?;
 
     // Tokens are labels: what the network reads, and what it should say at each place, which is the same moved up by one.

@@ -441,16 +441,16 @@ struct OptimizerArgs {
     /// How the learning rate changes over the run.
     #[arg(long, default_value = "constant", value_name = "S", value_parser = values::one_of(&SCHEDULES))]
     schedule: String,
-    /// Updates in which the learning rate rises to its first value.
+    /// Updates over which the learning rate warms up to its first value.
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(..=RATES as i64))]
     warm_up: u32,
-    /// Shortens all gradients together to this norm where it is larger.
+    /// Clips the norm of all gradients together to this.
     #[arg(long, value_name = "X", value_parser = values::positive, allow_negative_numbers = true)]
     clip_norm: Option<f32>,
-    /// Tests a moving average of the weights, which keeps this part of itself at each step: 0.999.
+    /// Evaluates an exponential moving average of the weights, with this decay: 0.999.
     #[arg(long, value_name = "X", value_parser = values::fraction, allow_negative_numbers = true)]
     average: Option<f32>,
-    /// Makes one update of the gradients of so many batches: their mean.
+    /// Accumulates the gradients of so many batches for each update: their mean.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     accumulate: u32,
 }

@@ -1,6 +1,8 @@
 //! Training, end to end: accuracy in every precision, same bits, short batches, frozen and shared weights, overflow,
 //! NaN, files.
 
+use std::collections::BTreeSet;
+
 use halfgrad::{
     Adam, Error, Gpu, Graph, Init, LossScale, Plan, Precision, Sgd, Tensor, Weights,
     data::{self, IGNORE},
@@ -340,6 +342,62 @@ fn weights_survive_a_file() {
     assert!(shape.contains("fc2.weight") && shape.contains("[6, 3]") && shape.contains("[6, 4]"), "{shape}");
     assert!(missing.contains("extra.weight"), "{missing}");
     assert!(Weights::load(&gpu, &Graph::new(Precision::F32), folder.path().join("none")).is_err());
+}
+
+#[test]
+fn weights_go_to_another_batch_and_to_another_network() {
+    let gpu = Gpu::new().unwrap();
+    let net = |precision, batch: usize, classes| {
+        let graph = Graph::new(precision);
+        nn::batch_norm("bn", nn::mlp(graph.input("x", [batch, 5]), &[6], classes));
+        graph
+    };
+    let trained = Weights::init(&gpu, &net(Precision::MIXED, 64, 3), 1).unwrap();
+    trained.set("bn.running_mean", &[1.0, 2.0, 3.0]).unwrap();
+    let all = |weights: &Weights| weights.read_all().wait().unwrap();
+    // Masters and states go along: not a bit is lost on the way to f32 and back.
+    let there = trained.for_graph(&gpu, &net(Precision::F32, 1, 3)).unwrap();
+    let back = there.for_graph(&gpu, &net(Precision::MIXED, 64, 3)).unwrap();
+    assert_eq!((all(&there), all(&back)), (all(&trained), all(&trained)));
+    let refused = |graph: &Graph| trained.for_graph(&gpu, graph).unwrap_err().to_string();
+    let (other, more) = (net(Precision::F32, 1, 4), net(Precision::F32, 1, 3));
+    nn::linear("extra", more.input("y", [4, 5]), 2);
+    assert_eq!(refused(&other), r#""bn.bias": it is [3] in the one graph and [4] in the other"#);
+    assert_eq!(refused(&more), r#""extra.bias": it is not there in the one graph and [2] in the other"#);
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("w.safetensors");
+    trained.save(&path).unwrap();
+    let fresh = Weights::init(&gpu, &other, 2).unwrap();
+    let before = all(&fresh);
+    let left = fresh.fill_from(&path).unwrap();
+    let head = ["fc2.weight", "fc2.bias", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"];
+    assert_eq!(left.missing, head);
+    assert_eq!(BTreeSet::from_iter(left.unused), BTreeSet::from(head.map(str::to_owned)));
+    let (after, trained) = (all(&fresh), all(&trained));
+    assert_eq!((&after[..2], &after[2..]), (&trained[..2], &before[2..]));
+    std::fs::write(&path, b"no such file").unwrap();
+    assert!(matches!(fresh.fill_from(&path), Err(Error::File { .. })));
+    assert_eq!(all(&fresh), after);
+}
+
+/// What is watched is computed in training too, after the weights that the step began with; what needs other inputs is left out.
+#[test]
+fn what_is_watched_is_there_though_the_loss_does_not_need_it() {
+    let gpu = Gpu::new().unwrap();
+    let graph = Graph::new(Precision::F32);
+    let (x, other) = (graph.input("x", [2, 3]), graph.input("other", [2, 3]));
+    let w = graph.weight("w", [3, 1], Init::Constant(1.0));
+    let loss = x.matmul(w).sum_all();
+    let (gradient, beside) = (graph.grad(loss, &[w])[0].watch(), (x * other).watch());
+    let doubled = (w * 2.0).watch();
+    let weights = Weights::init(&gpu, &graph, 0).unwrap();
+    let mut plan = Plan::train(&gpu, &weights, loss, Sgd::new(0.5)).unwrap();
+    plan.write(x, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
+    plan.run();
+    let read = |t| plan.read(t).unwrap().wait().unwrap();
+    assert_eq!((read(gradient), read(doubled)), (vec![5.0, 7.0, 9.0], vec![2.0; 3]));
+    assert!(!plan.has(beside) && !plan.has(other));
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! Transformers, end to end: they learn in every precision, and attention is what it is said to be.
 
 use halfgrad::{
-    Adam, Gpu, Graph, Plan, Precision, Sgd, Tensor, Weights, data,
+    Adam, Gpu, Graph, Plan, Precision, Sgd, Tensor, Weights,
+    data::{
+        self,
+        text::{Text, Unit, next_tokens},
+    },
     nn::{self, Gpt},
     ops::Attention,
     plan::Options,
@@ -40,6 +44,32 @@ fn a_vision_transformer_learns_in_every_precision() {
         ends.push(end);
     }
     assert!(ends.iter().all(|e| (e / ends[0] - 1.0).abs() < 0.03), "{ends:?}");
+}
+
+/// Evaluated on windows of a text, it is held against the next token at each place, as its loss is.
+#[test]
+fn a_language_model_is_evaluated_place_by_place() {
+    let gpu = Gpu::new().unwrap();
+    let text = Text::new(&"to be, or not to be: that is the question. ".repeat(9), Unit::Character).unwrap();
+    let windows = text.split("text", 8).unwrap().test;
+    let graph = Graph::new(Precision::F32);
+    let n = windows.len();
+    let (x, next) = (graph.labels("x", [n, 8]), graph.labels("next", [n, 8]));
+    let sizes = Gpt { vocabulary: text.vocabulary(), layers: 1, heads: 2, dim: 16, ..Gpt::default() };
+    let logits = nn::gpt(x, sizes);
+    let loss = logits.cross_entropy(next);
+    let weights = Weights::init(&gpu, &graph, 1).unwrap();
+    let mut infer = Plan::infer(&gpu, &weights, [logits, loss]).unwrap();
+    infer.write(next, &next_tokens(&windows.images(), windows.labels())).unwrap();
+    let evaluation = infer.evaluate(x, logits, &windows).unwrap();
+    let loss = infer.read(loss).unwrap().wait().unwrap()[0];
+    assert!((evaluation.loss - f64::from(loss)).abs() < 1e-5, "{evaluation:?}, {loss}");
+
+    // Where each sample has one row of logits for all of its places, nobody can say what they should be.
+    let last = logits.slice(1, 7..8).reshape([n, sizes.vocabulary]);
+    let mut infer = Plan::infer(&gpu, &weights, [last]).unwrap();
+    let refused = infer.evaluate(x, last, &windows).unwrap_err().to_string();
+    assert!(refused.contains("are not one row of classes for each of"), "{refused}");
 }
 
 #[test]

@@ -29,7 +29,7 @@ const TRAIN_TOKENS: usize = 1 << 24;
 /// ```
 /// use halfgrad::data::text::{Text, Unit};
 /// let text = Text::new("to be or not to be", Unit::Character)?;
-/// assert_eq!(text.kinds(), 7); // " benort"
+/// assert_eq!(text.vocabulary(), 7); // " benort"
 /// assert_eq!(text.encode("no")?, [3, 4]);
 /// assert_eq!(text.decode(&text.tokens()[..5]), "to be");
 /// assert!(text.encode("a").unwrap_err().to_string().contains("'a'"));
@@ -83,8 +83,8 @@ impl Text {
         &self.tokens
     }
 
-    /// How many kinds of tokens there are; tokens are below it.
-    pub fn kinds(&self) -> usize {
+    /// The size of the vocabulary: how many different tokens there are, which are the numbers below it.
+    pub fn vocabulary(&self) -> usize {
         self.alphabet.as_ref().map_or(256, Vec::len)
     }
 
@@ -146,7 +146,7 @@ impl Text {
         let step = length.div_ceil((TRAIN_TOKENS / n).clamp(1, PLACES));
         let (train, test) = (self.windows(train, length, step)?, self.windows(test, length, length)?);
         // A token's name is its text.
-        let class_names = (0..self.kinds() as u32).map(|token| self.decode(&[token])).collect();
+        let class_names = (0..self.vocabulary() as u32).map(|token| self.decode(&[token])).collect();
         Ok(Split { name: name.into(), class_names, train, test, mean: 0.0, std: 1.0 })
     }
 
@@ -155,7 +155,7 @@ impl Text {
         let windows = || tokens.windows(length + 1).step_by(step);
         let values = windows().flat_map(|w| w[..length].iter().map(|&t| t as f32)).collect();
         let labels = windows().map(|w| w[length]).collect();
-        Dataset::new(values, labels, Shape::from([length]), self.kinds())
+        Dataset::new(values, labels, Shape::from([length]), self.vocabulary())
     }
 }
 
@@ -181,10 +181,10 @@ mod tests {
             let written = "Ähre, 麦, 🌾\r\n\0 and e\u{301}";
             let text = Text::new(written, unit).unwrap();
             assert_eq!(text.decode(text.tokens()), written);
-            assert!(text.tokens().iter().all(|&t| (t as usize) < text.kinds()));
+            assert!(text.tokens().iter().all(|&t| (t as usize) < text.vocabulary()));
         }
         let bytes = Text::new("é", Unit::Byte).unwrap();
-        assert_eq!((bytes.kinds(), bytes.tokens()), (256, &[0xc3, 0xa9][..]));
+        assert_eq!((bytes.vocabulary(), bytes.tokens()), (256, &[0xc3, 0xa9][..]));
         assert_eq!(bytes.decode(&[0x61, 0xc3, 300]), "a\u{fffd}\u{fffd}");
         assert_eq!(Text::new("b", Unit::Character).unwrap().decode(&[0, 1]), "b\u{fffd}");
     }
