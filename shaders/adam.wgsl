@@ -62,8 +62,14 @@ fn direction(i: u32, w: vec4<acc>, gradient_of_loss: vec4<acc>, decay: acc, rand
         second[i] = kept(root, random.zwxy);
         divisor = root * unbias.y + acc(p.epsilon);
     } else {
-        let v = as_stored(acc(p.keep2) * before + acc(p.take2) * g * g);
-        second[i] = pack4_wide(v);
+        let exact = acc(p.keep2) * before + acc(p.take2) * g * g;
+        let v = as_stored(exact);
+        // The textbook's is stored to nearest, as others do it, to show what that does.
+        if FORM == 2u {
+            second[i] = kept(exact, random.zwxy);
+        } else {
+            second[i] = pack4_wide(v);
+        }
         divisor = select(sqrt(v * unbias.y) + acc(p.epsilon), sqrt(max(v * unbias.y, vec4(acc(p.epsilon)))), FORM == 2u);
     }
     // Where ε is 0, 0 / 0 would be NaN, also in the padding, which must stay zero.

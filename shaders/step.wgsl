@@ -6,6 +6,8 @@
 const RUNS: u32 = 1u;    // runs whose gradients make one update
 const THREADS: u32 = 1u; // invocations
 
+const LEAST_SCALE: f32 = 0x1p-14; // what overflows with this one does so with any
+
 @group(0) @binding(0) var<storage, read_write> clock: Clock;
 @group(0) @binding(1) var<storage, read_write> flags: array<u32>;   // [4]: overflow, and whether a loss of earlier runs was not finite
 @group(0) @binding(2) var<storage, read_write> scale: array<elem4>; // []: the loss scale
@@ -34,7 +36,9 @@ fn sum_of_squares(lane: u32) -> f32 {
 
 fn settle(squares: f32) {
     let at = clock.step % arrayLength(&losses);
-    losses[at] = f32(unpack4(loss[0]).x);
+    if clock.halted == 0u {
+        losses[at] = f32(unpack4(loss[0]).x);
+    }
     // By bits, and read back from memory: compilers may assume that there are no infinities.
     var finite = (bitcast<u32>(losses[at]) & 0x7f800000u) != 0x7f800000u;
     let overflow = flags[0] != 0u;
@@ -79,7 +83,7 @@ fn settle(squares: f32) {
     if clock.dynamic != 0u && clock.halted == 0u {
         if !apply {
             clock.clean = 0u;
-            scale[0] = pack4(vec4(acc(max(s * clock.backoff, 1.0)), acc(), acc(), acc()));
+            scale[0] = pack4(vec4(acc(max(s * clock.backoff, LEAST_SCALE)), acc(), acc(), acc()));
         } else if clock.clean >= clock.interval {
             clock.clean = 0u;
             // It stays where the next would be too large for its type.

@@ -32,7 +32,8 @@ impl Graph {
     /// As [`grad`](Self::grad), with `seed` for the gradient of `y`.
     #[track_caller]
     pub(crate) fn grad_from<'g>(&'g self, y: Tensor<'g>, seed: Tensor<'g>, xs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
-        self.grad_keeping(y, seed, xs, None)
+        let gradients = self.grad_keeping(y, seed, xs, None);
+        gradients.into_iter().zip(xs).map(|(dx, x)| dx.unwrap_or_else(|| x.zeros_like())).collect()
     }
 
     /// As [`grad_from`](Self::grad_from); where some ops' results are `kept`, those of others are computed again when the walk
@@ -44,10 +45,10 @@ impl Graph {
         seed: Tensor<'g>,
         xs: &[Tensor<'g>],
         kept: Option<&BTreeSet<usize>>,
-    ) -> Vec<Tensor<'g>> {
+    ) -> Vec<Option<Tensor<'g>>> {
         if xs.iter().any(|x| x.graph.id() != self.id()) || y.graph.id() != self.id() {
             self.mistake(Error::Port("grad was given a tensor of another graph".into()));
-            return xs.to_vec();
+            return xs.iter().copied().map(Some).collect();
         }
         let asked = Site::here();
         let mut dy = BTreeMap::from([(y.value, seed)]);
@@ -88,7 +89,7 @@ impl Graph {
                 }
             });
         }
-        xs.iter().map(|x| dy.get(&x.value).copied().unwrap_or_else(|| x.zeros_like())).collect()
+        xs.iter().map(|x| dy.get(&x.value).copied()).collect()
     }
 
     /// What is wrong with the gradient of an op, if anything is.

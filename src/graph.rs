@@ -434,6 +434,7 @@ impl Graph {
         };
         let inferred = inferred.and_then(|results| match results.iter().find(|r| !r.shape.fits()) {
             Some(r) => Err(format!("the result {} has more values than a tensor may have, 2^30", r.shape)),
+            None if results.iter().any(|r| r.shape.is_empty()) => Err("the result has an axis of length 0".into()),
             None if results.len() > MOST_RESULTS => Err(format!("an op has at most {MOST_RESULTS} results")),
             None => Ok(results),
         });
@@ -602,6 +603,11 @@ impl Graph {
         self.append(Node { inputs, name: None, watched: false, again: Some(index), ..self.node(index) })
     }
 
+    /// What an op of these operands is computed in.
+    pub(crate) fn precision_of(&self, inputs: &[Tensor]) -> Precision {
+        self.policy.of(&self.layer_of(inputs))
+    }
+
     /// The layer in force, else a weight's stem among the operands, else the layer of the first operand that has one.
     fn layer_of(&self, inputs: &[Tensor]) -> String {
         let state = self.lock();
@@ -635,6 +641,7 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::{Conv2d, Padding};
 
     #[test]
     fn the_first_mistake_is_kept_with_its_line() {
@@ -646,6 +653,31 @@ mod tests {
         let Error::Op { op, operands, at, .. } = graph.check().unwrap_err() else { panic!() };
         assert_eq!((op.as_str(), operands.as_str()), ("add", "f32 [3, 4], f32 [5]"));
         assert!(at.to_string().contains(&format!("graph.rs:{line}:")), "{at}");
+    }
+
+    #[test]
+    fn shapes_that_mean_nothing_are_mistakes() {
+        type Make = fn(Tensor) -> Tensor;
+        let wide = |x: Tensor, how: Conv2d| _ = x.reshape([1, 3, 4, 1]).conv2d(x.graph.full([3, 1, 1, 1], 1.0), how);
+        let refused = |make: &dyn Fn(Tensor), part: &str| {
+            let graph = Graph::new(Precision::F32);
+            make(graph.input("x", [3, 4]));
+            let said = graph.check().unwrap_err().to_string();
+            assert!(said.contains(part), "{said}");
+        };
+        let empty: [Make; 2] = [|x| x.graph.full([0, 3], 1.0).matmul(x), |x| x.broadcast_to([0, 3, 4])];
+        empty.into_iter().for_each(|make| refused(&|x| _ = make(x), "an axis of length 0"));
+        refused(&|x| _ = x.sum_to([4, 3].into()), "[4, 3] does not stretch to it");
+        refused(&|x| _ = x.sum_to([1, 1, 3, 4].into()), "does not stretch to it");
+        refused(&|x| _ = x.layer_norm_with(1e-5, x.number(1.0), x.number(0.0)), "have the shape [4]");
+        let padding = Padding::Explicit([usize::MAX, 1, 0, 0]);
+        refused(&|x| wide(x, Conv2d { padding, ..Conv2d::default() }), "at most 65536");
+        refused(&|x| wide(x, Conv2d { dilation: [usize::MAX, 1], ..Conv2d::default() }), "at most 65536");
+        refused(&|x| wide(x, Conv2d { stride: [usize::MAX, 1], ..Conv2d::default() }), "at most 65536");
+        refused(
+            &|x| _ = x.graph.labels("l", [1, 3, 3, 1]).conv2d(x.graph.labels("w", [1, 1, 1, 1]), Conv2d::default()),
+            "labels take no part in arithmetic",
+        );
     }
 
     #[test]

@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn the_values_never_change() {
         let bits =
-            |init: Init| init.values(&Shape::from([3, 1]), 42, "fc1.weight").iter().map(|x| x.to_bits()).collect();
+            |init: Init| init.values(&Shape::from([3, 1]), 42, "fc1/weight").iter().map(|x| x.to_bits()).collect();
         let golden = [
             (Init::Kaiming, [0x3ed6832a, 0xbf883faa, 0x3ca6f4a5]),
             (Init::Xavier, [0x3e9d0cce, 0x3f4230dd, 0xbe1d3c27]),

@@ -44,7 +44,7 @@ pub enum LossScale {
     /// The number of samples in a batch, which is the length of the first axis of the graph's first input: what goes back is
     /// the gradient of the sum of the samples' losses in the place of their mean, and the learning rate is divided by it.
     Batch,
-    /// Found while training: a step whose gradients overflow is skipped and lowers the factor.
+    /// Found while training: a step whose gradients overflow is skipped and lowers the factor, down to 2^-14.
     Dynamic {
         /// The factor at the first step.
         initial: f32,
@@ -245,11 +245,10 @@ impl Precision {
 
     /// The preset that this one is made from: the one that stores and computes alike.
     fn preset(&self) -> (&'static str, Self) {
-        let alike = |p: &Self| (p.storage, p.strict, p.master) == (self.storage, self.strict, self.master);
-        Self::PRESETS
-            .into_iter()
-            .find(|(_, p)| alike(p))
-            .unwrap_or(("f16-strict+master", Self { master: true, ..Self::F16_STRICT }))
+        let alike = |p: &&(&str, Self)| p.1.storage == self.storage && p.1.acc() == self.acc();
+        let mut presets = Self::PRESETS.iter().filter(alike).copied();
+        let first = presets.next().expect("one for each type of storage and of registers");
+        [first].into_iter().chain(presets).find(|(_, p)| p.master == self.master).unwrap_or(first)
     }
 }
 
@@ -257,6 +256,9 @@ impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let (name, preset) = self.preset();
         let mut text = name.to_owned();
+        if self.master && !preset.master {
+            text += "+master";
+        }
         if self.rounding != preset.rounding {
             let name = Rounding::NAMES.iter().find(|(_, r)| *r == self.rounding).map_or("", |(name, _)| name);
             text += &format!("+{name}");
@@ -267,7 +269,7 @@ impl fmt::Display for Precision {
                 LossScale::Batch => "+scale=batch".to_owned(),
                 LossScale::DYNAMIC => "+dynamic".to_owned(),
                 LossScale::Dynamic { initial, growth, backoff, interval } => {
-                    format!("+dynamic from {initial}, ×{growth} after {interval} steps, ×{backoff} on overflow")
+                    format!("+dynamic={initial}/{growth}/{backoff}/{interval}")
                 }
             };
         }
@@ -276,6 +278,18 @@ impl fmt::Display for Precision {
         }
         f.pad(&text)
     }
+}
+
+/// A dynamic loss scale: `65536/2/0.5/2000`.
+fn dynamic(text: &str) -> Option<LossScale> {
+    let [initial, growth, backoff, interval] = text.split('/').collect::<Vec<_>>()[..] else { return None };
+    let [initial, growth, backoff] = [initial, growth, backoff].map(str::parse);
+    Some(LossScale::Dynamic {
+        initial: initial.ok()?,
+        growth: growth.ok()?,
+        backoff: backoff.ok()?,
+        interval: interval.parse().ok()?,
+    })
 }
 
 impl FromStr for Precision {
@@ -293,6 +307,8 @@ impl FromStr for Precision {
                 precision.rounding = *rounding;
             } else if let Some(scale) = part.strip_prefix("scale=").and_then(|s| s.parse().ok()).filter(|s| *s > 0.0) {
                 precision.loss_scale = LossScale::Static(scale);
+            } else if let Some(scale) = part.strip_prefix("dynamic=").and_then(dynamic) {
+                precision.loss_scale = scale;
             } else if let Some(accumulate) = part.strip_prefix("acc=") {
                 precision.accumulate = accumulate.parse().map_err(|e| Error::Parse(format!("acc= in {s:?}: {e}")))?;
             } else {
@@ -301,7 +317,8 @@ impl FromStr for Precision {
                     "dynamic" => Precision { loss_scale: LossScale::DYNAMIC, ..precision },
                     "master" => Precision { master: true, ..precision },
                     _ => {
-                        let what = "master, nearest, stochastic, compensated, dynamic, scale=NUMBER, scale=batch, \
+                        let what = "master, nearest, stochastic, compensated, dynamic, \
+                                    dynamic=INITIAL/GROWTH/BACKOFF/INTERVAL, scale=NUMBER, scale=batch, \
                                     acc=f32, acc=f16 or acc=chunkN";
                         return Err(Error::Parse(format!("{part:?} in {s:?} is not {what}")));
                     }
@@ -309,5 +326,33 @@ impl FromStr for Precision {
             }
         }
         Ok(precision)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_can_be_read() {
+        let scales = [
+            LossScale::Static(1.0),
+            LossScale::Static(512.0),
+            LossScale::Batch,
+            LossScale::DYNAMIC,
+            LossScale::Dynamic { initial: 0.5, growth: 1.5, backoff: 0.25, interval: 7 },
+        ];
+        let chunks = Accumulate::Chunks(NonZeroU32::new(32).unwrap());
+        for (_, preset) in Precision::PRESETS {
+            for (master, loss_scale) in [false, true].into_iter().flat_map(|m| scales.map(|s| (m, s))) {
+                for (_, rounding) in Rounding::NAMES {
+                    for accumulate in [Accumulate::F32, Accumulate::F16, chunks] {
+                        let precision = Precision { master, loss_scale, rounding, accumulate, ..preset };
+                        assert_eq!(precision.to_string().parse(), Ok(precision), "{precision}");
+                    }
+                }
+            }
+        }
+        assert_eq!("f32+master".parse::<Precision>().unwrap().to_string(), "f32+master");
     }
 }

@@ -73,6 +73,15 @@ fn mean_distances() {
 }
 
 #[test]
+fn a_target_of_another_shape_is_a_mistake_and_not_stretched() {
+    let graph = Graph::new(Precision::F32);
+    let (x, target) = (graph.input("x", [64, 1]), graph.input("target", [64]));
+    let _ = x.mse(target);
+    let mistake = graph.check().unwrap_err().to_string();
+    assert!(mistake.contains("[64, 1]") && mistake.contains("has the shape of its target"), "{mistake}");
+}
+
+#[test]
 fn certain_logits_keep_their_small_gradients() {
     let n = N as f64;
     let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();

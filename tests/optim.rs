@@ -150,6 +150,31 @@ fn adam_of_the_textbook_breaks_in_f16_and_the_crates_form_does_not() {
 }
 
 #[test]
+fn numbers_that_mean_nothing_are_refused() {
+    let gpu = Gpu::new().unwrap();
+    let refused = |precision, optimizer: &dyn Update| {
+        let graph = Graph::new(precision);
+        let loss = graph.weight("w", [4], Init::Constant(1.0)).square().sum_all();
+        let weights = Weights::init(&gpu, &graph, 0).unwrap();
+        Plan::train_with(&gpu, &weights, loss, optimizer, Options::default()).err().map(|e| e.to_string())
+    };
+    let adam = |beta2| Adam::new(0.01).betas(0.9, beta2);
+    assert_eq!(refused(Precision::F32, &adam(0.9999)), None);
+    let rounds = refused(Precision::F16, &adam(0.9999)).unwrap();
+    assert_eq!(rounds, r#""Adam: beta2": 0.9999 rounds to 1 in f16: use at most 0.999, or Precision::MIXED"#);
+    for (optimizer, what) in [
+        (&adam(1.0) as &dyn Update, "beta2"),
+        (&Adam::new(0.01).epsilon(-1.0), "epsilon"),
+        (&Sgd::new(f32::NAN), "learning rate"),
+        (&Sgd::new(-0.1), "learning rate"),
+        (&Sgd::new(0.1).nesterov(), "nesterov"),
+        (&RmsProp::new(0.1).alpha(1.5), "alpha"),
+    ] {
+        assert!(refused(Precision::F32, optimizer).is_some_and(|said| said.contains(what)), "{optimizer:?}");
+    }
+}
+
+#[test]
 fn schedules_are_followed_on_the_device() {
     let gpu = Gpu::new().unwrap();
     let schedule = Schedule::one_cycle(0.5, 9).warm_up(2);

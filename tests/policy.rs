@@ -1,7 +1,7 @@
 //! A precision for each layer: what is f32 beside what is not, in memory, in gradients and in training.
 
 use halfgrad::{
-    Adam, Caps, Error, Gpu, Graph, Init, Plan, Policy, Precision, Sgd, Tensor, Weights,
+    Adam, Caps, Dtype, Error, Gpu, Graph, Init, Plan, Policy, Precision, Sgd, Tensor, Weights,
     dispatch::Role,
     nn,
     optim::{Group, Update},
@@ -141,13 +141,43 @@ fn gradients_and_updates_are_those_of_f32_within_the_bits_of_f16() {
             if gpu.caps().supports(policy(base).base).is_err() {
                 continue;
             }
-            for kept in ["conv1", "norm1", "conv2:fc2", "x:fc1:norm2", "fc2"] {
+            for kept in ["conv1", "norm1", "conv2:fc2", "norm2", "x:fc1:norm2", "fc2"] {
                 let case = format!("{base}+f32={kept}");
                 let (losses, values) = trained(&gpu, &policy(&case), &sgd, options(), 4);
                 let losses = &losses[losses.len() - 4..];
                 let off = losses.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 assert!(off < 0.02, "{case}: {losses:?}, {expected:?}");
                 near(&values, &reference, 0.01, &case);
+            }
+        }
+    }
+}
+
+/// Rows of 1000 + i/16 lose their differences in f16 arithmetic, and ε = 1e-3 is more than the variance of the small ones.
+#[test]
+fn a_norm_in_f32_is_computed_there_with_its_own_epsilon() {
+    let gpu = Gpu::new().unwrap();
+    for base in ["f16", "mixed", "f16-strict"].into_iter().filter(|p| gpu.caps().supports(policy(p).base).is_ok()) {
+        let graph = Graph::new(policy(&format!("{base}+f32=norm*")));
+        let x = graph.input("x", [2, 16]);
+        let normed = [nn::layer_norm("norm1", x), nn::rms_norm("norm2", x), nn::batch_norm("norm3", x)];
+        assert!(normed.iter().all(|t| t.precision().acc() == Dtype::F32), "{base}");
+        let weights = Weights::init(&gpu, &graph, 0).unwrap();
+        let mut plan = Plan::infer(&gpu, &weights, normed).unwrap();
+        let rows: Vec<f32> =
+            (0..32).map(|i| if i < 16 { 256.0 + 0.25 * i as f32 } else { i as f32 / 1024.0 }).collect();
+        plan.write(x, &rows).unwrap();
+        plan.run();
+        let [layer, rms, _] = normed.map(|t| plan.read(t).unwrap().wait().unwrap());
+        for (row, (layer, rms)) in rows.chunks(16).zip(layer.chunks(16).zip(rms.chunks(16))) {
+            let row: Vec<f64> = row.iter().map(|&v| v.into()).collect();
+            let mean = row.iter().sum::<f64>() / 16.0;
+            let square = |centre: f64| row.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / 16.0 + 1e-5;
+            for (i, v) in row.iter().enumerate() {
+                let near =
+                    |found: f32, expected: f64| (f64::from(found) - expected).abs() < 2e-3 * expected.abs().max(1.0);
+                assert!(near(layer[i], (v - mean) / square(mean).sqrt()), "{base}: {layer:?}");
+                assert!(near(rms[i], v / square(0.0).sqrt()), "{base}: {rms:?}");
             }
         }
     }

@@ -50,7 +50,11 @@ fn a_language_model_is_asked_for_each_token() {
     assert!((loss / expected - 1.0).abs() < 1e-5, "{loss}, {expected} at once");
     assert_eq!(outcome.perplexity, Some(expected.exp()));
     // It knows nothing yet: each token is as likely as any other, nearly.
-    assert!((expected / (text.vocabulary() as f64).ln() - 1.0).abs() < 0.05, "{expected} of {} kinds", text.vocabulary());
+    assert!(
+        (expected / (text.vocabulary() as f64).ln() - 1.0).abs() < 0.05,
+        "{expected} of {} kinds",
+        text.vocabulary()
+    );
     assert_eq!(outcome.logits.len(), samples * 9 * text.vocabulary());
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use halfgrad::{
-    Adam, Error, Gpu, Graph, Init, LossScale, Plan, Precision, Sgd, Tensor, Weights,
+    Adam, AdamW, Error, Gpu, Graph, Init, LossScale, Plan, Precision, Sgd, Tensor, Weights,
     data::{self, IGNORE},
     nn,
     ops::Attention,
@@ -178,6 +178,53 @@ fn weights_with_one_gradient_each_get_it() {
         for (w, g) in after.iter().zip([g, g, 2.0 * g]) {
             assert!(w.iter().all(|v| (v - (1.0 - 0.5 * g)).abs() < 2e-3), "{precision}: {w:?}");
         }
+    }
+}
+
+/// As products of several features, products of one add up terms that f16 does not hold.
+#[test]
+fn the_gradient_of_one_feature_is_summed_in_registers() {
+    let gpu = Gpu::new().unwrap();
+    for precision in [Precision::F16, Precision::MIXED] {
+        let graph = Graph::new(precision);
+        let (x, w) = (graph.input("x", [1024, 1]), graph.weight("w", [1, 8], Init::Constant(0.0)));
+        let dw = graph.grad((x.matmul(w) * 1e-6).sum_all(), &[w])[0];
+        let (a, b) = (graph.input("a", [2, 1, 256]), graph.input("b", [2, 256, 1]));
+        let dots = a.matmul(b);
+        let weights = Weights::init(&gpu, &graph, 0).unwrap();
+        let mut plan = Plan::infer(&gpu, &weights, [dw, dots]).unwrap();
+        plan.write(x, &[0.01; 1024]).unwrap();
+        let signs: Vec<f32> = (0..512).map(|i| if i % 2 == 0 { 300.0 } else { -300.0 }).collect();
+        plan.write(a, &signs).unwrap();
+        plan.write(b, &[300.0; 512]).unwrap();
+        plan.run();
+        let read = |t| plan.read(t).unwrap().wait().unwrap();
+        assert!(read(dw).iter().all(|v| (v / 1.024e-5 - 1.0).abs() < 0.05), "{precision}: {:?}", read(dw));
+        assert_eq!(read(dots), [0.0; 2], "{precision}");
+    }
+}
+
+/// Two losses on one body: a plan of one of them leaves the other's head alone, and does not let it decay.
+#[test]
+fn weights_that_the_loss_does_not_depend_on_stay() {
+    let gpu = Gpu::new().unwrap();
+    for precision in all_precisions(&gpu) {
+        let graph = Graph::new(precision);
+        let body = nn::linear("body", graph.input("x", [4, 5]), 6).relu();
+        let [first, second] = ["first", "second"].map(|name| nn::linear(name, body, 3).square().mean_all());
+        let weights = Weights::init(&gpu, &graph, 1).unwrap();
+        let before = weights.read_all().wait().unwrap();
+        let step = |loss| {
+            let mut plan = Plan::train(&gpu, &weights, loss, AdamW::new(0.01).weight_decay(0.5)).unwrap();
+            plan.write("x", &[0.5; 20]).unwrap();
+            // The first ones find a loss scale.
+            (0..12).for_each(|_| plan.run());
+            weights.read_all().wait().unwrap()
+        };
+        let one = step(first);
+        assert!(one[..4] != before[..4] && one[4..] == before[4..], "{precision}");
+        let two = step(second);
+        assert!(two[2..4] == one[2..4] && two[4] != one[4], "{precision}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Algebra that changes no bit: what is computed twice is computed once, what leaves an operand as it is vanishes, and
+//! Algebra that changes no op's result: what is computed twice is computed once, what leaves an operand as it is vanishes, and
 //! what nobody reads then is left out.
 //!
 //! What somebody wants to read keeps a node of its own, but serves others that are equal to it. Gradients of weights serve

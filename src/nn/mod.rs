@@ -70,9 +70,9 @@ pub fn embedding<'g>(name: &str, tokens: Tensor<'g>, vocabulary: usize, dim: usi
 /// What normalisation adds to variances, if nothing else is said.
 const EPSILON: f32 = 1e-5;
 
-/// The ε of a normalisation: where arithmetic is 16 bit, which may not hold less, at least 1e-3.
-fn held(epsilon: f32, x: Tensor) -> f32 {
-    if x.graph.precision().acc() == Dtype::F16 { epsilon.max(1e-3) } else { epsilon }
+/// The ε of a normalisation: where its layer's arithmetic is 16 bit, which may not hold less, at least 1e-3.
+fn held(epsilon: f32, name: &str, x: Tensor) -> f32 {
+    if x.graph.policy().of(name).acc() == Dtype::F16 { epsilon.max(1e-3) } else { epsilon }
 }
 
 /// `name.weight` (ones) and `name.bias` (zeros), of the shape of the last axis.
@@ -99,7 +99,7 @@ fn affine<'g>(name: &str, x: Tensor<'g>) -> (Tensor<'g>, Tensor<'g>) {
 /// ```
 #[track_caller]
 pub fn batch_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
-    batch_norm_with(name, x, 0.1, held(EPSILON, x))
+    batch_norm_with(name, x, 0.1, held(EPSILON, name, x))
 }
 
 /// [`batch_norm`] whose running averages move by the share `momentum`, and with `epsilon` added to the variance.
@@ -136,35 +136,36 @@ pub(crate) fn batch_norm_following<'g>(
 /// `name.bias`.
 #[track_caller]
 pub fn layer_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
-    layer_norm_with(name, x, held(EPSILON, x))
+    layer_norm_with(name, x, held(EPSILON, name, x))
 }
 
 /// [`layer_norm`] with `epsilon` added to the variance.
 #[track_caller]
 pub fn layer_norm_with<'g>(name: &str, x: Tensor<'g>, epsilon: f32) -> Tensor<'g> {
     let (weight, bias) = affine(name, x);
-    x.layer_norm_with(epsilon, weight, bias)
+    // Its statistics are of its own layer, and its kernel wants one type.
+    x.graph.within_layer(name.to_owned(), || x.cast(weight.dtype()).layer_norm_with(epsilon, weight, bias))
 }
 
 /// Root mean square normalisation (arXiv 1910.07467), `[.., d] → [.., d]`: each row over the root of its mean square, times
 /// `name.weight`.
 #[track_caller]
 pub fn rms_norm<'g>(name: &str, x: Tensor<'g>) -> Tensor<'g> {
-    rms_norm_with(name, x, held(EPSILON, x))
+    rms_norm_with(name, x, held(EPSILON, name, x))
 }
 
 /// [`rms_norm`] with `epsilon` added to the mean square.
 #[track_caller]
 pub fn rms_norm_with<'g>(name: &str, x: Tensor<'g>, epsilon: f32) -> Tensor<'g> {
     let weight = x.graph.weight(&format!("{name}.weight"), [x.shape().last()], Init::Constant(1.0));
-    x.rms_norm_with(epsilon, weight)
+    x.graph.within_layer(name.to_owned(), || x.cast(weight.dtype()).rms_norm_with(epsilon, weight))
 }
 
 /// Group normalisation (arXiv 1803.08494), `[n, .., c] → [n, .., c]`: of each sample, each of so many groups of neighbouring
 /// channels with mean 0 and variance 1, times `name.weight`, plus `name.bias`.
 #[track_caller]
 pub fn group_norm<'g>(name: &str, x: Tensor<'g>, groups: usize) -> Tensor<'g> {
-    group_norm_with(name, x, groups, held(EPSILON, x))
+    group_norm_with(name, x, groups, held(EPSILON, name, x))
 }
 
 /// [`group_norm`] with `epsilon` added to the variance.
@@ -227,7 +228,7 @@ fn same(stride: usize) -> Conv2d {
 /// [`batch_norm`] as Keras has it: running averages move by a hundredth.
 #[track_caller]
 fn keras_norm<'g>(name: &str, x: Tensor<'g>, least: f32) -> Tensor<'g> {
-    batch_norm_with(name, x, 0.01, held(least, x))
+    batch_norm_with(name, x, 0.01, held(least, name, x))
 }
 
 /// A small convolutional network, after LeNet: 32 and 64 windows of 3 × 3, each with relu and pooling by 2, then 128

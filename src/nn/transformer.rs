@@ -70,7 +70,7 @@ pub fn vit(x: Tensor, layers: usize, classes: usize) -> Tensor {
     let patches = x.conv2d(weight.reshape([PATCH, PATCH, channels, DIM]), how) + bias;
     let tokens = (height / PATCH) * (width / PATCH);
     let places = x.graph.weight("positions.weight", [tokens, DIM], Init::Uniform { bound: 0.05 });
-    let norm = |name: &str, h| layer_norm_with(name, h, held(1e-6, h));
+    let norm = |name: &str, h| layer_norm_with(name, h, held(1e-6, name, h));
     let mut h = patches.reshape([n, tokens, DIM]) + places;
     for i in 1..=layers {
         let name = format!("block{i}");

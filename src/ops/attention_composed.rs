@@ -6,10 +6,11 @@ use super::{
     matmul::{self, Matrices},
 };
 use crate::{
-    Caps, Dtype, Shape,
+    Caps, Dtype, Precision, Shape,
     caps::Kind,
     dispatch::{Dispatch, Operand, Program},
     op::Io,
+    precision::Accumulate,
     shape::GROUP,
 };
 
@@ -51,7 +52,10 @@ impl<'a> Work<'a> {
     /// Appends the product of two matrices of each head, `[m, k] · [k, n]`.
     fn product(&self, program: &mut Program, [m, k, n]: [usize; 3], a: Matrices, b: Matrices, y: Matrices) {
         let sizes = matmul::Sizes { batch: self.sizes.members, m, k, n };
-        matmul::lower(&Io { chain: None, beside: None, ..*self.io }, program, sizes, a, b, y);
+        // Its sums are kept in registers, whatever other products do.
+        let accumulate = if self.io.precision.acc() == Dtype::F16 { Accumulate::F16 } else { Accumulate::F32 };
+        let precision = Precision { accumulate, ..self.io.precision };
+        matmul::lower(&Io { chain: None, beside: None, precision, ..*self.io }, program, sizes, a, b, y);
     }
 
     /// Appends a dispatch over fours of queries.

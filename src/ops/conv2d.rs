@@ -64,6 +64,9 @@ impl Default for Conv2d {
     }
 }
 
+/// The largest stride, dilation or padding.
+const MOST: usize = 1 << 16;
+
 /// Which of the three linear maps between image `x`, weights `w` and result `y` is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
@@ -125,7 +128,11 @@ impl Sizes {
         if stride.contains(&0) || dilation.contains(&0) || groups == 0 {
             return Err("stride, dilation and groups are at least 1".into());
         }
-        if inner * groups != image[3] || out % groups != 0 {
+        let explicit = if let Padding::Explicit(places) = padding { places } else { [0; 4] };
+        if stride.into_iter().chain(dilation).chain(explicit).any(|n| n > MOST) {
+            return Err(format!("stride, dilation and padding are at most {MOST}"));
+        }
+        if groups > image[3] || inner * groups != image[3] || out % groups != 0 {
             return Err(format!(
                 "{groups} groups of {inner} channels do not make {} channels and {out} results",
                 image[3]
@@ -382,6 +389,7 @@ impl Op for Conv {
         if x[0].dtype != x[1].dtype {
             return Err("the operands need one type; cast one of them".into());
         }
+        x[0].number()?;
         let shape = match self.wanted {
             Wanted::Result => self.sizes.result,
             Wanted::Image => self.sizes.image,

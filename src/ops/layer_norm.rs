@@ -62,8 +62,11 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     fn normalised(self, epsilon: f32, centred: bool, affine: &[Tensor<'g>]) -> Tensor<'g> {
         let (d, axis) = (self.shape().last(), self.shape().rank().saturating_sub(1));
+        if let Some(wrong) = affine.iter().find(|t| t.shape() != Shape::from([d])) {
+            return self.refuse("normalisation", &[*wrong], format!("a gain and a bias have the shape [{d}]"));
+        }
         // A lone last axis is not stored, so there are no rows; and gains of another type have no kernel.
-        let alike = |t: &Tensor| t.dtype() == self.dtype() && t.shape() == Shape::from([d]);
+        let alike = |t: &Tensor| t.dtype() == self.dtype();
         if d == 1 || !affine.iter().all(alike) {
             let number = |i: usize, value| affine.get(i).copied().unwrap_or_else(|| self.number(value));
             return self.standardize(self.moments_if(axis..axis + 1, centred), epsilon, number(0, 1.0), number(1, 0.0));

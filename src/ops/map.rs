@@ -222,7 +222,7 @@ table! {
             vec![d.dy() * ((1.0 - b) * a.sigmoid() - b * (-a).sigmoid()), -(d.dy() * a)]
         };
     /// b · (log b − a), 0 where b is: the terms of [`kl_divergence`](Self::kl_divergence).
-    relative_entropy(a, b) in POSITIVE, "b * (vec4<acc>(log4(max(vec4<f32>(b), vec4(1.2e-38)))) - a)",
+    relative_entropy(a, b) in POSITIVE, "select(b * (vec4<acc>(log4(max(vec4<f32>(b), vec4(1.2e-38)))) - a), vec4<acc>(), b == vec4<acc>())",
         |x, _| if x[1] == 0.0 { 0.0 } else { x[1] * (x[1].ln() - x[0]) },
         |d, _| vec![-(d.dy() * d.x[1]), d.dy() * (d.x[1].log() - d.x[0] + 1.0)];
 }

@@ -82,7 +82,7 @@ impl<'g> Tensor<'g> {
 /// Warns of an ε that arithmetic cannot hold.
 pub(super) fn warn_of(epsilon: f32, x: Tensor) {
     let smallest = half::f16::MIN_POSITIVE.to_f32();
-    if x.precision().acc() == Dtype::F16 && epsilon.abs() < smallest {
+    if x.graph.precision_of(&[x]).acc() == Dtype::F16 && epsilon.abs() < smallest {
         let what =
             format!("an epsilon of {epsilon} is less than the {smallest:e} from which on f16 is sure to hold it");
         x.graph.warn(Warning { what, cure: "use 1e-3, or a precision that computes in f32".into() });
@@ -136,7 +136,7 @@ impl Op for Standardize {
 
     fn infer(&self, x: &[Type], _: Precision) -> Result<Vec<Type>, String> {
         let [x, mean, variance, affine @ ..] = x else { unreachable!("five operands") };
-        x.number()?;
+        x.number().and(mean.number())?;
         if x.shape.rank() < 2 || mean != variance || stretched(x.shape, mean.shape).is_none() {
             return Err("mean and variance have the first operand's shape with 1 for some neighbouring axes".into());
         }

@@ -99,6 +99,9 @@ impl<'g> Tensor<'g> {
         if ours == shape {
             return self;
         }
+        if shape.broadcast(&ours) != Some(ours) {
+            return self.refuse("sum_to", &[], format!("{shape} does not stretch to it"));
+        }
         let lead = ours.rank() - shape.rank();
         let stretched = |&k: &usize| ours[k] > 1 && (k < lead || shape[k - lead] == 1);
         let axes: Vec<usize> = (0..ours.rank()).filter(stretched).collect();

@@ -1,7 +1,7 @@
 //! Adam and AdamW, in forms that survive 16 bit and in forms that do not.
 
-use super::{Schedule, Update, UpdateIo, dispatch, epsilon, held, lost};
-use crate::{Precision, dispatch::Program, error::Warning};
+use super::{Schedule, Update, UpdateIo, dispatch, epsilon, held, lost, sound};
+use crate::{Precision, Result, dispatch::Program, error::Warning};
 
 /// Adam (arXiv 1412.6980) and AdamW (arXiv 1711.05101).
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +57,10 @@ impl Adam {
     /// In another form.
     pub fn form(self, form: Form) -> Self {
         Adam { form, ..self }
+    }
+
+    fn title(&self) -> &'static str {
+        if self.decoupled { "AdamW" } else { "Adam" }
     }
 
     fn held_epsilon(&self, precision: Precision) -> f32 {
@@ -119,6 +123,15 @@ impl Update for Adam {
         program.push(d);
     }
 
+    fn check(&self, precision: Precision) -> Result<()> {
+        let others = [
+            ("learning rate", self.schedule.worst()),
+            ("epsilon", self.epsilon.unwrap_or(0.0)),
+            ("weight decay", self.weight_decay),
+        ];
+        sound(self.title(), &[("beta1", self.beta1), ("beta2", self.beta2)], &others, precision)
+    }
+
     fn warnings(&self, precision: Precision) -> Vec<Warning> {
         let numbers = [
             ("learning rate", self.schedule.largest()),
@@ -127,6 +140,6 @@ impl Update for Adam {
             ("epsilon", self.epsilon.unwrap_or(if self.form == Form::Textbook { 1e-8 } else { 0.0 })),
             ("weight decay", self.weight_decay),
         ];
-        lost(if self.decoupled { "AdamW" } else { "Adam" }, &numbers, precision)
+        lost(self.title(), &numbers, precision)
     }
 }

@@ -23,7 +23,7 @@ pub use self::{
     sgd::Sgd,
 };
 use crate::{
-    Caps, Dtype, Precision, arena,
+    Caps, Dtype, Error, Precision, Result, arena,
     caps::Kind,
     dispatch::{Access, Dispatch, Operand, Program, Shader},
     error::Warning,
@@ -44,6 +44,13 @@ pub trait Update: Debug + Send + Sync {
     fn lower(&self, io: &UpdateIo, program: &mut Program);
     /// Which of its numbers `precision` cannot hold.
     fn warnings(&self, precision: Precision) -> Vec<Warning>;
+    /// Whether its numbers mean anything in `precision`.
+    ///
+    /// # Errors
+    /// [`Error::Name`] of one that does not.
+    fn check(&self, _precision: Precision) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What an optimizer needs to change one run of weights.
@@ -178,6 +185,24 @@ fn epsilon(chosen: Option<f32>, precision: Precision) -> f32 {
     held(chosen.unwrap_or(safe), precision)
 }
 
+/// Whether averages keep a part of themselves, also in this precision, and other numbers are at least 0.
+fn sound(optimizer: &str, shares: &[(&str, f32)], others: &[(&str, f32)], precision: Precision) -> Result<()> {
+    let wrong = |name: &str, detail: String| Err(Error::name(format!("{optimizer}: {name}"), detail));
+    for &(name, value) in shares {
+        if !(0.0..1.0).contains(&value) {
+            return wrong(name, format!("{value} is not from 0 to less than 1"));
+        }
+        if held(value, precision) == 1.0 {
+            let state = precision.state();
+            return wrong(name, format!("{value} rounds to 1 in {state}: use at most 0.999, or Precision::MIXED"));
+        }
+    }
+    match others.iter().find(|(_, value)| !(*value >= 0.0 && value.is_finite())) {
+        Some((name, value)) => wrong(name, format!("{value} is not a finite number from 0 on")),
+        None => Ok(()),
+    }
+}
+
 /// What is lost of `numbers` in this precision.
 fn lost(optimizer: &str, numbers: &[(&str, f32)], precision: Precision) -> Vec<Warning> {
     let mut found = vec![];
@@ -186,7 +211,7 @@ fn lost(optimizer: &str, numbers: &[(&str, f32)], precision: Precision) -> Vec<W
         let (what, bound) = if value != 0.0 && kept == 0.0 {
             (format!("{value:e} rounds to 0 in {state}, whose smallest number is 6e-8"), "at least 1e-4")
         } else if value < 1.0 && kept == 1.0 {
-            (format!("{value} rounds to 1 in {state}, so that average never moves"), "at most 0.999")
+            (format!("{value} rounds to 1 in {state}, so that nothing is ever forgotten"), "at most 0.999")
         } else {
             continue;
         };

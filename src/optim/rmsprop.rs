@@ -1,7 +1,7 @@
 //! RMSProp.
 
-use super::{Schedule, Update, UpdateIo, dispatch, epsilon, held, lost};
-use crate::{Precision, dispatch::Program, error::Warning};
+use super::{Schedule, Update, UpdateIo, dispatch, epsilon, held, lost, sound};
+use crate::{Precision, Result, dispatch::Program, error::Warning};
 
 /// RMSProp (Hinton's lecture 6e): `v ← αv + (1 − α)g²`, `w ← w − η g / (√v + ε)`.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +58,15 @@ impl Update for RmsProp {
             .param_f32("epsilon", epsilon(self.epsilon, io.precision))
             .flops(9 * io.weights.shape.len());
         program.push(d);
+    }
+
+    fn check(&self, precision: Precision) -> Result<()> {
+        let others = [
+            ("learning rate", self.schedule.worst()),
+            ("epsilon", self.epsilon.unwrap_or(0.0)),
+            ("weight decay", self.weight_decay),
+        ];
+        sound("RMSProp", &[("alpha", self.alpha)], &others, precision)
     }
 
     fn warnings(&self, precision: Precision) -> Vec<Warning> {

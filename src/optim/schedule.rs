@@ -71,6 +71,11 @@ impl Schedule {
     pub fn largest(&self) -> f32 {
         self.rates.iter().copied().fold(0.0, f32::max)
     }
+
+    /// A rate that is none, negative or not finite, or the largest.
+    pub(super) fn worst(&self) -> f32 {
+        self.rates.iter().copied().find(|rate| !(*rate >= 0.0 && rate.is_finite())).unwrap_or(self.largest())
+    }
 }
 
 /// Half a cosine, from 1 at step 0 to 0 at the last.

@@ -1,7 +1,7 @@
 //! Gradient descent, with momentum or without.
 
-use super::{Schedule, Update, UpdateIo, dispatch, held, lost};
-use crate::{Precision, dispatch::Program, error::Warning};
+use super::{Schedule, Update, UpdateIo, dispatch, held, lost, sound};
+use crate::{Error, Precision, Result, dispatch::Program, error::Warning};
 
 /// Stochastic gradient descent: `m ← μm + g + λw`, `w ← w − ηm`.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +35,13 @@ impl Sgd {
     }
 }
 
+impl Sgd {
+    fn numbers(&self) -> [(&'static str, f32); 3] {
+        let rate = self.schedule.worst();
+        [("learning rate", rate), ("momentum", self.momentum), ("weight decay", self.weight_decay)]
+    }
+}
+
 impl Update for Sgd {
     fn name(&self) -> &'static str {
         if self.moments().is_empty() { "sgd" } else { "momentum" }
@@ -64,12 +71,14 @@ impl Update for Sgd {
         program.push(d);
     }
 
+    fn check(&self, precision: Precision) -> Result<()> {
+        if self.nesterov && self.momentum == 0.0 {
+            return Err(Error::name("SGD: nesterov", "it looks ahead along the momentum, and there is none"));
+        }
+        sound("SGD", &[], &self.numbers(), precision)
+    }
+
     fn warnings(&self, precision: Precision) -> Vec<Warning> {
-        let numbers = [
-            ("learning rate", self.schedule.largest()),
-            ("momentum", self.momentum),
-            ("weight decay", self.weight_decay),
-        ];
-        lost("SGD", &numbers, precision)
+        lost("SGD", &self.numbers(), precision)
     }
 }

@@ -1,7 +1,7 @@
 //! Data sets through a plan: predictions, loss and accuracy.
 
 use super::Plan;
-use crate::{Dtype, Error, Port, Result, data::Dataset};
+use crate::{Dtype, Error, Port, Result, data::Dataset, graph::IGNORE};
 
 /// Loss and accuracy over a data set.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,7 +81,12 @@ impl Plan {
             let (expected, found) = (x.shape.len(), batch * sample);
             return Err(Error::Length { name: self.name(input), shape: x.shape, expected, found });
         }
-        let width = self.find(output)?.shape.len() / batch;
+        let y = self.find(output)?.shape;
+        if !y.len().is_multiple_of(batch) {
+            let name = self.name(output);
+            return Err(Error::Port(format!("{name} of shape {y} has not as many values for each of {batch} samples")));
+        }
+        let width = y.len() / batch;
         let mut all = Vec::with_capacity(count * width);
         let mut values = Vec::with_capacity(x.shape.len());
         for start in (0..count).step_by(batch) {
@@ -124,12 +129,16 @@ impl Plan {
 }
 
 impl Evaluation {
-    /// Loss and accuracy of logits `[samples, classes]` given the labels; labels [`crate::graph::IGNORE`] do not count.
+    /// Loss and accuracy of logits `[samples, classes]` given the labels; labels [`crate::graph::IGNORE`] do not count, and those
+    /// beyond the classes make the loss NaN, as logits do that are not so many for each label.
     pub fn of(logits: &[f32], labels: &[u32]) -> Self {
         let width = logits.len() / labels.len().max(1);
         let (mut loss, mut right, mut count) = (0.0, 0, 0);
-        for (row, &label) in logits.chunks_exact(width.max(1)).zip(labels) {
-            let Some(&of_label) = row.get(label as usize) else { continue };
+        if width * labels.len() != logits.len() {
+            loss = f64::NAN;
+        }
+        for (row, &label) in logits.chunks_exact(width.max(1)).zip(labels).filter(|(_, label)| **label != IGNORE) {
+            let of_label = row.get(label as usize).copied().unwrap_or(f32::NAN);
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let sum: f64 = row.iter().map(|&v| f64::from(v - largest).exp()).sum();
             loss += sum.ln() - f64::from(of_label - largest);
@@ -150,8 +159,8 @@ impl Evaluation {
     pub fn top_k(logits: &[f32], labels: &[u32], k: usize) -> f64 {
         let width = (logits.len() / labels.len().max(1)).max(1);
         let (mut found, mut count) = (0, 0);
-        for (row, &label) in logits.chunks_exact(width).zip(labels) {
-            let Some(&own) = row.get(label as usize) else { continue };
+        for (row, &label) in logits.chunks_exact(width).zip(labels).filter(|(_, label)| **label != IGNORE) {
+            let own = row.get(label as usize).copied().unwrap_or(f32::NEG_INFINITY);
             let before = |(i, v): (usize, &f32)| *v > own || (*v == own && i < label as usize);
             let rank = row.iter().enumerate().filter(|at| before(*at)).count();
             found += usize::from(class(row).is_some() && rank < k);

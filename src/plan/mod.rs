@@ -67,7 +67,7 @@ pub struct Options {
     pub average: Option<f32>,
     /// How many runs make one update, by the mean of their gradients: what one run on all of their batches together gives where
     /// the loss is a mean. Gradients are summed in f32. An update is skipped if one of its runs overflowed or had a loss that is not
-    /// finite; schedules count updates. A batch norm looks at the batch of one run, and states follow each run.
+    /// finite; schedules count updates, skipped ones too. A batch norm looks at the batch of one run, and states follow each run.
     pub accumulate: u32,
     /// The bytes that the plan may take on the device with its weights. Where it would take more, activations are computed again in
     /// the backward pass, with the same random numbers and so to the same values, as few as will do; the program says how many
@@ -77,7 +77,8 @@ pub struct Options {
     pub observe: bool,
     /// Whether elementwise nodes are fused.
     pub fusion: bool,
-    /// Whether nodes that repeat others, or change nothing, are left out. No result depends on it.
+    /// Whether nodes that repeat others, or change nothing, are left out. In 16 bit a value that several nodes then share is stored, and
+    /// so rounded, where each would have kept its own in registers.
     pub algebra: bool,
 }
 
@@ -234,10 +235,11 @@ mod word {
 
 #[cfg(not(target_arch = "wasm32"))]
 impl Plan {
-    /// A plan whose steps train: forward, backward, update of every weight that is not frozen.
+    /// A plan whose steps train: forward, backward, update of every weight that the loss depends on and that is not frozen.
     ///
     /// # Errors
-    /// The graph's first mistake; a loss that is not a scalar; what the device cannot hold or compile.
+    /// The graph's first mistake; a loss that is not a scalar; numbers of the optimizer that mean nothing; what the device cannot
+    /// hold or compile.
     pub fn train(gpu: &Gpu, weights: &Weights, loss: Tensor, optimizer: impl Update) -> Result<Self> {
         pollster::block_on(Self::train_async(gpu, weights, loss, &optimizer, Options::default()))
     }

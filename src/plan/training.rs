@@ -23,6 +23,7 @@ pub fn lower_training(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options
         return Err(Error::name("loss", detail));
     }
     valid(options)?;
+    optimizer.check(graph.precision())?;
     // The backward pass is the plan's: the graph stays what the user made.
     let own = graph.len();
     let mut made = graph.forgetting(|| fitting(loss, optimizer, caps, options))?;
@@ -73,8 +74,12 @@ fn keeping(
     again: Option<(&BTreeSet<usize>, &BTreeSet<usize>)>,
 ) -> Result<Lowered> {
     let graph = loss.graph;
-    let trained: Vec<Tensor> = graph.weights().into_iter().filter(|w| !graph.is_frozen(*w)).collect();
+    let mut trained: Vec<Tensor> = graph.weights().into_iter().filter(|w| !graph.is_frozen(*w)).collect();
     let gradients = graph.grad_keeping(wide, graph.loss_scale(), &trained, again.map(|(kept, _)| kept));
+    // What the loss does not depend on stays as it is, without decay.
+    let mut has = gradients.iter().map(Option::is_some);
+    trained.retain(|_| has.next().unwrap_or(false));
+    let gradients: Vec<Tensor> = gradients.into_iter().flatten().collect();
     let mut readers: BTreeMap<Value, usize> = BTreeMap::new();
     for v in (0..graph.len()).flat_map(|n| graph.node(n).inputs) {
         *readers.entry(v).or_default() += 1;
