@@ -141,6 +141,24 @@ fn a_candidate_that_cannot_be_run_does_not_take_the_others_along() {
 }
 
 #[test]
+fn who_awaits_measurements_is_free_meanwhile() {
+    let gpu = Gpu::new().unwrap();
+    let (plan, _) = train(&gpu);
+    let at = plan.program().dispatches.iter().position(|d| d.choice.is_some()).unwrap();
+    let programs = [(); 4].map(|()| Some(plan.program().alone(at)));
+    let mut measured = Box::pin(seconds(&gpu, &programs, Instant::now() + Duration::from_secs(60)));
+    let (started, mut longest) = (Instant::now(), Duration::ZERO);
+    let found = pollster::block_on(std::future::poll_fn(|context| {
+        let polled = Instant::now();
+        let found = measured.as_mut().poll(context);
+        longest = longest.max(polled.elapsed());
+        found
+    }));
+    assert_eq!(found.unwrap().unwrap().len(), 4);
+    assert!(longest < started.elapsed() / 2, "{longest:?} of {:?}", started.elapsed());
+}
+
+#[test]
 fn files_that_are_broken_or_of_something_else_are_not_used() {
     let gpu = Gpu::new().unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::{
     compose,
     device::{Gpu, title},
+    readback::elsewhere,
     run::Executable,
     stamps::Stamps,
 };
@@ -164,9 +165,10 @@ struct Candidate {
 
 impl Candidate {
     /// Nothing of what cannot be compiled or held.
-    async fn new(gpu: &Gpu, program: &Program) -> Result<Option<Self>> {
+    fn new(gpu: &Gpu, program: &Program) -> Result<Option<Self>> {
         // What is timed alone owns its buffers.
-        let Ok(executable) = Executable::new(gpu, program, |source| unreachable!("{source:?}")).await else {
+        let Ok(executable) = pollster::block_on(Executable::new(gpu, program, |source| unreachable!("{source:?}")))
+        else {
             gpu.check()?;
             return Ok(None);
         };
@@ -175,7 +177,7 @@ impl Candidate {
         run(gpu, &executable, dispatches, 1, None)?;
         let once = run(gpu, &executable, dispatches, 1, None)?;
         let times = (LONG / once.max(1e-6)).clamp(1.0, 100.0) as usize;
-        let stamps = Stamps::new(gpu, 0..dispatches);
+        let stamps = Stamps::new(gpu, 0..dispatches)?;
         Ok(Some(Candidate { executable, dispatches, times, stamps, least: f64::INFINITY }))
     }
 }
@@ -186,13 +188,19 @@ impl Candidate {
 /// # Errors
 /// [`Error::Device`] if the device is lost.
 pub async fn seconds(gpu: &Gpu, programs: &[Option<Program>], end: Instant) -> Result<Option<Vec<f64>>> {
+    let (gpu, programs) = (gpu.clone(), programs.to_vec());
+    elsewhere(move || timed(&gpu, &programs, end)).await
+}
+
+/// As [`seconds`], which waits for the device again and again.
+fn timed(gpu: &Gpu, programs: &[Option<Program>], end: Instant) -> Result<Option<Vec<f64>>> {
     let mut candidates = vec![];
     for program in programs {
         if Instant::now() >= end {
             return Ok(None);
         }
         candidates.push(match program {
-            Some(program) => Candidate::new(gpu, program).await?,
+            Some(program) => Candidate::new(gpu, program)?,
             None => None,
         });
     }
@@ -215,7 +223,7 @@ pub async fn seconds(gpu: &Gpu, programs: &[Option<Program>], end: Instant) -> R
 /// Seconds of all dispatches: of one run by the device's clock, or the mean of so many by the host's.
 fn run(gpu: &Gpu, executable: &Executable, dispatches: usize, times: usize, stamps: Option<&Stamps>) -> Result<f64> {
     if let Some(stamps) = stamps {
-        executable.submit(gpu, 0..dispatches, 1, Some(stamps));
+        executable.submit(gpu, 0..dispatches, 1, Some(stamps))?;
         let seconds: f64 = stamps.read(gpu).wait()?.iter().sum();
         // A device whose clock stands still has none.
         if seconds > 0.0 {
@@ -223,7 +231,7 @@ fn run(gpu: &Gpu, executable: &Executable, dispatches: usize, times: usize, stam
         }
     }
     let start = Instant::now();
-    executable.submit(gpu, 0..dispatches, times, None);
+    executable.submit(gpu, 0..dispatches, times, None)?;
     gpu.wait()?;
     Ok(start.elapsed().as_secs_f64() / times as f64)
 }
