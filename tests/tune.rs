@@ -141,6 +141,31 @@ fn a_candidate_that_cannot_be_run_does_not_take_the_others_along() {
 }
 
 #[test]
+fn two_that_measure_at_once_run_the_same_variants() {
+    let gpu = Gpu::new().unwrap();
+    let (plan, _) = train(&gpu);
+    let mut products: Vec<_> = plan.program().dispatches.iter().filter(|d| d.choice.is_some()).collect();
+    products.dedup_by_key(|d| d.choice.as_ref().map(|c| c.product.clone()));
+    let [d, e] = [products[0], products[1]];
+    let folder = tempfile::tempdir().unwrap();
+    let load = || Winners::load(folder.path(), &gpu).0;
+    let (mut first, mut second) = (load(), load());
+    first.note(d, &[1.0, 2.0]);
+    second.note(d, &[2.0, 1.0]);
+    second.note(e, &[2.0, 1.0]);
+    first.save().unwrap();
+    second.save().unwrap();
+    assert_eq!(second.of(d), first.of(d), "who was first counts");
+    let both = load();
+    assert_eq!((both.of(d), both.of(e)), (first.of(d), second.of(e)));
+    // What was there before and is measured anew is not another's.
+    let mut again = load();
+    again.note(d, &[2.0, 1.0]);
+    again.save().unwrap();
+    assert_ne!(load().of(d), first.of(d));
+}
+
+#[test]
 fn who_awaits_measurements_is_free_meanwhile() {
     let gpu = Gpu::new().unwrap();
     let (plan, _) = train(&gpu);

@@ -36,6 +36,8 @@ pub struct Winners {
     /// The crate and its shaders.
     version: Value,
     products: BTreeMap<String, Winner>,
+    /// As the file had them when it was read last.
+    read: BTreeMap<String, Winner>,
 }
 
 /// What was found of one product.
@@ -67,9 +69,13 @@ impl Winners {
         });
         let version = json!({ "halfgrad": env!("CARGO_PKG_VERSION"), "shaders": hash(compose::LIBRARY) });
         let path = folder.join(format!("tune-{}.json", hash(of.to_string())));
-        let mut winners = Winners { path, of, version, products: BTreeMap::new() };
-        let warning = match winners.read() {
-            Ok(()) => None,
+        let mut winners = Winners { path, of, version, products: BTreeMap::new(), read: BTreeMap::new() };
+        let warning = match winners.there() {
+            Ok(products) => {
+                winners.read.clone_from(&products);
+                winners.products = products;
+                None
+            }
             Err(e) => {
                 Some(Warning { what: e.to_string(), cure: "products are measured and the file written anew".into() })
             }
@@ -77,9 +83,10 @@ impl Winners {
         (winners, warning)
     }
 
-    fn read(&mut self) -> Result<()> {
+    /// What the file has.
+    fn there(&self) -> Result<BTreeMap<String, Winner>> {
         if !self.path.exists() {
-            return Ok(());
+            return Ok(BTreeMap::new());
         }
         let wrong = |detail: &str| Error::file(&self.path, detail);
         let whole: Value =
@@ -88,7 +95,7 @@ impl Winners {
             return Err(wrong(&format!("was measured elsewhere, on {}", whole["of"]["adapter"])));
         }
         if whole["version"] != self.version {
-            return Ok(());
+            return Ok(BTreeMap::new());
         }
         let products = whole["products"].as_object().ok_or_else(|| wrong("has no \"products\""))?;
         let read = |(name, found): (&String, &Value)| {
@@ -98,8 +105,7 @@ impl Winners {
             Some((name.clone(), Winner { variant: text("variant")?, hash: text("shader")?, milliseconds }))
         };
         let found: Option<BTreeMap<_, _>> = products.iter().map(read).collect();
-        self.products = found.ok_or_else(|| wrong("has a product without \"variant\", \"shader\" and \"ms\""))?;
-        Ok(())
+        found.ok_or_else(|| wrong("has a product without \"variant\", \"shader\" and \"ms\""))
     }
 
     /// The variant that is fastest for what a dispatch computes, if it was measured with this shader and can be chosen.
@@ -129,11 +135,19 @@ impl Winners {
         self.products.insert(choice.product.clone(), winner);
     }
 
-    /// Writes the file, all of it or nothing.
+    /// Writes the file, all of it or nothing. What another process has written to it meanwhile stays there and counts
+    /// here too, so that both run the same variants.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn save(&self) -> Result<()> {
+    pub fn save(&mut self) -> Result<()> {
+        for (product, theirs) in self.there().unwrap_or_default() {
+            let known = self.read.get(&product) == Some(&theirs);
+            let other = |own: &Winner| own.hash != theirs.hash;
+            if !known && !self.products.get(&product).is_some_and(other) {
+                self.products.insert(product, theirs);
+            }
+        }
         let folder = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(|e| Error::file(folder, e))?;
         let product = |(name, w): (&String, &Winner)| {
