@@ -102,7 +102,7 @@ fn ways(gpu: &Gpu) -> Result<Vec<Way>> {
 impl Case {
     fn new(kernel: &Kernel, way: &Way) -> Result<Self> {
         let ready = Ready::new(&way.gpu, kernel, way.precision)?;
-        let stamps = Stamps::new(&way.gpu, ready.work().range);
+        let stamps = Stamps::new(&way.gpu, ready.work().range)?;
         way.gpu.wait()?;
         Ok(Case { ready, stamps, wall: vec![], device: vec![] })
     }

@@ -127,8 +127,8 @@ pub fn notes(path: impl AsRef<Path>) -> Result<BTreeMap<String, String>> {
 /// [`load`] from the bytes of a file, as an app may bring them with `include_bytes!`.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] if they are no safetensors file, it is truncated, or one of its tensors has another type, more
-/// than six axes or too many values.
+/// [`Error::Checkpoint`] if they are no safetensors file, it is truncated, or one of its tensors has another type or
+/// more than six axes.
 pub fn parse(bytes: &[u8]) -> Result<Checkpoint> {
     let Contents { tensors, metadata } = Contents::of(bytes)?;
     let tensors = tensors.into_iter().map(|(name, tensor)| {
@@ -169,8 +169,7 @@ impl<'b> Contents<'b> {
         infos.sort_by_key(|(_, info)| info.data_offsets);
         let tensors = infos.into_iter().map(|(name, info)| {
             let shape = Shape::new(&info.shape).ok_or_else(|| {
-                let limit = "more than six axes or more values than a tensor can have";
-                Error::Checkpoint(format!("tensor {name:?} of shape {:?} has {limit}", info.shape))
+                Error::Checkpoint(format!("tensor {name:?} of shape {:?} has more than six axes", info.shape))
             })?;
             let (start, end) = info.data_offsets;
             Ok((name, Lying { shape, dtype: info.dtype, bytes: &data[start..end] }))

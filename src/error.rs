@@ -45,7 +45,7 @@ pub enum Error {
         /// What was wrong with it.
         detail: String,
     },
-    /// A tensor of another graph, or a node that this plan does not compute, was asked for.
+    /// A tensor of another graph, a node that this plan does not compute, or a range that cannot be read was asked for.
     #[error("{0}")]
     Port(String),
     /// The values given do not fill the tensor that they were written to.

@@ -50,25 +50,41 @@ pub fn writable(path: impl AsRef<Path>) -> Result<()> {
 
 /// The file that `path` stands for, and a hidden one beside it that is to become it.
 fn begin(path: &Path) -> Result<(PathBuf, NamedTempFile)> {
-    // A link goes on pointing where it did: the file behind it is what is replaced.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let target = behind_links(path);
     let old = fs::metadata(&target).ok();
     let of_a_folder = path.to_string_lossy().ends_with(is_separator);
-    if of_a_folder || target.file_name().is_none() || old.as_ref().is_some_and(|old| !old.is_file()) {
+    let no_file = target.is_symlink() || old.as_ref().is_some_and(|old| !old.is_file());
+    if of_a_folder || target.file_name().is_none() || no_file {
         return Err(Error::file(path, "not the name of an ordinary file"));
     }
     let mut builder = tempfile::Builder::new();
     builder.prefix(".halfgrad-").suffix(".tmp");
-    // Temporary files are private; this one takes the old file's mode, or that of a new file, under the user's umask.
+    // Temporary files are private; this one takes the mode of a new file, under the user's umask, or the old file's.
     #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = old.map_or(0o666, |old| old.permissions().mode() & 0o777);
-        builder.permissions(PermissionsExt::from_mode(mode));
+    if old.is_none() {
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     }
     let folder = folder(&target);
     let file = builder.tempfile_in(folder).map_err(|e| explain(path, folder, e))?;
+    #[cfg(unix)]
+    if let Some(old) = old {
+        file.as_file().set_permissions(old.permissions()).map_err(|e| explain(path, folder, e))?;
+    }
     Ok((target, file))
+}
+
+/// The file that a path stands for. A link goes on pointing where it did: the file behind it is what is replaced, or
+/// made if it is not there.
+fn behind_links(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| {
+        let mut target = path.to_path_buf();
+        // As many links as Linux follows: a circle of them has no end.
+        for _ in 0..40 {
+            let Ok(to) = fs::read_link(&target) else { break };
+            target = folder(&target).join(to);
+        }
+        target
+    })
 }
 
 /// The folder that a file is in.
@@ -167,5 +183,24 @@ mod tests {
         write_atomically(&link, |file| file.write_all(b"new")).unwrap();
         assert!(link.is_symlink() && fs::read(&file).unwrap() == b"new");
         assert_eq!(mode(&file) & 0o777, 0o600);
+        // The umask is for new files.
+        fs::set_permissions(&file, PermissionsExt::from_mode(0o666)).unwrap();
+        write_atomically(&link, |file| file.write_all(b"newer")).unwrap();
+        assert_eq!(mode(&file) & 0o777, 0o666);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_nothing_yet_stays_too() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link, second, round] = ["file", "link", "second", "round"].map(|name| folder.path().join(name));
+        symlink("file", &link).unwrap();
+        symlink(&link, &second).unwrap();
+        write_atomically(&second, |file| file.write_all(b"new")).unwrap();
+        assert!(second.is_symlink() && link.is_symlink() && fs::read(&file).unwrap() == b"new");
+        symlink(&round, &round).unwrap();
+        assert!(writable(&round).unwrap_err().to_string().ends_with("not the name of an ordinary file"));
+        assert!(round.is_symlink());
     }
 }

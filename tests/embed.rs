@@ -1,5 +1,10 @@
 //! Inside an app: its device, queue and submissions; buffers bound without a copy; typed errors; Send; async.
 
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    thread,
+};
+
 use halfgrad::{
     Error, Gpu, Graph, Init, Plan, Port, Precision, Sgd, Weights, data,
     gpu::{Choice, Reading},
@@ -264,6 +269,96 @@ fn a_weight_is_bound_where_it_lies() {
     let found = Reading::new(&gpu, &[(there.buffer, there.offset, bytes)], values).wait().unwrap();
     assert!(there.offset > 0 && found.iter().any(|v| *v != 0.0));
     assert_eq!(found, weights.get("fc2.weight").unwrap().wait().unwrap());
+}
+
+#[test]
+fn what_an_app_asks_for_wrongly_is_told_to_it_and_harms_nothing_else() {
+    let mut app = App::new();
+    let gpu = app.plan.gpu().clone();
+    let make = |usage| {
+        let size = 64;
+        app.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+    };
+    let (good, bad) = (make(wgpu::BufferUsages::COPY_SRC), make(wgpu::BufferUsages::COPY_DST));
+    for range in [(&bad, 0, 64), (&good, 2, 8), (&good, 0, 6), (&good, 60, 8), (&good, u64::MAX - 3, 4)] {
+        let reading = || Reading::new(&gpu, &[(&good, 0, 4), range], |b| Ok(b.len()));
+        for error in [reading().wait(), pollster::block_on(reading())] {
+            assert!(matches!(&error, Err(Error::Port(why)) if why.contains("cannot be read")), "{error:?}");
+        }
+    }
+    let gone = make(wgpu::BufferUsages::COPY_SRC);
+    gone.destroy();
+    let refused = Reading::new(&gpu, &[(&gone, 0, 64)], |b| Ok(b.len())).wait();
+    assert!(matches!(&refused, Err(Error::Device(why)) if why.starts_with("reading back: ")), "{refused:?}");
+    assert_eq!(Reading::new(&gpu, &[(&good, 0, 8), (&good, 16, 4)], |b| Ok(b.len())).wait(), Ok(12));
+    app.plan.run();
+    assert_eq!(app.plan.read(app.output).unwrap().wait().unwrap().len(), 32);
+}
+
+#[test]
+fn inputs_that_are_more_than_a_buffer_together_are_written_in_parts() {
+    const LENGTH: usize = 5000;
+    let limits = |_: &_| wgpu::Limits {
+        max_storage_buffer_binding_size: 32 << 10,
+        max_buffer_size: 48 << 10,
+        ..wgpu::Limits::default()
+    };
+    let (device, queue) = pollster::block_on(open(limits));
+    let gpu = pollster::block_on(Gpu::from_wgpu(device, queue)).unwrap();
+    let graph = Graph::new(Precision::F32);
+    let inputs = ["a", "b", "c", "d"].map(|name| graph.input(name, [LENGTH]));
+    let [a, b, c, d] = inputs;
+    let sum = a + b * 2.0 + c * 3.0 + d * 4.0;
+    let weights = Weights::init(&gpu, &graph, 0).unwrap();
+    let mut plan = Plan::infer(&gpu, &weights, [sum]).unwrap();
+    let mut expected = 0.0;
+    for step in 0..10 {
+        for (i, x) in inputs.into_iter().enumerate().filter(|(i, _)| step == 0 || (step + i) % 3 == 0) {
+            plan.write(x, &[(step + i) as f32; LENGTH]).unwrap();
+            let last = |i: usize| (1..=step).rev().find(|s| (s + i).is_multiple_of(3)).unwrap_or(0) + i;
+            expected = (0..4).map(|i| (i + 1) as f32 * last(i) as f32).sum();
+        }
+        plan.run();
+        assert_eq!(plan.read(sum).unwrap().wait().unwrap(), [expected; LENGTH], "step {step}");
+    }
+}
+
+#[test]
+fn an_apps_callback_that_panics_does_so_in_the_wait_and_loses_no_values() {
+    let mut app = App::new();
+    for awaited in [false, true] {
+        let descriptor = wgpu::BufferDescriptor {
+            label: None,
+            size: 16,
+            usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        };
+        let own = app.device.create_buffer(&descriptor);
+        app.plan.run();
+        let (early, late) = (app.plan.read(app.output).unwrap(), app.plan.read(app.output).unwrap());
+        own.map_async(wgpu::MapMode::Write, .., |_| panic!("the app's own"));
+        let waited = catch_unwind(AssertUnwindSafe(|| match awaited {
+            true => pollster::block_on(late),
+            false => late.wait(),
+        }));
+        assert_eq!(waited.unwrap_err().downcast_ref::<&str>(), Some(&"the app's own"), "{awaited}");
+        assert_eq!(early.wait().unwrap().len(), 32, "{awaited}");
+        assert_eq!(app.plan.gpu().wait(), Ok(()), "{awaited}");
+    }
+}
+
+#[test]
+fn what_is_awaited_is_put_together_on_a_thread_of_its_own() {
+    let app = App::new();
+    let reading = || Reading::new(app.plan.gpu(), &[], |_| Ok(thread::current().id()));
+    let here = thread::current().id();
+    assert_eq!(reading().wait(), Ok(here));
+    assert_ne!(pollster::block_on(reading()), Ok(here));
+    // One that was polled may be waited for all the same.
+    let mut polled = reading();
+    let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
+    let _ = std::pin::Pin::new(&mut polled).poll(context);
+    assert!(polled.wait().is_ok_and(|there| there != here));
 }
 
 #[test]

@@ -28,6 +28,14 @@ fn with(gpu: &Gpu, change: impl FnOnce(&mut Settings)) -> Gpu {
     pollster::block_on(gpu.with(settings)).unwrap()
 }
 
+/// A device that belongs to an app, which hears of its loss itself.
+fn theirs() -> Gpu {
+    let found = pollster::block_on(adapters());
+    let adapter = &found[choose(&Choice::Best, &found).unwrap()];
+    let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
+    pollster::block_on(Gpu::from_wgpu(device, queue)).unwrap()
+}
+
 #[test]
 fn no_adapter_says_what_to_install() {
     let error = choose(&Choice::Best, &[]).unwrap_err();
@@ -64,15 +72,7 @@ fn a_missing_feature_is_named_with_what_would_do_instead() {
 
 #[test]
 fn a_lost_device_is_an_error_at_once_and_from_then_on() {
-    let ours = Gpu::new().unwrap();
-    // The second belongs to an app, which hears of the loss itself.
-    let theirs = {
-        let adapters = pollster::block_on(halfgrad::gpu::adapters());
-        let adapter = adapters.into_iter().find(|a| a.get_info().name == ours.info().name).unwrap();
-        let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).unwrap();
-        pollster::block_on(Gpu::from_wgpu(device, queue)).unwrap()
-    };
-    for gpu in [ours, theirs] {
+    for gpu in [Gpu::new().unwrap(), theirs()] {
         let started = Instant::now();
         let mut plan = train(&gpu).unwrap();
         (0..5).for_each(|_| plan.run());
@@ -98,6 +98,53 @@ fn a_lost_device_is_an_error_at_once_and_from_then_on() {
         }
         assert!(started.elapsed() < Duration::from_secs(60));
     }
+}
+
+#[test]
+fn what_was_written_for_a_step_is_lost_with_the_device() {
+    type Use = fn(&mut Plan) -> Option<Error>;
+    let uses: [(&str, Use); 5] = [
+        ("run", |plan| {
+            plan.run();
+            plan.losses().wait().err()
+        }),
+        ("read", |plan| plan.read("x").and_then(|r| r.wait()).err()),
+        // wgpu says nothing to one that does not wait.
+        ("buffer", |plan| plan.buffer("x").err().or_else(|| plan.losses().wait().err())),
+        ("encode", |plan| {
+            let device = plan.gpu().device().clone();
+            plan.encode(&mut device.create_command_encoder(&Default::default()));
+            plan.losses().wait().err()
+        }),
+        ("write", |plan| {
+            let _ = plan.write("x", &[0.0; 160]);
+            plan.run();
+            plan.write("x", &[0.0; 160]).err()
+        }),
+    ];
+    for (name, uses) in uses {
+        for (gpu, waits) in [(theirs(), false), (theirs(), true), (Gpu::new().unwrap(), true)] {
+            let mut plan = train(&gpu).unwrap();
+            gpu.device().destroy();
+            if waits {
+                assert!(matches!(gpu.wait(), Err(Error::Device(_))), "{name}");
+            }
+            for _ in 0..2 {
+                let error = uses(&mut plan);
+                assert!(matches!(error, Some(Error::Device(_))), "{name} {waits}: {error:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_device_that_is_lost_already_is_an_error_of_its_own() {
+    let gpu = theirs();
+    let (device, queue) = (gpu.device().clone(), gpu.queue().clone());
+    device.destroy();
+    let opened = pollster::block_on(Gpu::from_wgpu(device, queue)).and_then(|gpu| train(&gpu).map(|_| ()));
+    assert!(matches!(opened, Err(Error::Device(_))), "{opened:?}");
+    assert!(matches!(gpu.probe(), Err(Error::Device(_))));
 }
 
 #[test]

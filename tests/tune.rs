@@ -141,6 +141,49 @@ fn a_candidate_that_cannot_be_run_does_not_take_the_others_along() {
 }
 
 #[test]
+fn two_that_measure_at_once_run_the_same_variants() {
+    let gpu = Gpu::new().unwrap();
+    let (plan, _) = train(&gpu);
+    let mut products: Vec<_> = plan.program().dispatches.iter().filter(|d| d.choice.is_some()).collect();
+    products.dedup_by_key(|d| d.choice.as_ref().map(|c| c.product.clone()));
+    let [d, e] = [products[0], products[1]];
+    let folder = tempfile::tempdir().unwrap();
+    let load = || Winners::load(folder.path(), &gpu).0;
+    let (mut first, mut second) = (load(), load());
+    first.note(d, &[1.0, 2.0]);
+    second.note(d, &[2.0, 1.0]);
+    second.note(e, &[2.0, 1.0]);
+    first.save().unwrap();
+    second.save().unwrap();
+    assert_eq!(second.of(d), first.of(d), "who was first counts");
+    let both = load();
+    assert_eq!((both.of(d), both.of(e)), (first.of(d), second.of(e)));
+    // What was there before and is measured anew is not another's.
+    let mut again = load();
+    again.note(d, &[2.0, 1.0]);
+    again.save().unwrap();
+    assert_ne!(load().of(d), first.of(d));
+}
+
+#[test]
+fn who_awaits_measurements_is_free_meanwhile() {
+    let gpu = Gpu::new().unwrap();
+    let (plan, _) = train(&gpu);
+    let at = plan.program().dispatches.iter().position(|d| d.choice.is_some()).unwrap();
+    let programs = [(); 4].map(|()| Some(plan.program().alone(at)));
+    let mut measured = Box::pin(seconds(&gpu, &programs, Instant::now() + Duration::from_secs(60)));
+    let (started, mut longest) = (Instant::now(), Duration::ZERO);
+    let found = pollster::block_on(std::future::poll_fn(|context| {
+        let polled = Instant::now();
+        let found = measured.as_mut().poll(context);
+        longest = longest.max(polled.elapsed());
+        found
+    }));
+    assert_eq!(found.unwrap().unwrap().len(), 4);
+    assert!(longest < started.elapsed() / 2, "{longest:?} of {:?}", started.elapsed());
+}
+
+#[test]
 fn files_that_are_broken_or_of_something_else_are_not_used() {
     let gpu = Gpu::new().unwrap();
     let folder = tempfile::tempdir().unwrap();

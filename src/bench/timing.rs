@@ -67,7 +67,7 @@ impl Work<'_> {
         // So many runs in a submission that its own cost does not count.
         let runs = (2e-3 / warm.max(1e-6)).ceil().clamp(1.0, 64.0) as usize;
         let wall = sample(effort, || Ok(self.repeat(runs)? / runs as f64))?;
-        let stamps = Stamps::new(self.gpu, self.range.clone());
+        let stamps = Stamps::new(self.gpu, self.range.clone())?;
         let gpu = stamps.map(|stamps| sample(effort, || self.stamped(&stamps)));
         // A device whose clock stands still has none.
         let gpu = gpu.transpose()?.filter(|gpu| gpu.median > 0.0);
@@ -81,7 +81,7 @@ impl Work<'_> {
     /// As [`measure`](Self::measure).
     pub fn repeat(&self, runs: usize) -> Result<f64> {
         let start = Instant::now();
-        self.executable.submit(self.gpu, self.range.clone(), runs, None);
+        self.executable.submit(self.gpu, self.range.clone(), runs, None)?;
         self.gpu.wait()?;
         Ok(start.elapsed().as_secs_f64())
     }
@@ -91,7 +91,7 @@ impl Work<'_> {
     /// # Errors
     /// As [`measure`](Self::measure).
     pub fn stamped(&self, stamps: &Stamps) -> Result<f64> {
-        self.executable.submit(self.gpu, self.range.clone(), 1, Some(stamps));
+        self.executable.submit(self.gpu, self.range.clone(), 1, Some(stamps))?;
         Ok(stamps.read(self.gpu).wait()?.iter().sum())
     }
 }

@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+#[cfg(target_arch = "wasm32")]
+use super::lost::Scopes;
 use super::{lost::Lost, pipeline::Pipeline, probe, settings::Settings};
 use crate::{
     Dtype, Error, Result,
@@ -202,7 +204,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::Unsupported`] naming the limit that is too low; [`Error::Name`] for an environment variable that says nothing known;
-    /// [`Error::Device`] or [`Error::Shader`] if the device does not run what tells how it rounds.
+    /// [`Error::Device`] or [`Error::Memory`] if the device does not run what tells how it rounds.
     pub async fn from_wgpu(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         let info = device.adapter_info();
         Self::from_parts(device, queue, info, vec![], Settings::from_env()?, Lost::default()).await
@@ -254,11 +256,16 @@ impl Gpu {
         if settings.cooperative {
             caps.matrices.clone_from(&matrices);
         }
-        let mut shared = Shared { device, queue, caps, settings, info, matrices, pipelines: Mutex::default(), lost };
-        if !shared.caps.native_halves(Dtype::F32) {
-            shared.caps.pack_exact = probe::pack::pack_is_exact(&shared).await?;
+        let gpu = |caps: &Caps| {
+            let (device, queue, lost) = (device.clone(), queue.clone(), lost.clone());
+            let (caps, settings, info, matrices) = (caps.clone(), settings.clone(), info.clone(), matrices.clone());
+            let pipelines = Mutex::default();
+            Gpu { shared: Arc::new(Shared { device, queue, caps, settings, info, matrices, pipelines, lost }) }
+        };
+        if !caps.native_halves(Dtype::F32) {
+            caps.pack_exact = probe::pack::is_exact(&gpu(&caps)).await?;
         }
-        Ok(Gpu { shared: Arc::new(shared) })
+        Ok(gpu(&caps))
     }
 
     /// The same device under other settings; plans made with either may share weights.
@@ -310,7 +317,8 @@ impl Gpu {
         }
     }
 
-    /// Waits until the device has done everything submitted so far.
+    /// Waits until the device has done everything submitted so far. Callbacks that are due run meanwhile, an app's own
+    /// too: where one of them panics, so does the wait.
     ///
     /// # Errors
     /// [`Error::Device`] if the device was lost.
@@ -325,18 +333,30 @@ impl Gpu {
         super::readback::wait(&self.shared, submission)
     }
 
-    /// Asks the device for something that it may refuse, which is then remembered. A device that an app has destroyed calls
-    /// everything invalid, and without a scope wgpu panics at that.
-    pub(crate) fn guarded<T>(&self, doing: &str, ask: impl FnOnce() -> T) -> T {
-        let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
-        let made = ask();
+    /// Asks the device for something that it may refuse, without a wait: in a browser nobody hears of an error then.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] and [`Error::Device`].
+    pub(crate) fn guarded<T>(&self, doing: &str, ask: impl FnOnce() -> T) -> Result<T> {
         #[cfg(not(target_arch = "wasm32"))]
-        if let Some(e) = pollster::block_on(scope.pop()) {
-            self.shared.lost.lose(format!("{doing}: {e}"));
-        }
+        return pollster::block_on(self.shared.asked(doing, ask));
         #[cfg(target_arch = "wasm32")]
-        drop((scope, doing));
-        made
+        {
+            let _ = doing;
+            let scopes = Scopes::push(self.device());
+            let made = ask();
+            drop(scopes.pop());
+            Ok(made)
+        }
+    }
+
+    /// Remembers what nobody could be told who asked for it: whatever is read next fails, since it would not be right.
+    pub(crate) fn remember<T>(&self, told: Result<T>) {
+        match told {
+            Ok(_) => {}
+            Err(Error::Device(why)) => self.shared.lost.lose(why),
+            Err(e) => self.shared.lost.lose(e.to_string()),
+        }
     }
 
     /// Whether both stand for one device, as clones do. wgpu's own comparison takes devices of two instances for equal.

@@ -31,7 +31,8 @@ impl Gpu {
     /// The pipeline of a dispatch's shader.
     ///
     /// # Errors
-    /// [`Error::Shader`] if the shader does not compose, compile or fit the dispatch.
+    /// [`Error::Shader`] if the shader does not compose, compile or fit the dispatch; [`Error::Device`] if the device is
+    /// lost.
     pub async fn pipeline(&self, dispatch: &Dispatch) -> Result<Arc<Pipeline>> {
         self.shared.pipeline(dispatch).await
     }
@@ -121,45 +122,50 @@ impl Shared {
             .collect();
         let uniforms = [0, 1].map(|i| entry(i, wgpu::BufferBindingType::Uniform, true));
         let name = dispatch.shader.name;
-        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let layout = |entries: &[_]| {
             device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(name), entries })
         };
-        let (storage, uniforms) = (layout(&storage), layout(&uniforms));
         // Loops in our files count to a uniform or a constant, so they end; the guard that naga would add costs a
         // third of the matmul's speed and keeps drivers from unrolling. Bounds checks stay.
         let checks = match self.settings.trust {
             true => wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() },
             false => wgpu::ShaderRuntimeChecks::checked(),
         };
-        // SAFETY: no loop is infinite, which is all that leaving out the guard asks.
-        let module = unsafe {
-            device.create_shader_module_trusted(
-                wgpu::ShaderModuleDescriptor {
-                    label: Some(name),
-                    source: wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(module)),
-                },
-                checks,
-            )
-        };
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(name),
-            layout: Some(&device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        let compile = || {
+            let (storage, uniforms) = (layout(&storage), layout(&uniforms));
+            // SAFETY: no loop is infinite, which is all that leaving out the guard asks.
+            let module = unsafe {
+                device.create_shader_module_trusted(
+                    wgpu::ShaderModuleDescriptor {
+                        label: Some(name),
+                        source: wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(module)),
+                    },
+                    checks,
+                )
+            };
+            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(name),
-                bind_group_layouts: &[Some(&storage), Some(&uniforms)],
-                immediate_size: 0,
-            })),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: dispatch.shader.zeroed || !self.settings.trust,
-                ..Default::default()
-            },
-            cache: None,
-        });
-        match scope.pop().await {
-            None => self.lost.check().map(|()| Pipeline { pipeline, storage, uniforms }),
-            Some(e) => Err(Error::Shader { shader: name.into(), detail: e.to_string() }),
-        }
+                layout: Some(&device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                    label: Some(name),
+                    bind_group_layouts: &[Some(&storage), Some(&uniforms)],
+                    immediate_size: 0,
+                })),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    zero_initialize_workgroup_memory: dispatch.shader.zeroed || !self.settings.trust,
+                    ..Default::default()
+                },
+                cache: None,
+            });
+            Pipeline { pipeline, storage, uniforms }
+        };
+        let made = self.asked("compiling", compile).await;
+        // Of a device that is there, it is the compiler that refused.
+        self.lost.check()?;
+        made.map_err(|e| match e {
+            Error::Device(detail) => Error::Shader { shader: name.into(), detail },
+            other => other,
+        })
     }
 }

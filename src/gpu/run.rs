@@ -38,27 +38,25 @@ struct Call {
 /// A storage buffer that can be written, read back and bound; zeros at first.
 ///
 /// # Errors
-/// [`Error::Memory`] if the device has no room for it.
+/// [`Error::Memory`] if the device has no room for it; [`Error::Device`] if it is lost.
 pub async fn buffer(gpu: &Gpu, label: &str, bytes: u64) -> Result<wgpu::Buffer> {
     gpu.check()?;
-    let scope = gpu.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-    let made = gpu.device().create_buffer(&wgpu::BufferDescriptor {
-        label: Some(label),
-        size: bytes.max(16),
-        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
-    match scope.pop().await {
-        None => Ok(made),
-        Some(e) => Err(Error::Memory(format!("buffer {label:?} of {bytes} bytes: {e}"))),
-    }
+    let make = || {
+        gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes.max(16),
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
+    };
+    gpu.shared.asked(&format!("buffer {label:?} of {bytes} bytes"), make).await
 }
 
 impl Executable {
     /// Compiles what `program` runs and makes its buffers; `shared` gives those that others own.
     ///
     /// # Errors
-    /// [`Error::Shader`] and [`Error::Memory`]; nothing was run then.
+    /// [`Error::Shader`], [`Error::Memory`] and [`Error::Device`]; nothing was run then.
     pub async fn new(gpu: &Gpu, program: &Program, shared: impl Fn(Source) -> wgpu::Buffer) -> Result<Self> {
         let mut buffers = vec![];
         let of_plan = |e| match e {
@@ -71,23 +69,27 @@ impl Executable {
                 source => shared(source),
             };
             if !b.contents.is_empty() {
-                gpu.queue().write_buffer(&made, 0, &b.contents);
+                let write = || gpu.queue().write_buffer(&made, 0, &b.contents);
+                gpu.shared.asked("writing tables", write).await?;
             }
             buffers.push(made);
         }
         let (words, offsets) = uniforms(program, gpu.caps().uniform_alignment);
-        let uniform = gpu.device().create_buffer(&wgpu::BufferDescriptor {
-            label: Some("uniforms"),
-            size: 4 * words.len() as u64,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        gpu.queue().write_buffer(&uniform, 0, bytemuck::cast_slice(&words));
+        let uniform = || {
+            let uniform = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+                label: Some("uniforms"),
+                size: 4 * words.len() as u64,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            gpu.queue().write_buffer(&uniform, 0, bytemuck::cast_slice(&words));
+            uniform
+        };
+        let uniform = gpu.shared.asked("making room for uniforms", uniform).await?;
 
         let mut calls = vec![];
         let pipelines = gpu.pipelines(&program.dispatches).await?;
         for ((d, pipeline), offsets) in program.dispatches.iter().zip(pipelines).zip(offsets) {
-            let scope = gpu.device().push_error_scope(wgpu::ErrorFilter::Validation);
             let entries: Vec<_> = d
                 .bindings
                 .iter()
@@ -111,17 +113,14 @@ impl Executable {
             let group = |layout, entries: &[_]| {
                 gpu.device().create_bind_group(&wgpu::BindGroupDescriptor { label: Some(&d.label), layout, entries })
             };
-            let storage = group(&pipeline.storage, &entries);
-            let uniforms = group(
-                &pipeline.uniforms,
-                &[
+            let groups = || {
+                let words = [
                     wgpu::BindGroupEntry { binding: 0, resource: bound(4 * d.params.len()) },
                     wgpu::BindGroupEntry { binding: 1, resource: bound(4 * d.chain.len()) },
-                ],
-            );
-            if let Some(e) = scope.pop().await {
-                return Err(Error::Device(format!("{}: {e}", d.label)));
-            }
+                ];
+                (group(&pipeline.storage, &entries), group(&pipeline.uniforms, &words))
+            };
+            let (storage, uniforms) = gpu.shared.asked(&d.label, groups).await?;
             calls.push(Call { pipeline, storage, uniforms, offsets, grid: d.grid, observes: d.observes });
         }
         let (times, slice) = (estimates(program), gpu.settings().slice_on(gpu.caps().kind));
@@ -166,17 +165,24 @@ impl Executable {
     /// Submits so many runs of the dispatches `range`, one run after another, without those that observe; in parts as
     /// [`parts`](Self::parts) are, where all would take too long at once. With stamps for `range`, each dispatch is
     /// timed.
-    pub fn submit(&self, gpu: &Gpu, range: Range<usize>, runs: usize, stamps: Option<&Stamps>) {
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn submit(&self, gpu: &Gpu, range: Range<usize>, runs: usize, stamps: Option<&Stamps>) -> Result<()> {
         for part in slices_of(&self.times, range, runs, self.slice) {
-            let mut encoder = gpu.device().create_command_encoder(&Default::default());
-            for range in part {
-                match stamps {
-                    Some(stamps) => self.encode_stamped(&mut encoder, range, stamps),
-                    None => self.encode(&mut encoder, range, false),
+            let submit = || {
+                let mut encoder = gpu.device().create_command_encoder(&Default::default());
+                for range in part {
+                    match stamps {
+                        Some(stamps) => self.encode_stamped(&mut encoder, range, stamps),
+                        None => self.encode(&mut encoder, range, false),
+                    }
                 }
-            }
-            gpu.guarded("running dispatches", || gpu.queue().submit([encoder.finish()]));
+                gpu.queue().submit([encoder.finish()])
+            };
+            gpu.guarded("running dispatches", submit)?;
         }
+        Ok(())
     }
 }
 

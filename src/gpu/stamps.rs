@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{device::Gpu, readback::Reading};
+use crate::Result;
 
 /// Two timestamps for each of some dispatches.
 #[derive(Debug)]
@@ -14,23 +15,29 @@ pub struct Stamps {
 
 impl Stamps {
     /// For these dispatches of an executable; `None` if the device takes no timestamps, or not so many.
-    pub fn new(gpu: &Gpu, range: Range<usize>) -> Option<Self> {
+    ///
+    /// # Errors
+    /// [`Error::Memory`](crate::Error::Memory) and [`Error::Device`](crate::Error::Device).
+    pub fn new(gpu: &Gpu, range: Range<usize>) -> Result<Option<Self>> {
         let count = 2 * range.len() as u32;
         if !gpu.caps().timestamps || count == 0 || count > wgpu::QUERY_SET_MAX_QUERIES {
-            return None;
+            return Ok(None);
         }
-        let set = gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
-            label: Some("stamps"),
-            ty: wgpu::QueryType::Timestamp,
-            count,
-        });
-        let resolved = gpu.device().create_buffer(&wgpu::BufferDescriptor {
-            label: Some("stamps"),
-            size: u64::from(count) * u64::from(wgpu::QUERY_SIZE),
-            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
-            mapped_at_creation: false,
-        });
-        Some(Stamps { set, resolved, range })
+        let make = || {
+            let set = gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("stamps"),
+                ty: wgpu::QueryType::Timestamp,
+                count,
+            });
+            let resolved = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+                label: Some("stamps"),
+                size: u64::from(count) * u64::from(wgpu::QUERY_SIZE),
+                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            });
+            Stamps { set, resolved, range }
+        };
+        gpu.guarded("making room for timestamps", make).map(Some)
     }
 
     pub(super) fn of(&self, dispatch: usize) -> wgpu::ComputePassTimestampWrites<'_> {

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::{
     compose,
     device::{Gpu, title},
+    readback::elsewhere,
     run::Executable,
     stamps::Stamps,
 };
@@ -35,6 +36,8 @@ pub struct Winners {
     /// The crate and its shaders.
     version: Value,
     products: BTreeMap<String, Winner>,
+    /// As the file had them when it was read last.
+    read: BTreeMap<String, Winner>,
 }
 
 /// What was found of one product.
@@ -66,9 +69,13 @@ impl Winners {
         });
         let version = json!({ "halfgrad": env!("CARGO_PKG_VERSION"), "shaders": hash(compose::LIBRARY) });
         let path = folder.join(format!("tune-{}.json", hash(of.to_string())));
-        let mut winners = Winners { path, of, version, products: BTreeMap::new() };
-        let warning = match winners.read() {
-            Ok(()) => None,
+        let mut winners = Winners { path, of, version, products: BTreeMap::new(), read: BTreeMap::new() };
+        let warning = match winners.there() {
+            Ok(products) => {
+                winners.read.clone_from(&products);
+                winners.products = products;
+                None
+            }
             Err(e) => {
                 Some(Warning { what: e.to_string(), cure: "products are measured and the file written anew".into() })
             }
@@ -76,9 +83,10 @@ impl Winners {
         (winners, warning)
     }
 
-    fn read(&mut self) -> Result<()> {
+    /// What the file has.
+    fn there(&self) -> Result<BTreeMap<String, Winner>> {
         if !self.path.exists() {
-            return Ok(());
+            return Ok(BTreeMap::new());
         }
         let wrong = |detail: &str| Error::file(&self.path, detail);
         let whole: Value =
@@ -87,7 +95,7 @@ impl Winners {
             return Err(wrong(&format!("was measured elsewhere, on {}", whole["of"]["adapter"])));
         }
         if whole["version"] != self.version {
-            return Ok(());
+            return Ok(BTreeMap::new());
         }
         let products = whole["products"].as_object().ok_or_else(|| wrong("has no \"products\""))?;
         let read = |(name, found): (&String, &Value)| {
@@ -97,8 +105,7 @@ impl Winners {
             Some((name.clone(), Winner { variant: text("variant")?, hash: text("shader")?, milliseconds }))
         };
         let found: Option<BTreeMap<_, _>> = products.iter().map(read).collect();
-        self.products = found.ok_or_else(|| wrong("has a product without \"variant\", \"shader\" and \"ms\""))?;
-        Ok(())
+        found.ok_or_else(|| wrong("has a product without \"variant\", \"shader\" and \"ms\""))
     }
 
     /// The variant that is fastest for what a dispatch computes, if it was measured with this shader and can be chosen.
@@ -128,11 +135,19 @@ impl Winners {
         self.products.insert(choice.product.clone(), winner);
     }
 
-    /// Writes the file, all of it or nothing.
+    /// Writes the file, all of it or nothing. What another process has written to it meanwhile stays there and counts
+    /// here too, so that both run the same variants.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn save(&self) -> Result<()> {
+    pub fn save(&mut self) -> Result<()> {
+        for (product, theirs) in self.there().unwrap_or_default() {
+            let known = self.read.get(&product) == Some(&theirs);
+            let other = |own: &Winner| own.hash != theirs.hash;
+            if !known && !self.products.get(&product).is_some_and(other) {
+                self.products.insert(product, theirs);
+            }
+        }
         let folder = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(|e| Error::file(folder, e))?;
         let product = |(name, w): (&String, &Winner)| {
@@ -164,9 +179,10 @@ struct Candidate {
 
 impl Candidate {
     /// Nothing of what cannot be compiled or held.
-    async fn new(gpu: &Gpu, program: &Program) -> Result<Option<Self>> {
+    fn new(gpu: &Gpu, program: &Program) -> Result<Option<Self>> {
         // What is timed alone owns its buffers.
-        let Ok(executable) = Executable::new(gpu, program, |source| unreachable!("{source:?}")).await else {
+        let Ok(executable) = pollster::block_on(Executable::new(gpu, program, |source| unreachable!("{source:?}")))
+        else {
             gpu.check()?;
             return Ok(None);
         };
@@ -175,7 +191,7 @@ impl Candidate {
         run(gpu, &executable, dispatches, 1, None)?;
         let once = run(gpu, &executable, dispatches, 1, None)?;
         let times = (LONG / once.max(1e-6)).clamp(1.0, 100.0) as usize;
-        let stamps = Stamps::new(gpu, 0..dispatches);
+        let stamps = Stamps::new(gpu, 0..dispatches)?;
         Ok(Some(Candidate { executable, dispatches, times, stamps, least: f64::INFINITY }))
     }
 }
@@ -186,13 +202,19 @@ impl Candidate {
 /// # Errors
 /// [`Error::Device`] if the device is lost.
 pub async fn seconds(gpu: &Gpu, programs: &[Option<Program>], end: Instant) -> Result<Option<Vec<f64>>> {
+    let (gpu, programs) = (gpu.clone(), programs.to_vec());
+    elsewhere(move || timed(&gpu, &programs, end)).await
+}
+
+/// As [`seconds`], which waits for the device again and again.
+fn timed(gpu: &Gpu, programs: &[Option<Program>], end: Instant) -> Result<Option<Vec<f64>>> {
     let mut candidates = vec![];
     for program in programs {
         if Instant::now() >= end {
             return Ok(None);
         }
         candidates.push(match program {
-            Some(program) => Candidate::new(gpu, program).await?,
+            Some(program) => Candidate::new(gpu, program)?,
             None => None,
         });
     }
@@ -215,7 +237,7 @@ pub async fn seconds(gpu: &Gpu, programs: &[Option<Program>], end: Instant) -> R
 /// Seconds of all dispatches: of one run by the device's clock, or the mean of so many by the host's.
 fn run(gpu: &Gpu, executable: &Executable, dispatches: usize, times: usize, stamps: Option<&Stamps>) -> Result<f64> {
     if let Some(stamps) = stamps {
-        executable.submit(gpu, 0..dispatches, 1, Some(stamps));
+        executable.submit(gpu, 0..dispatches, 1, Some(stamps))?;
         let seconds: f64 = stamps.read(gpu).wait()?.iter().sum();
         // A device whose clock stands still has none.
         if seconds > 0.0 {
@@ -223,7 +245,7 @@ fn run(gpu: &Gpu, executable: &Executable, dispatches: usize, times: usize, stam
         }
     }
     let start = Instant::now();
-    executable.submit(gpu, 0..dispatches, times, None);
+    executable.submit(gpu, 0..dispatches, times, None)?;
     gpu.wait()?;
     Ok(start.elapsed().as_secs_f64() / times as f64)
 }

@@ -27,10 +27,10 @@ const AHEAD: usize = 64;
 /// What is written for the next step, and what is on its way for those that are under way.
 #[derive(Debug)]
 pub struct Uploads {
-    /// Where each input lies in a place, by its buffer, and whether it was written since the last step.
-    inputs: BTreeMap<usize, (Range<u64>, bool)>,
-    /// Bytes of a place, which has room for all inputs.
-    bytes: u64,
+    /// Each input, by its buffer.
+    inputs: BTreeMap<usize, Input>,
+    /// Bytes of the parts of a place, which has room for all inputs: as few as the device allows.
+    parts: Vec<u64>,
     filling: Option<Place>,
     /// What values become on their way to a place.
     scratch: Vec<u8>,
@@ -38,14 +38,35 @@ pub struct Uploads {
     sent: VecDeque<Place>,
 }
 
-/// A staging buffer.
+#[derive(Debug)]
+struct Input {
+    /// Where it lies in a place: in which part, and which bytes of that.
+    part: usize,
+    range: Range<u64>,
+    /// Whether it was written since the last step.
+    written: bool,
+}
+
+/// Room for what is written for a step.
 #[derive(Debug)]
 struct Place {
+    parts: Vec<Part>,
+    /// The submission that reads it, if it is known: an app may submit by itself.
+    submission: Option<wgpu::SubmissionIndex>,
+}
+
+/// A staging buffer.
+#[derive(Debug)]
+struct Part {
     buffer: wgpu::Buffer,
     /// Set by wgpu's callback, or when that is dropped.
     state: Arc<AtomicU8>,
-    /// The submission that reads it, if it is known: an app may submit by itself.
-    submission: Option<wgpu::SubmissionIndex>,
+}
+
+impl Place {
+    fn any(&self, state: u8) -> bool {
+        self.parts.iter().any(|part| part.state.load(Ordering::Acquire) == state)
+    }
 }
 
 /// The device may still read it.
@@ -55,7 +76,7 @@ const MAPPED: u8 = 1;
 /// It could not be mapped, or nobody submitted what was to read it.
 const LOST: u8 = 2;
 
-/// A place that is away: when this is dropped, the place is what became of it. An encoder that is never submitted drops
+/// A part that is away: when this is dropped, the part is what became of it. An encoder that is never submitted drops
 /// wgpu's callback uncalled, and a device that is lost may.
 struct Away {
     state: Arc<AtomicU8>,
@@ -75,22 +96,29 @@ impl Drop for Away {
 }
 
 impl Uploads {
-    /// For these inputs of a program; nothing is allocated before the first write.
-    pub fn new(program: &Program, inputs: impl IntoIterator<Item = usize>) -> Self {
-        let mut end = 0;
+    /// For these inputs of a program on a device that allows buffers of `most` bytes; nothing is allocated before the
+    /// first write.
+    pub fn new(program: &Program, inputs: impl IntoIterator<Item = usize>, most: u64) -> Self {
+        let mut parts = vec![0];
         let place = |b: usize| {
-            let start = end;
-            end = (start + program.buffers[b].bytes).next_multiple_of(wgpu::MAP_ALIGNMENT);
-            (b, (start..start + program.buffers[b].bytes, false))
+            let bytes = program.buffers[b].bytes;
+            let end = parts.last_mut().expect("there is one");
+            if *end > 0 && *end + bytes > most {
+                parts.push(0);
+            }
+            let (part, end) = (parts.len() - 1, parts.last_mut().expect("there is one"));
+            let range = *end..*end + bytes;
+            *end = range.end.next_multiple_of(wgpu::MAP_ALIGNMENT);
+            (b, Input { part, range, written: false })
         };
         let inputs = inputs.into_iter().map(place).collect();
-        Uploads { inputs, bytes: end, filling: None, scratch: vec![], sent: VecDeque::new() }
+        Uploads { inputs, parts, filling: None, scratch: vec![], sent: VecDeque::new() }
     }
 
     /// Has an input hold these values from the next step on. A host that is far ahead of the device waits for it here.
     ///
     /// # Errors
-    /// [`Error::Device`].
+    /// [`Error::Memory`] and [`Error::Device`].
     pub fn write(&mut self, gpu: &Gpu, input: usize, values: &[f32], shape: Shape, dtype: Dtype) -> Result<()> {
         if self.filling.is_none() {
             self.filling = Some(self.place(gpu)?);
@@ -103,33 +131,37 @@ impl Uploads {
             }
         };
         let place = self.filling.as_ref().expect("it was just set");
-        let (range, written) = self.inputs.get_mut(&input).expect("an input of the program");
-        let view = place.buffer.get_mapped_range_mut(range.clone());
-        view.map_err(|e| Error::Device(e.to_string()))?.copy_from_slice(bytes);
-        *written = true;
+        let input = self.inputs.get_mut(&input).expect("an input of the program");
+        let view = place.parts[input.part].buffer.get_mapped_range_mut(input.range.clone());
+        let failed = |e| gpu.shared.failed("writing an input", e, Error::Device);
+        view.map_err(failed)?.copy_from_slice(bytes);
+        input.written = true;
         Ok(())
     }
 
-    /// Records copies of what was written since the last time to `targets`; whether there was any.
-    pub fn record<'b>(
-        &mut self,
-        encoder: &mut wgpu::CommandEncoder,
-        targets: impl Fn(usize) -> &'b wgpu::Buffer,
-    ) -> bool {
-        let Some(place) = self.filling.take() else { return false };
-        place.buffer.unmap();
-        for (&input, (range, written)) in self.inputs.iter_mut().filter(|(_, (_, written))| *written) {
-            encoder.copy_buffer_to_buffer(&place.buffer, range.start, targets(input), 0, Some(range.end - range.start));
-            *written = false;
+    /// Whether something was written since the last time that it was recorded.
+    pub fn is_written(&self) -> bool {
+        self.filling.is_some()
+    }
+
+    /// Records copies of what was written since the last time to `targets`. The device may refuse that: it is for a guard.
+    pub fn record<'b>(&mut self, encoder: &mut wgpu::CommandEncoder, targets: impl Fn(usize) -> &'b wgpu::Buffer) {
+        let Some(place) = self.filling.take() else { return };
+        place.parts.iter().for_each(|part| part.buffer.unmap());
+        for (&number, input) in self.inputs.iter_mut().filter(|(_, input)| input.written) {
+            let (from, Range { start, end }) = (&place.parts[input.part].buffer, input.range.clone());
+            encoder.copy_buffer_to_buffer(from, start, targets(number), 0, Some(end - start));
+            input.written = false;
         }
-        place.state.store(AWAY, Ordering::Release);
-        let away = Away { state: place.state.clone(), end: LOST };
-        encoder.map_buffer_on_submit(&place.buffer, wgpu::MapMode::Write, .., move |mapped| match mapped {
-            Ok(()) => away.returns(),
-            Err(_) => drop(away),
-        });
+        for Part { buffer, state } in &place.parts {
+            state.store(AWAY, Ordering::Release);
+            let away = Away { state: state.clone(), end: LOST };
+            encoder.map_buffer_on_submit(buffer, wgpu::MapMode::Write, .., move |mapped| match mapped {
+                Ok(()) => away.returns(),
+                Err(_) => drop(away),
+            });
+        }
         self.sent.push_back(place);
-        true
     }
 
     /// Says by which submission what was recorded last has been read.
@@ -145,7 +177,9 @@ impl Uploads {
             return Ok(place);
         }
         #[cfg(not(target_arch = "wasm32"))]
-        if self.sent.len() >= AHEAD || self.sent.len() >= LEAST && (self.sent.len() as u64 + 1) * self.bytes > MOST {
+        if self.sent.len() >= AHEAD
+            || self.sent.len() >= LEAST && (self.sent.len() as u64 + 1) * self.parts.iter().sum::<u64>() > MOST
+        {
             let oldest = self.sent.front_mut().and_then(|place| place.submission.take());
             gpu.wait_for(oldest)?;
             if let Some(place) = self.returned() {
@@ -153,22 +187,24 @@ impl Uploads {
             }
         }
         // In a browser, and where an app has not submitted what it recorded, the ring grows.
-        let buffer = gpu.guarded("making room for inputs", || {
-            gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        let part = |&size: &u64| Part {
+            buffer: gpu.device().create_buffer(&wgpu::BufferDescriptor {
                 label: Some("upload"),
-                size: self.bytes,
+                size,
                 usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
                 mapped_at_creation: true,
-            })
-        });
+            }),
+            state: Arc::new(AtomicU8::new(MAPPED)),
+        };
+        let parts = gpu.guarded("making room for inputs", || self.parts.iter().map(part).collect())?;
         gpu.check()?;
-        Ok(Place { buffer, state: Arc::new(AtomicU8::new(MAPPED)), submission: None })
+        Ok(Place { parts, submission: None })
     }
 
     /// The first place that the device is done with.
     fn returned(&mut self) -> Option<Place> {
-        self.sent.retain(|place| place.state.load(Ordering::Acquire) != LOST);
-        let first = self.sent.iter().position(|place| place.state.load(Ordering::Acquire) == MAPPED)?;
+        self.sent.retain(|place| !place.any(LOST));
+        let first = self.sent.iter().position(|place| !place.any(AWAY))?;
         self.sent.remove(first)
     }
 }
@@ -195,13 +231,13 @@ mod tests {
             let (gpu, mut program) = (Gpu::new().unwrap(), Program::default());
             let input = program.buffer("x", Role::Activations, Source::Plan, 1024);
             let target = pollster::block_on(buffer(&gpu, "x", 1024)).unwrap();
-            Writing { gpu, uploads: Uploads::new(&program, [input]), target }
+            Writing { gpu, uploads: Uploads::new(&program, [input], 1024), target }
         }
 
         fn written(&mut self) -> wgpu::CommandEncoder {
             self.uploads.write(&self.gpu, 0, &[1.0; 256], SHAPE.into(), Dtype::F32).unwrap();
             let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-            assert!(self.uploads.record(&mut encoder, |_| &self.target));
+            self.uploads.record(&mut encoder, |_| &self.target);
             encoder
         }
     }

@@ -8,7 +8,7 @@ use crate::{Port, gpu::Reading};
 #[cfg(not(target_arch = "wasm32"))]
 impl Core {
     fn diagnose(&self) -> Result<Option<String>> {
-        self.flush();
+        self.flush()?;
         let bad = |values: &[f32]| values.iter().any(|v| !v.is_finite());
         for ((name, _), values) in self.weights.names().iter().zip(self.weights.read_all().wait()?) {
             if bad(&values) {
@@ -17,9 +17,7 @@ impl Core {
         }
         let layers = self.lowered.layers.iter().enumerate();
         for (i, layer) in layers.filter(|(i, _)| !self.lowered.program.dispatches[*i].observes) {
-            let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-            self.executable.encode(&mut encoder, i..i + 1, false);
-            self.gpu.queue().submit([encoder.finish()]);
+            self.submit(|encoder| self.executable.encode(encoder, i..i + 1, false))?;
             let written = self.lowered.program.dispatches[i].bindings.iter().filter(|(_, a)| *a != Access::Read);
             for (x, _) in written.filter(|(x, _)| x.dtype != Dtype::U32) {
                 if bad(&self.read(*x).wait()?) {
@@ -58,7 +56,7 @@ impl Plan {
 impl Plan {
     /// What a step runs, so that parts of it can be timed.
     pub(crate) fn executable(&self) -> &crate::gpu::Executable {
-        self.core.flush();
+        self.gpu().remember(self.core.flush());
         &self.core.executable
     }
 
@@ -78,7 +76,7 @@ impl Plan {
     /// As [`read`](Self::read).
     pub fn padding_is_zero<'p>(&self, port: impl Into<Port<'p>>) -> Result<bool> {
         let x = self.find(port.into())?;
-        self.core.flush();
+        self.core.flush()?;
         let range = (self.core.buffer(x.buffer), x.offset, x.bytes());
         let last = x.shape.storage().last() * x.dtype.bytes();
         let row = x.shape.storage().last().next_multiple_of(crate::shape::GROUP) * x.dtype.bytes();

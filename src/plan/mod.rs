@@ -17,7 +17,7 @@ use std::{
     fmt,
     num::NonZeroU64,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -189,22 +189,33 @@ impl Core {
         Reading::new(&self.gpu, &[range], move |b| Ok(gpu::loaded(b, x.shape, x.dtype)))
     }
 
+    /// What is written for the next step.
+    fn uploads(&self) -> MutexGuard<'_, Uploads> {
+        self.uploads.lock().expect("no panic while it is held")
+    }
+
     /// Records that inputs take the values written for them.
-    fn upload(&self, encoder: &mut wgpu::CommandEncoder) -> bool {
-        self.uploads.lock().expect("no panic while it is held").record(encoder, |input| self.buffer(input))
+    fn upload(&self, encoder: &mut wgpu::CommandEncoder) {
+        self.uploads().record(encoder, |input| self.buffer(input));
     }
 
     /// Has inputs take the values written for them before the next step does.
-    fn flush(&self) {
-        let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-        if self.upload(&mut encoder) {
-            self.submit(encoder);
-        }
+    fn flush(&self) -> Result<()> {
+        let written = self.uploads().is_written();
+        if written { self.submit(|_| {}) } else { Ok(()) }
     }
 
-    fn submit(&self, encoder: wgpu::CommandEncoder) {
-        let submission = self.gpu.guarded("running a step", || self.gpu.queue().submit([encoder.finish()]));
-        self.uploads.lock().expect("no panic while it is held").submitted(submission);
+    /// Has inputs take the values written for them, and then the device do what `record` records.
+    fn submit(&self, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<()> {
+        let submit = || {
+            let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
+            self.upload(&mut encoder);
+            record(&mut encoder);
+            self.gpu.queue().submit([encoder.finish()])
+        };
+        let submission = self.gpu.guarded("running a step", submit)?;
+        self.uploads().submitted(submission);
+        Ok(())
     }
 }
 
@@ -343,7 +354,8 @@ impl Plan {
             _ => weights.buffer(source),
         };
         let executable = Executable::new(gpu, &lowered.program, |source| shared(source).clone()).await?;
-        let uploads = Mutex::new(Uploads::new(&lowered.program, lowered.inputs.iter().copied()));
+        let uploads =
+            Mutex::new(Uploads::new(&lowered.program, lowered.inputs.iter().copied(), gpu.caps().buffer_bytes));
         let precision = graph.precision();
         let scale = gpu::stored(&[precision.loss_scale.initial(graph.batch())], Shape::default(), precision.wide());
         gpu.queue().write_buffer(executable.buffer(lowered.control.scale), 0, &scale);
@@ -397,7 +409,8 @@ impl Plan {
     /// at once; steps that are under way neither see them nor hold this up, unless 64 of them or more than 64 MiB wait.
     ///
     /// # Errors
-    /// [`Error::Port`] if it is no input of this plan or of the other kind; [`Error::Length`]; [`Error::Device`].
+    /// [`Error::Port`] if it is no input of this plan or of the other kind; [`Error::Length`]; [`Error::Memory`] and
+    /// [`Error::Device`].
     pub fn write<'p, T: Element>(&mut self, port: impl Into<Port<'p>>, values: &[T]) -> Result<()> {
         let port = port.into();
         let x = self.find(port)?;
@@ -415,8 +428,7 @@ impl Plan {
         self.gpu().check()?;
         // Labels are words, and so are f32: the bits are laid out alike.
         let dtype = if T::LABEL { Dtype::F32 } else { x.dtype };
-        let mut uploads = self.core.uploads.lock().expect("no panic while it is held");
-        uploads.write(self.gpu(), x.buffer, bytemuck::cast_slice(values), x.shape, dtype)
+        self.core.uploads().write(self.gpu(), x.buffer, bytemuck::cast_slice(values), x.shape, dtype)
     }
 
     /// [`write`](Self::write) of numbers, which become labels where the port takes those: a batch of data, whose samples may be
@@ -440,10 +452,8 @@ impl Plan {
 
     fn submit(&mut self, observe: bool) {
         for part in self.core.executable.parts() {
-            let mut encoder = self.gpu().device().create_command_encoder(&Default::default());
-            self.core.upload(&mut encoder);
-            self.core.executable.encode(&mut encoder, part.clone(), observe);
-            self.core.submit(encoder);
+            let encode = |encoder: &mut _| self.core.executable.encode(encoder, part.clone(), observe);
+            self.gpu().remember(self.core.submit(encode));
         }
     }
 
@@ -451,7 +461,7 @@ impl Plan {
     /// that is dropped takes them along. It is one piece, however long the step: what [`run`](Self::run) cuts into several submissions,
     /// so that no GPU is reset, the app submits at once.
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder) {
-        self.core.upload(encoder);
+        self.gpu().remember(self.gpu().guarded("writing inputs", || self.core.upload(encoder)));
         self.core.executable.encode(encoder, 0..self.program().dispatches.len(), false);
     }
 
@@ -472,10 +482,10 @@ impl Plan {
     /// The values of an output, an input or a watched tensor after the steps run so far.
     ///
     /// # Errors
-    /// [`Error::Port`] if this plan does not keep it.
+    /// [`Error::Port`] if this plan does not keep it; [`Error::Device`] if what was written for it does not get there.
     pub fn read<'p>(&self, port: impl Into<Port<'p>>) -> Result<Reading<Vec<f32>>> {
         let x = self.find(port.into())?;
-        self.core.flush();
+        self.core.flush()?;
         Ok(self.core.read(x))
     }
 
@@ -483,10 +493,10 @@ impl Plan {
     /// padded to a multiple of four.
     ///
     /// # Errors
-    /// [`Error::Port`] if this plan does not keep it.
+    /// As [`read`](Self::read).
     pub fn buffer<'p>(&self, port: impl Into<Port<'p>>) -> Result<wgpu::BufferBinding<'_>> {
         let x = self.find(port.into())?;
-        self.core.flush();
+        self.core.flush()?;
         Ok(wgpu::BufferBinding {
             buffer: self.core.buffer(x.buffer),
             offset: x.offset,

@@ -74,9 +74,8 @@ impl Plan {
     /// must have been made with [`Options::observe`](super::Options); a step like this takes longer than others.
     pub fn observe(&mut self) {
         if let Some(counts) = self.core.lowered.observer.counts {
-            let mut encoder = self.gpu().device().create_command_encoder(&Default::default());
-            encoder.clear_buffer(self.core.buffer(counts), 0, None);
-            self.gpu().queue().submit([encoder.finish()]);
+            let clear = |encoder: &mut wgpu::CommandEncoder| encoder.clear_buffer(self.core.buffer(counts), 0, None);
+            self.gpu().remember(self.core.submit(clear));
         }
         self.submit(true);
     }

@@ -26,7 +26,7 @@ impl Plan {
     /// [`Error::Unsupported`] if the device takes no timestamps, or not so many; [`Error::Device`] if it is lost.
     pub fn profile(&mut self, steps: usize) -> Result<Vec<Vec<f64>>> {
         let dispatches = self.program().dispatches.len();
-        let Some(stamps) = Stamps::new(self.gpu(), 0..dispatches) else {
+        let Some(stamps) = Stamps::new(self.gpu(), 0..dispatches)? else {
             let detail = match self.gpu().caps().timestamps {
                 true => format!("{dispatches} dispatches are more than it can take timestamps of"),
                 false => "it takes no timestamps; time whole steps, or take another adapter".into(),
@@ -35,8 +35,8 @@ impl Plan {
         };
         let mut times = vec![vec![]; dispatches];
         for _ in 0..steps {
-            self.core.flush();
-            self.core.executable.submit(self.gpu(), 0..dispatches, 1, Some(&stamps));
+            self.core.flush()?;
+            self.core.executable.submit(self.gpu(), 0..dispatches, 1, Some(&stamps))?;
             let seconds = stamps.read(self.gpu()).wait()?;
             times.iter_mut().zip(seconds).for_each(|(all, s)| all.push(s));
         }

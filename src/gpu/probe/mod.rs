@@ -37,7 +37,7 @@ use self::{
 use super::{Executable, Gpu, Reading};
 use crate::{
     Caps, Dtype, Result,
-    dispatch::{Dispatch, Operand, Program},
+    dispatch::{Operand, Program},
     format::Format,
 };
 
@@ -168,9 +168,7 @@ impl Gpu {
 /// All that an adapter may be asked, as a program: for checks of its shaders.
 pub fn program(caps: &Caps) -> Program {
     let mut program = Questions::new(caps.shader_f16).program;
-    let values = program.scratch([1024].into(), Dtype::F32);
-    let packed = program.scratch([1024].into(), Dtype::F32);
-    program.push(Dispatch::new("probe_pack", pack::shader()).read(values).write(packed));
+    pack::push(&mut program, pack::SOURCE);
     program
 }
 
@@ -201,12 +199,15 @@ impl Questions {
 /// Runs a program once: what is written first, and the bytes of what is read after.
 async fn run(gpu: &Gpu, program: &Program, write: &[(Operand, Vec<u8>)], read: &[Operand]) -> Result<Vec<Vec<u8>>> {
     let executable = Executable::new(gpu, program, |_| unreachable!("all buffers are the program's own")).await?;
-    for (operand, bytes) in write {
-        gpu.queue().write_buffer(executable.buffer(operand.buffer), 0, bytes);
-    }
-    let mut encoder = gpu.device().create_command_encoder(&Default::default());
-    executable.encode(&mut encoder, 0..program.dispatches.len(), false);
-    gpu.queue().submit([encoder.finish()]);
+    let submit = || {
+        for (operand, bytes) in write {
+            gpu.queue().write_buffer(executable.buffer(operand.buffer), 0, bytes);
+        }
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        executable.encode(&mut encoder, 0..program.dispatches.len(), false);
+        gpu.queue().submit([encoder.finish()]);
+    };
+    gpu.shared.asked("running a probe", submit).await?;
     let sizes: Vec<usize> = read.iter().map(|operand| operand.bytes() as usize).collect();
     let ranges: Vec<_> = read.iter().map(|o| (executable.buffer(o.buffer), 0, o.bytes())).collect();
     let split = move |mut bytes: &[u8]| {
