@@ -192,6 +192,17 @@ fn a_model_that_needs_three_times_the_memory_is_told_which_batch_fits() {
 }
 
 #[test]
+fn a_plan_that_infers_keeps_to_its_memory_too() {
+    let gpu = Gpu::new().unwrap();
+    let graph = Graph::new(Precision::F32);
+    let y = nn::linear("fc", graph.input("x", [64, 64]), 64);
+    let weights = Weights::init(&gpu, &graph, 1).unwrap();
+    let with = |memory| Plan::infer_with(&gpu, &weights, &[y], Options { memory: Some(memory), ..Options::default() });
+    assert!(matches!(with(10_000), Err(Error::Memory(_))));
+    assert!(with(100_000).is_ok());
+}
+
+#[test]
 fn a_tensor_larger_than_a_binding_is_named_and_weights_are_cut_in_chunks() {
     let small = Caps { binding_bytes: 1 << 20, buffer_bytes: 2 << 20, ..Caps::reference() };
     let lowered = |batch: usize, caps: &Caps| {

@@ -23,7 +23,7 @@ use std::{
 };
 
 use crate::{
-    Dtype, Error, Gpu, LossScale, Port, Precision, Result, Shape, Tensor, Weights,
+    Caps, Dtype, Error, Gpu, LossScale, Port, Precision, Result, Shape, Tensor, Weights,
     dispatch::{Operand, Program, Source},
     error::Warning,
     gpu::{self, Executable, Reading, Uploads},
@@ -101,6 +101,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The bytes that a plan may take, by what is said here and by the device's limit.
+    fn budget(&self, caps: &Caps) -> Option<u64> {
+        self.memory.map(|memory| caps.memory.map_or(memory, |most| most.min(memory)))
+    }
+
     /// These options on a device whose settings may switch off more.
     fn within(self, gpu: &Gpu) -> Self {
         let on = gpu.settings().fusion;
@@ -278,10 +283,10 @@ impl Plan {
         Self::infer_with(gpu, weights, &outputs, Options::default())
     }
 
-    /// As [`infer`](Self::infer), with options.
+    /// As [`infer`](Self::infer), with options: of those, `seed`, `memory`, `observe`, `fusion` and `algebra` say something here.
     ///
     /// # Errors
-    /// As [`infer`](Self::infer).
+    /// As [`infer`](Self::infer); [`Error::Memory`] if it takes more than [`Options::memory`].
     pub fn infer_with(gpu: &Gpu, weights: &Weights, outputs: &[Tensor], options: Options) -> Result<Self> {
         pollster::block_on(Self::infer_async(gpu, weights, outputs, options))
     }
@@ -327,7 +332,7 @@ impl Plan {
         let lowered = tuned(gpu, |caps| {
             lower::lower(&Request {
                 graph,
-                caps,
+                caps: &Caps { memory: options.budget(caps).or(caps.memory), ..caps.clone() },
                 wanted: wanted.clone(),
                 training: None,
                 observe: options.observe,
@@ -336,7 +341,9 @@ impl Plan {
             })
         });
         let lowered = lowered.await?;
-        Self::new(gpu, weights, None, graph, lowered).await
+        let plan = Self::new(gpu, weights, None, graph, lowered).await?;
+        plan.start(&options);
+        Ok(plan)
     }
 
     async fn new(

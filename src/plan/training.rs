@@ -44,8 +44,7 @@ fn valid(options: &Options) -> Result<()> {
 fn fitting(loss: Tensor, optimizer: &dyn Update, caps: &Caps, options: &Options) -> Result<Lowered> {
     let graph = loss.graph;
     let wide = loss.reshape([]).cast(graph.precision().wide());
-    let budget = options.memory.map(|memory| caps.memory.map_or(memory, |most| most.min(memory)));
-    let Some(budget) = budget else { return keeping(loss, wide, optimizer, caps, options, None) };
+    let Some(budget) = options.budget(caps) else { return keeping(loss, wide, optimizer, caps, options, None) };
     // What cannot be allocated can be made smaller.
     let unlimited = Caps { memory: None, buffer_bytes: u64::MAX, ..caps.clone() };
     let forward = graph.len();
