@@ -329,3 +329,27 @@ fn training(name: &str, caps: &Caps, precision: Precision, optimizer: &dyn Updat
     let network = model(name).build(&graph, BATCH, sample(name), 10)?;
     Ok(lower_training(network.loss, optimizer, caps, &Options::default())?.program)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_shader_with_f32_registers_stores_natively_where_that_is_inexact() {
+        for name in ["default limits", "cooperative matrices of 16×16"] {
+            let adapter = adapters().into_iter().find(|a| a.name == name).unwrap();
+            let caps = Caps { store_exact: false, ..adapter.caps };
+            let mut shaders = BTreeSet::new();
+            for case in ops::cases() {
+                let program = check::program(&caps, Precision::F16, &case).unwrap();
+                shaders.extend(program.dispatches.into_iter().map(|d| (*d.shader).clone()));
+            }
+            shaders.retain(|shader| shader.acc == Dtype::F32);
+            assert!(shaders.iter().map(|shader| shader.name).collect::<BTreeSet<_>>().len() > 30);
+            for shader in shaders {
+                let text = compose::compose(&shader, &caps).unwrap().text;
+                assert!(!text.contains("f16;") && !text.contains("<f16>"), "{name}: {}", shader.name);
+            }
+        }
+    }
+}

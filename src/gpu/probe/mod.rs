@@ -169,7 +169,7 @@ impl Gpu {
 pub fn program(caps: &Caps) -> Program {
     let mut program = Questions::new(caps.shader_f16).program;
     let values = program.scratch([1024].into(), Dtype::F32);
-    let packed = program.scratch([1024].into(), Dtype::F32);
+    let packed = program.scratch([1024].into(), Dtype::F16);
     program.push(Dispatch::new("probe_pack", pack::shader()).read(values).write(packed));
     program
 }

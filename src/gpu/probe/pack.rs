@@ -1,4 +1,4 @@
-//! The one question whose answer every packed kernel needs, asked when a device is opened.
+//! The one question whose answer every kernel needs that stores halves, asked when a device is opened.
 
 use half::f16;
 
@@ -8,20 +8,32 @@ use crate::{
     gpu::{compose::compose, device::Shared, readback},
 };
 
-/// The shader that packs each value of its first buffer into its second.
+/// The shader that stores each value of its first buffer as a half in its second, as tensors are stored.
 pub fn shader() -> Shader {
     let source = include_str!("../../../shaders/probe_pack.wgsl");
-    Shader::new("probe_pack", source, Dtype::F32, Precision::F32)
+    Shader::new("probe_pack", source, Dtype::F16, Precision::F16)
 }
 
-/// Whether `pack2x16float` rounds to nearest even, keeps subnormals and overflows to Inf.
+/// Values that tell the ways of rounding apart: ties, subnormals, the border of overflow, NaN, and a spread of ordinary values.
+fn values() -> Vec<f32> {
+    let special =
+        [1.0 + 1.0 / 2048.0, 1.0 + 3.0 / 2048.0, 65519.0, 65520.0, -1e6, f32::INFINITY, 6e-8, 1e-5, 2.9e-8, f32::NAN];
+    let spread = (0..1014u32).map(|i| f32::from_bits((0x3380_0000 + i * 0x2_3457) | (i % 2) << 31));
+    special.into_iter().chain(spread).collect()
+}
+
+/// Whether these are the halves nearest to the values, a NaN for a NaN.
+fn are_nearest(values: &[f32], halves: &[u16]) -> bool {
+    let pairs = values.iter().map(|&v| f16::from_f32(v)).zip(halves.iter().map(|&h| f16::from_bits(h)));
+    let mut same = pairs.map(|(v, h)| v.to_bits() == h.to_bits() || v.is_nan() && h.is_nan());
+    same.all(|same| same)
+}
+
+/// Whether halves that are stored, natively or by `pack2x16float` as the adapter's [`Caps`](crate::Caps) say so far, are rounded to
+/// nearest even, keep subnormals and NaN and overflow to Inf.
 pub(in crate::gpu) async fn pack_is_exact(shared: &Shared) -> Result<bool> {
     let device = &shared.device;
-    // Ties, subnormals, the border of overflow, and a spread of ordinary values.
-    let special =
-        [1.0 + 1.0 / 2048.0, 1.0 + 3.0 / 2048.0, 65519.0, 65520.0, 1e6, f32::INFINITY, 6e-8, 1e-5, 2.9e-8, 0.1];
-    let spread = (0..1014u32).map(|i| f32::from_bits(0x3380_0000 + i * 0x2_3457));
-    let values: Vec<f32> = special.into_iter().chain(spread).collect();
+    let values = values();
 
     let wgsl = compose(&shader(), &shared.caps)?;
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
@@ -36,17 +48,17 @@ pub(in crate::gpu) async fn pack_is_exact(shared: &Shared) -> Result<bool> {
         compilation_options: Default::default(),
         cache: None,
     });
-    let buffer = |usage| {
+    let buffer = |dtype: Dtype, usage| {
         device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("probe"),
-            size: 4 * values.len() as u64,
+            size: (dtype.bytes() * values.len()) as u64,
             usage,
             mapped_at_creation: false,
         })
     };
-    let x = buffer(wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST);
-    let y = buffer(wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC);
-    let staging = buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+    let x = buffer(Dtype::F32, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST);
+    let y = buffer(Dtype::F16, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC);
+    let staging = buffer(Dtype::F16, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
     shared.queue.write_buffer(&x, 0, bytemuck::cast_slice(&values));
     let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
         label: Some("probe"),
@@ -60,7 +72,7 @@ pub(in crate::gpu) async fn pack_is_exact(shared: &Shared) -> Result<bool> {
     let mut pass = encoder.begin_compute_pass(&Default::default());
     pass.set_pipeline(&pipeline);
     pass.set_bind_group(0, &group, &[]);
-    pass.dispatch_workgroups(values.len() as u32 / 64, 1, 1);
+    pass.dispatch_workgroups(values.len() as u32 / 256, 1, 1);
     drop(pass);
     encoder.copy_buffer_to_buffer(&y, 0, &staging, 0, None);
     let (send, mapped) = futures::channel::oneshot::channel();
@@ -70,9 +82,33 @@ pub(in crate::gpu) async fn pack_is_exact(shared: &Shared) -> Result<bool> {
     shared.queue.submit([encoder.finish()]);
     #[cfg(not(target_arch = "wasm32"))]
     readback::wait(shared, None)?;
-    let failed = |e: String| Error::Device(format!("probing pack2x16float: {e}"));
+    let failed = |e: String| Error::Device(format!("probing how halves are stored: {e}"));
     mapped.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
     let view = staging.get_mapped_range(..).map_err(|e| failed(e.to_string()))?;
-    let packed: &[u32] = bytemuck::cast_slice(&view);
-    Ok(values.iter().zip(packed).all(|(&v, &p)| f16::from_f32(v).to_bits() == p as u16))
+    Ok(are_nearest(&values, bytemuck::cast_slice(&view)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+
+    #[test]
+    fn each_way_of_rounding_but_ieees_is_found() {
+        let values = values();
+        assert!(values.len().is_multiple_of(256));
+        let stored = |way: fn(f32) -> f16| values.iter().map(|&v| way(v).to_bits()).collect::<Vec<u16>>();
+        assert!(are_nearest(&values, &stored(f16::from_f32)));
+        let inexact: [fn(f32) -> f16; 5] = [
+            |v| f16::from_f64(Format::F16.toward_zero(v.into())),
+            // Ties away from zero.
+            |v| if v == 1.0 + 1.0 / 2048.0 { f16::from_f32(v.next_up()) } else { f16::from_f32(v) },
+            |v| f16::from_f32(v.clamp(-65504.0, 65504.0)),
+            |v| if v.abs() < 6.1e-5 { f16::ZERO } else { f16::from_f32(v) },
+            |v| if v.is_nan() { f16::ZERO } else { f16::from_f32(v) },
+        ];
+        for (i, way) in inexact.into_iter().enumerate() {
+            assert!(!are_nearest(&values, &stored(way)), "way {i}");
+        }
+    }
 }
