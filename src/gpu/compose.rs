@@ -27,7 +27,7 @@ pub(super) static LIBRARY: &[(&str, &str)] = files![
     "chain" "clock" "combine" "conv" "coop" "coop16" "coop8" "epilogue" "exponentials" "f16" "f16_packed"
     "f32" "f32_words" "format" "gathered" "gemm" "gemm_blocks" "gemm_coop" "gemm_lines" "gemm_shuffle"
     "gemm_tile" "gemm_turn" "grid" "half" "labels" "lanes" "lanes_shared" "lanes_subgroups" "larger" "logits"
-    "math" "moments" "nan" "parts" "quotient" "random" "resample" "span" "stretches" "sums" "tail" "update"
+    "math" "moments" "nan" "parts" "plus" "quotient" "random" "resample" "span" "stretches" "sums" "tail" "update"
     "winner" "word32" "word64"
 ];
 
