@@ -4,6 +4,7 @@
 //! every optimizer, in every precision, for adapters that differ in what the planner looks at.
 
 mod needs;
+mod stores;
 mod updates;
 
 use std::{
@@ -117,7 +118,8 @@ impl Variant {
         self.wgsl.files().contains("coop")
     }
 
-    /// Parses and validates it, and compares it with its dispatch and with what its adapter offers.
+    /// Parses and validates it, compares it with its dispatch and with what its adapter offers, and looks for what some compiler is
+    /// known to refuse.
     ///
     /// # Errors
     /// [`Error::Shader`] with the line in the file, or what it needs too much of.
@@ -126,9 +128,14 @@ impl Variant {
         let (module, info) = compose::parse(&self.dispatch.shader, &self.wgsl, caps)?;
         compose::check(&self.dispatch, &module)?;
         let needs = Needs::of(&module, &info);
-        let lacks = needs.lacking(&self.dispatch, caps);
+        let refused = stores::by_component(&module, &info).map(|span| {
+            let place = self.wgsl.place(span.location(&self.wgsl.text).line_number);
+            format!(
+                "{place}: stores a part of a vector or matrix by a changing index; DX12's FXC refuses that in a loop"
+            )
+        });
         let wrong = |detail| Error::Shader { shader: self.shader().into(), detail };
-        lacks.map_or(Ok((module, info, needs)), |detail| Err(wrong(detail)))
+        refused.or(needs.lacking(&self.dispatch, caps)).map_or(Ok((module, info, needs)), |detail| Err(wrong(detail)))
     }
 }
 
