@@ -89,6 +89,7 @@ fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch
     let turns = turns(io);
     let shader = shader.constant("TURNS", turns as u32);
     let mut d = Dispatch::new(format!("{name} update"), shader)
+        .unzeroed()
         .read(io.clock)
         .update(io.weights)
         .read(io.gradient)

@@ -359,4 +359,24 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn workgroup_memory_is_zeroed_for_those_kernels_alone_that_count_in_it() {
+        let (mut seen, mut zeroed) = (BTreeSet::new(), BTreeSet::new());
+        for adapter in adapters().into_iter().filter(|a| ["default limits", "software"].contains(&a.name)) {
+            let mut look = |program: Program| {
+                for d in program.dispatches.iter().filter(|d| d.shader.zeroed) {
+                    if seen.insert((d.shader.name, d.shader.declarations.clone())) {
+                        let text = compose::compose(&d.shader, &adapter.caps)?.text;
+                        zeroed.extend(text.contains("var<workgroup>").then_some(d.shader.name));
+                    }
+                }
+                Ok(())
+            };
+            let programs = ops::cases().into_iter().map(|case| check::program(&adapter.caps, Precision::F16, &case));
+            programs.into_iter().try_for_each(|program| look(program?)).unwrap();
+            updates::programs(&adapter.caps, Precision::F16, |_, program| look(program)).unwrap();
+        }
+        assert_eq!(Vec::from_iter(zeroed), ["cross_entropy", "observe"]);
+    }
 }
