@@ -6,20 +6,26 @@
 @group(0) @binding(3) var<storage, read_write> y: array<elem4>;     // [members, t, d]
 @group(0) @binding(4) var<storage, read_write> rows: array<wide4>;  // [members, blocks of t, 2]: largest score or 0, Σ exp
 
-var<workgroup> tops: array<vec4<acc>, 64>;
-var<workgroup> shares: array<vec4<acc>, 256>;
+const ROOM: u32 = 4u; // also for a value of each lane, as of row part / 4 and group part % 4
 
-// Scores of queries 4i.. and keys 4j..: a column for each query; no steps where one of them is beyond the end.
-fn scores(member: u32, i: u32, j: u32, steps: u32) -> block {
-    let a = four(member, i, p.t);
-    let b = four(member, j, p.s);
-    var x = block();
-    for (var n = 0u; n < steps; n++) {
-        let u = four_q(a, n);
-        let w = four_k(b, n);
-        x += transpose(w) * (u * acc(p.scale));
+fn group_of(kind: u32, at: u32) -> vec4<acc> {
+    if kind == QUERIES {
+        return unpack4(q[at]);
     }
-    return x;
+    if kind == KEYS {
+        return unpack4(k[at]);
+    }
+    return unpack4(v[at]);
+}
+
+fn length_of(kind: u32) -> u32 {
+    return select(p.s, p.t, kind == QUERIES);
+}
+
+// The largest of the scores that are seen.
+fn largest(x: vec4<acc>, seen: vec4<bool>) -> acc {
+    let z = select(vec4(LOWEST), x, seen);
+    return max(max(z.x, z.y), max(z.z, z.w));
 }
 
 @compute @workgroup_size(64)
@@ -30,54 +36,60 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if member >= p.members {
         return;
     }
-    let i = id % tiles * 4u + lane / 16u;
+    let own = id % tiles * 4u;
+    let quarter = lane / 16u;
     let part = lane % 16u;
+    let i = own + quarter;
     let end = keys_before(min(p.t, id % tiles * 16u + 16u));
     var top = vec4(LOWEST);
     var sum = vec4<acc>();
     var out: array<block, WIDE>;
     for (var first = 0u; first < end; first += 16u) {
         let j = first + part;
-        var x = scores(member, i, j, select(0u, p.d, i < groups(p.t) && j < end));
-        var seen: array<vec4<bool>, 4>;
-        var largest = vec4<acc>();
-        for (var r = 0u; r < 4u; r++) {
-            for (var c = 0u; c < 4u; c++) {
-                seen[r][c] = visible(member, 4u * i + r, 4u * j + c);
-            }
-            let z = select(vec4(LOWEST), x[r], seen[r]);
-            largest[r] = max(max(z.x, z.y), max(z.z, z.w));
-        }
-        tops[lane] = largest;
+        let x = products(member, QUERIES, own, KEYS, first, lane, acc(p.scale));
+        let s0 = sees(member, 4u * i, j);
+        let s1 = sees(member, 4u * i + 1u, j);
+        let s2 = sees(member, 4u * i + 2u, j);
+        let s3 = sees(member, 4u * i + 3u, j);
+        owned[part / 4u][quarter][part % 4u] = vec4(largest(x[0], s0), largest(x[1], s1), largest(x[2], s2), largest(x[3], s3));
         workgroupBarrier();
         var next = top;
-        for (var n = lane - part; n < lane - part + 16u; n++) {
-            next = max(next, tops[n]);
+        for (var n = 0u; n < 4u; n++) {
+            let of_four = four_owned(quarter, n);
+            next = max(next, max(max(of_four[0], of_four[1]), max(of_four[2], of_four[3])));
         }
-        for (var r = 0u; r < 4u; r++) {
-            shares[4u * lane + r] = select(vec4<acc>(), exp_acc(x[r] - next[r]), seen[r]);
-        }
+        let a0 = select(vec4<acc>(), exp_acc(x[0] - next.x), s0);
+        let a1 = select(vec4<acc>(), exp_acc(x[1] - next.y), s1);
+        let a2 = select(vec4<acc>(), exp_acc(x[2] - next.z), s2);
+        let a3 = select(vec4<acc>(), exp_acc(x[3] - next.w), s3);
+        walked[0][quarter][part] = a0;
+        walked[1][quarter][part] = a1;
+        walked[2][quarter][part] = a2;
+        walked[3][quarter][part] = a3;
         workgroupBarrier();
         let fade = exp_acc(top - next);
         top = next;
-        sum *= fade;
+        sum = sum * fade + vec4(across(a0), across(a1), across(a2), across(a3));
         for (var w = 0u; w < WIDE; w++) {
-            for (var r = 0u; r < 4u; r++) {
-                out[w][r] *= fade[r];
-            }
+            out[w] = block(out[w][0] * fade.x, out[w][1] * fade.y, out[w][2] * fade.z, out[w][3] * fade.w);
         }
         for (var c = 0u; c < min(16u, end - first); c++) {
-            let at = 4u * (lane - part + c);
-            let share = block(shares[at], shares[at + 1u], shares[at + 2u], shares[at + 3u]);
-            sum += vec4(across(share[0]), across(share[1]), across(share[2]), across(share[3]));
-            let b = four(member, first + c, p.s);
+            let share = four_walked(quarter, c);
+            let at = places(member, numbers(first + c), p.s);
             for (var w = 0u; w < WIDE; w++) {
                 let n = part + 16u * w;
                 if n < p.d {
-                    out[w] += four_v(b, n) * share;
+                    out[w] = plus(out[w], four_groups(VALUES, at, n), share);
                 }
             }
         }
+    }
+    owned[part / 4u][quarter][part % 4u] = sum;
+    workgroupBarrier();
+    sum = vec4<acc>();
+    for (var n = 0u; n < 4u; n++) {
+        let of_four = four_owned(quarter, n);
+        sum += (of_four[0] + of_four[1]) + (of_four[2] + of_four[3]);
     }
     // A query that sees nothing gets zeros.
     let whole = max(sum, vec4(acc(0.5)));

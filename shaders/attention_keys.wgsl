@@ -5,7 +5,7 @@
 @group(0) @binding(5) var<storage, read_write> dk: array<elem4>; // [members, s, d]
 @group(0) @binding(6) var<storage, read_write> dv: array<elem4>; // [members, s, d]
 
-var<workgroup> shares: array<vec4<acc>, 256>;
+const ROOM: u32 = 16u; // for slopes
 
 // The first group of queries that sees this key.
 fn queries_from(key: u32) -> u32 {
@@ -23,52 +23,41 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if member >= p.members {
         return;
     }
-    let i = id % tiles * 4u + lane / 16u;
+    let own = id % tiles * 4u;
+    let quarter = lane / 16u;
     let part = lane % 16u;
+    let i = own + quarter;
     let end = groups(p.t);
-    let a = four(member, i, p.s);
     var of_k: array<block, WIDE>;
     var of_v: array<block, WIDE>;
     for (var first = queries_from(id % tiles * 16u); first < end; first += 16u) {
         let j = first + part;
-        let b = four(member, j, p.t);
-        var x = block();
-        var z = block();
-        // Invocations beyond the end have nothing to see.
-        let steps = select(0u, p.d, i < groups(p.s) && j < end);
-        for (var n = 0u; n < steps; n++) {
-            let u = four_k(a, n);
-            let w = four_q(b, n);
-            x += transpose(w * acc(p.scale)) * u;
-            let du = four_v(a, n);
-            let dw = four_dy(b, n);
-            z += transpose(dw) * du;
-        }
+        var x = products(member, KEYS, own, QUERIES, first, lane, acc(p.scale));
+        var z = products(member, VALUES, own, GRADIENTS, first, lane, acc(1.0));
         let row = row_of(member, j);
         for (var r = 0u; r < 4u; r++) {
-            var seen: vec4<bool>;
-            for (var c = 0u; c < 4u; c++) {
-                seen[c] = visible(member, 4u * j + c, 4u * i + r);
-            }
+            let key = 4u * i + r;
+            let seen = vec4(
+                visible(member, 4u * j, key), visible(member, 4u * j + 1u, key),
+                visible(member, 4u * j + 2u, key), visible(member, 4u * j + 3u, key),
+            );
             let share = exp_acc(x[r] - row.top) / row.whole;
-            shares[4u * lane + r] = select(vec4<acc>(), share, seen);
-            slopes[4u * lane + r] = select(vec4<acc>(), share * (z[r] - row.mean), seen);
+            walked[r][quarter][part] = select(vec4<acc>(), share, seen);
+            owned[r][quarter][part] = select(vec4<acc>(), share * (z[r] - row.mean), seen);
         }
         workgroupBarrier();
         for (var c = 0u; c < min(16u, end - first); c++) {
-            let at = 4u * (lane - part + c);
-            let share = block(shares[at], shares[at + 1u], shares[at + 2u], shares[at + 3u]);
-            let slope = block(slopes[at], slopes[at + 1u], slopes[at + 2u], slopes[at + 3u]);
-            let b = four(member, first + c, p.t);
+            let share = four_walked(quarter, c);
+            let slope = four_owned(quarter, c);
+            let at = places(member, numbers(first + c), p.t);
             for (var w = 0u; w < WIDE; w++) {
                 let n = part + 16u * w;
                 if n < p.d {
-                    of_k[w] += four_q(b, n) * slope;
-                    of_v[w] += four_dy(b, n) * share;
+                    of_k[w] = plus(of_k[w], four_groups(QUERIES, at, n), slope);
+                    of_v[w] = plus(of_v[w], four_groups(GRADIENTS, at, n), share);
                 }
             }
         }
-        workgroupBarrier();
     }
     for (var r = 0u; r < 4u; r++) {
         for (var w = 0u; w < WIDE; w++) {

@@ -30,7 +30,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     // From row to row, and to the first.
     let step = select(1u, p.heads, JOINED == 1u);
     let start = select(member * p.t, member / p.heads * p.t * p.heads + member % p.heads, JOINED == 1u);
-    var sums = vec4<acc>();
+    var sums: array<acc, 4>;
     for (var r = 0u; r < 4u && first + r < p.t; r++) {
         let at = (start + (first + r) * step) * p.d;
         var sum = vec4<acc>();
@@ -41,5 +41,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     all[3u * id] = rows[2u * id];
     all[3u * id + 1u] = rows[2u * id + 1u];
-    all[3u * id + 2u] = pack4_wide(sums);
+    all[3u * id + 2u] = pack4_wide(vec4(sums[0], sums[1], sums[2], sums[3]));
 }

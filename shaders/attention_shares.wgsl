@@ -16,8 +16,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if member >= p.members {
         return;
     }
-    var tops = vec4<acc>();
-    var sums = vec4<acc>();
+    var tops: array<acc, 4>;
+    var sums: array<acc, 4>;
     for (var r = 0u; r < 4u && 4u * i + r < p.t; r++) {
         let row = 4u * i + r;
         let first = (member * p.t + row) * groups(p.s);
@@ -41,6 +41,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             shares[first + k] = pack4(select(vec4<acc>(), e / whole, sees(member, row, k)));
         }
     }
-    rows[2u * id] = pack4_wide(tops);
-    rows[2u * id + 1u] = pack4_wide(sums);
+    rows[2u * id] = pack4_wide(vec4(tops[0], tops[1], tops[2], tops[3]));
+    rows[2u * id + 1u] = pack4_wide(vec4(sums[0], sums[1], sums[2], sums[3]));
 }

@@ -69,6 +69,9 @@ pub struct Caps {
     pub shader_f16: bool,
     /// Whether shaders may use integers of 64 bits.
     pub shader_int64: bool,
+    /// Whether an `f16` that is stored was rounded to nearest even and overflows to Inf; if not, halves are packed in words where
+    /// registers are f32.
+    pub store_exact: bool,
     /// Whether `pack2x16float` rounds to nearest even and overflows to Inf; if not, halves are packed by integer code.
     pub pack_exact: bool,
     /// Whether timestamps can be taken.
@@ -111,6 +114,7 @@ impl Caps {
             kind: Kind::Integrated,
             shader_f16: true,
             shader_int64: false,
+            store_exact: true,
             pack_exact: true,
             timestamps: false,
             subgroup: (0, 0),
@@ -141,10 +145,11 @@ impl Caps {
         Ok(())
     }
 
-    /// Whether a shader with registers of type `acc` has halves as `f16`; if not, they are packed two in a word. Processors
-    /// have no arithmetic on halves, and convert a pair at once faster than one by one.
+    /// Whether a shader with registers of type `acc` has halves as `f16`; if not, they are packed two in a word. Some GPUs round
+    /// toward zero from f32 to f16, where none of our code could be in between; processors have no arithmetic on halves, and
+    /// convert a pair at once faster than one by one.
     pub fn native_halves(&self, acc: Dtype) -> bool {
-        self.shader_f16 && (acc == Dtype::F16 || self.kind != Kind::Software)
+        self.shader_f16 && (acc == Dtype::F16 || self.store_exact && self.kind != Kind::Software)
     }
 
     /// Whether words in storage are loaded and stored two at a time: processors pay for each scalar.

@@ -115,8 +115,10 @@
 //! in all but strict 16 bit. Overflow, NaN and lost updates are found by bits of stored values, since compilers may
 //! assume that they do not exist.
 //!
-//! Without `shader-f16`, and on drivers in software, halves are packed two in a word: the same arithmetic in f32 registers,
-//! rounded to nearest even when stored, by integer code where a probe finds the driver's `pack2x16float` inexact. So results
+//! WGSL leaves open how f32 is rounded to f16, and some GPUs do it toward zero, so that weights shrink and an overflow becomes
+//! 65504: when a device is opened, a probe looks at what stores do. Where they are not to nearest even, without `shader-f16`, and
+//! on drivers in software, halves are packed two in a word: the same arithmetic in f32 registers,
+//! rounded to nearest even when stored, by integer code where the probe finds the driver's `pack2x16float` inexact. So results
 //! differ from native f16 only where a driver's own conversions or fused multiply-adds do.
 //!
 //! What an adapter's arithmetic really does, [`Gpu::probe`] finds out ([`gpu::probe`]). What fewer bits than 16 would do,

@@ -6,9 +6,19 @@
 @group(0) @binding(3) var<storage, read> rows: array<wide4>; // [members, blocks of t, 3]: see attention_rows.wgsl
 @group(0) @binding(4) var<storage, read> dy: array<elem4>;   // [members, t, d]
 
-var<workgroup> slopes: array<vec4<acc>, 256>;
+fn group_of(kind: u32, at: u32) -> vec4<acc> {
+    if kind == QUERIES {
+        return unpack4(q[at]);
+    }
+    if kind == KEYS {
+        return unpack4(k[at]);
+    }
+    if kind == VALUES {
+        return unpack4(v[at]);
+    }
+    return unpack4(dy[at]);
+}
 
-// Group n of four rows that begin at `at`.
-fn four_dy(at: vec4<u32>, n: u32) -> block {
-    return block(unpack4(dy[at.x + n]), unpack4(dy[at.y + n]), unpack4(dy[at.z + n]), unpack4(dy[at.w + n]));
+fn length_of(kind: u32) -> u32 {
+    return select(p.s, p.t, kind == QUERIES || kind == GRADIENTS);
 }

@@ -32,11 +32,10 @@ fn visible(member: u32, row: u32, column: u32) -> bool {
 
 // Which keys of group k a query sees.
 fn sees(member: u32, row: u32, k: u32) -> vec4<bool> {
-    var seen: vec4<bool>;
-    for (var c = 0u; c < 4u; c++) {
-        seen[c] = visible(member, row, 4u * k + c);
-    }
-    return seen;
+    return vec4(
+        visible(member, row, 4u * k), visible(member, row, 4u * k + 1u),
+        visible(member, row, 4u * k + 2u), visible(member, row, 4u * k + 3u),
+    );
 }
 
 // Groups of keys that the queries below `end` see.

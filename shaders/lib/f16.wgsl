@@ -13,7 +13,8 @@ fn plain_unpack4(v: elem4) -> vec4<acc> {
 }
 
 // Not clamped: beyond 65504 the conversion gives inf, so that an overflow stays visible. It rounds
-// when stored: Mesa 25 folds f32 -> f16 -> f32 in registers to nothing, overflow and all.
+// when stored: Mesa 25 folds f32 -> f16 -> f32 in registers to nothing, overflow and all. WGSL leaves open how; where
+// a probe finds that it is not to nearest even, f16_packed.wgsl is taken.
 fn pack4(v: vec4<acc>) -> elem4 {
     return vec4<f16>(v);
 }

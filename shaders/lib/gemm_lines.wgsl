@@ -1,7 +1,7 @@
 // What the bodies without workgroup memory share: blocks of four lines, and their products in registers. The file that imports
 // this says how the groups at step k of four lines are found: groups_at(lines, k).
-#import accumulate
 #import gemm
+#import plus
 
 // The four lines of a block.
 struct Lines {
@@ -90,16 +90,4 @@ fn mask(of_a: bool, v: block, l: Lines, k: u32) -> block {
     return block(
         select(zero, v[0], there.x), select(zero, v[1], there.y), select(zero, v[2], there.z), select(zero, v[3], there.w),
     );
-}
-
-// y + b * a, a multiply-add a term: compilers make mul, fma and add of the matrix product and the sum.
-fn plus(y: block, b: block, a: block) -> block {
-    return block(plus_row(y[0], b, a[0]), plus_row(y[1], b, a[1]), plus_row(y[2], b, a[2]), plus_row(y[3], b, a[3]));
-}
-
-fn plus_row(y: vec4<acc>, b: block, a: vec4<acc>) -> vec4<acc> {
-    if SUM_IN_F16 == 1u {
-        return running(a.w * b[3] + running(a.z * b[2] + running(a.y * b[1] + running(a.x * b[0] + y))));
-    }
-    return a.w * b[3] + (a.z * b[2] + (a.y * b[1] + (a.x * b[0] + y)));
 }

@@ -70,10 +70,7 @@ fn apply(g: u32, lane: u32, w: vec4<acc>, change: vec4<acc>, random: vec4<u32>) 
     //: end
     var for_good = ROUNDING == 1u; // whether what rounding takes is lost
     //: stored
-    var rounded = exact;
-    if ROUNDING == 1u && RECORD == 1u {
-        rounded = half4(exact);
-    }
+    let rounded = exact;
     let stored = pack4_wide(vec4<acc>(rounded));
     //: end
     weights[g] = stored;

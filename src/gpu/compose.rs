@@ -27,7 +27,7 @@ pub(super) static LIBRARY: &[(&str, &str)] = files![
     "chain" "clock" "combine" "conv" "coop" "coop16" "coop8" "epilogue" "exponentials" "f16" "f16_packed"
     "f32" "f32_words" "format" "gathered" "gemm" "gemm_blocks" "gemm_coop" "gemm_lines" "gemm_shuffle"
     "gemm_tile" "gemm_turn" "grid" "half" "labels" "lanes" "lanes_shared" "lanes_subgroups" "larger" "logits"
-    "math" "moments" "nan" "parts" "quotient" "random" "resample" "span" "stretches" "sums" "tail" "update"
+    "math" "moments" "nan" "parts" "plus" "quotient" "random" "resample" "span" "stretches" "sums" "tail" "update"
     "winner" "word32" "word64"
 ];
 
@@ -44,6 +44,12 @@ impl Wgsl {
     /// The stems of the files that it was put together from.
     pub fn files(&self) -> BTreeSet<&str> {
         self.origins.iter().map(|(file, _)| file.as_str()).collect()
+    }
+
+    /// The file and the line that a line of the text came from: `matmul.wgsl:12`.
+    pub fn place(&self, line: u32) -> String {
+        let (file, line) = &self.origins[(line as usize - 1).min(self.origins.len() - 1)];
+        format!("{file}.wgsl:{line}")
     }
 
     fn push(&mut self, file: &str, number: usize, line: &str) {
@@ -238,12 +244,8 @@ fn splice(out: &mut Wgsl, mark: &str, text: &str) -> Option<()> {
 /// # Errors
 /// [`Error::Shader`] with the compiler's words and the line in the file.
 pub fn parse(shader: &Shader, wgsl: &Wgsl, caps: &Caps) -> Result<(Module, valid::ModuleInfo)> {
-    let at = |line: u32| {
-        let (file, line) = &wgsl.origins[(line as usize - 1).min(wgsl.origins.len() - 1)];
-        format!("{file}.wgsl:{line}")
-    };
     let module = naga::front::wgsl::parse_str(&wgsl.text).map_err(|e| {
-        let place = e.location(&wgsl.text).map(|l| at(l.line_number)).unwrap_or_default();
+        let place = e.location(&wgsl.text).map(|l| wgsl.place(l.line_number)).unwrap_or_default();
         wrong(shader, format!("{place}: {}", e.message()))
     })?;
     let mut capabilities = valid::Capabilities::default();
@@ -254,7 +256,7 @@ pub fn parse(shader: &Shader, wgsl: &Wgsl, caps: &Caps) -> Result<(Module, valid
     capabilities |= valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     let checked = valid::Validator::new(valid::ValidationFlags::all(), capabilities).validate(&module);
     let info = checked.map_err(|e| {
-        let place = e.location(&wgsl.text).map(|l| at(l.line_number)).unwrap_or_default();
+        let place = e.location(&wgsl.text).map(|l| wgsl.place(l.line_number)).unwrap_or_default();
         let mut detail = format!("{place}: {}", e.as_inner());
         let mut cause = std::error::Error::source(e.as_inner());
         while let Some(c) = cause {

@@ -262,6 +262,10 @@ impl Gpu {
             let pipelines = Mutex::default();
             Gpu { shared: Arc::new(Shared { device, queue, caps, settings, info, matrices, pipelines, lost }) }
         };
+        // A native way that is inexact leaves the packed one, which may be inexact too.
+        if caps.native_halves(Dtype::F32) {
+            caps.store_exact = probe::pack::is_exact(&gpu(&caps)).await?;
+        }
         if !caps.native_halves(Dtype::F32) {
             caps.pack_exact = probe::pack::is_exact(&gpu(&caps)).await?;
         }
@@ -397,6 +401,7 @@ pub fn caps(info: &wgpu::AdapterInfo, features: &wgpu::Features, limits: &wgpu::
         kind: kind(info),
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
         shader_int64: features.contains(wgpu::Features::SHADER_INT64),
+        store_exact: true,
         pack_exact: true,
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         // Browsers ask for `enable subgroups;`, which naga refuses.
@@ -415,5 +420,55 @@ pub fn caps(info: &wgpu::AdapterInfo, features: &wgpu::Features, limits: &wgpu::
         uniform_alignment: limits.min_uniform_buffer_offset_alignment.into(),
         memory: None,
         fastest: Arc::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Adam, Graph, Init, Plan, Precision, Weights};
+
+    /// The same device, as if its native stores and `pack2x16float` rounded toward zero.
+    fn inexact(gpu: &Gpu) -> Gpu {
+        let Shared { device, queue, caps, settings, info, matrices, lost, .. } = &*gpu.shared;
+        let shared = Shared {
+            device: device.clone(),
+            queue: queue.clone(),
+            caps: Caps { store_exact: false, pack_exact: false, ..caps.clone() },
+            settings: settings.clone(),
+            info: info.clone(),
+            matrices: matrices.clone(),
+            pipelines: Mutex::default(),
+            lost: lost.clone(),
+        };
+        Gpu { shared: Arc::new(shared) }
+    }
+
+    fn trained(gpu: &Gpu, precision: Precision) -> Vec<u32> {
+        let graph = Graph::new(precision);
+        let (first, second) =
+            (graph.weight("first", [8, 16], Init::Kaiming), graph.weight("second", [16, 3], Init::Kaiming));
+        let loss = graph.input("x", [5, 8]).matmul(first).relu().matmul(second).square().mean_all();
+        let weights = Weights::init(gpu, &graph, 7).unwrap();
+        let mut plan = Plan::train(gpu, &weights, loss, Adam::new(1e-2)).unwrap();
+        plan.write("x", &[0.3f32; 40].map(|v| v * 1.1)).unwrap();
+        (0..9).for_each(|_| plan.run());
+        let values = ["first", "second"].map(|name| weights.get(name).unwrap().wait().unwrap());
+        values.into_iter().flatten().map(f32::to_bits).collect()
+    }
+
+    #[test]
+    fn where_native_stores_are_inexact_halves_are_packed_and_train_to_the_same_bits() {
+        let gpu = Gpu::new().unwrap();
+        let settings = Settings { kind: Some(Kind::Discrete), ..gpu.settings().clone() };
+        let exact = pollster::block_on(gpu.with(settings)).unwrap();
+        let inexact = inexact(&exact);
+        for text in ["f16", "f16+nearest", "mixed", "f16-strict"] {
+            let precision: Precision = text.parse().unwrap();
+            if exact.caps().supports(precision).is_ok() {
+                assert_eq!(inexact.caps().how(precision), if text == "f16-strict" { "native" } else { "packed" });
+                assert_eq!(trained(&exact, precision), trained(&inexact, precision), "{text}");
+            }
+        }
     }
 }

@@ -125,8 +125,9 @@ impl Shared {
         let layout = |entries: &[_]| {
             device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(name), entries })
         };
-        // Loops in our files count to a uniform or a constant, so they end; the guard that naga would add costs a
-        // third of the matmul's speed and keeps drivers from unrolling. Bounds checks stay.
+        // Loops in our files count to a constant, a uniform, or what was made of these before they began; or they take bit after
+        // bit from a word in a register, which has 32 (scatter). So they end; the guard that naga would add costs a third of the
+        // matmul's speed and keeps drivers from unrolling. Bounds checks stay.
         let checks = match self.settings.trust {
             true => wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() },
             false => wgpu::ShaderRuntimeChecks::checked(),

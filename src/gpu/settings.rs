@@ -32,7 +32,8 @@ pub struct Settings {
     /// there is no limit unless somebody sets one. Each plan is held against it alone.
     pub memory: Option<u64>,
     /// What one submission may take by the planner's pessimistic estimate: longer steps are submitted in parts, since drivers
-    /// reset a GPU that does not answer. A quarter of a second on integrated GPUs if nothing is set, and no limit on others.
+    /// reset a GPU that does not answer. If nothing is set, a quarter of a second on integrated GPUs and on those of unknown kind, as
+    /// browsers, virtual machines and many GL drivers have them, and no limit on others.
     pub slice: Option<Duration>,
     /// The folder that keeps which variants of matrix products and convolutions are fastest on each adapter; if there is none,
     /// the planner's estimate decides. A plan whose products it does not know yet measures them first, for less than five seconds,
@@ -160,7 +161,7 @@ impl Settings {
 
     /// What one submission may take on a device of this kind.
     pub fn slice_on(&self, kind: Kind) -> Option<Duration> {
-        let usual = (kind == Kind::Integrated).then_some(Duration::from_millis(250));
+        let usual = matches!(kind, Kind::Integrated | Kind::Virtual).then_some(Duration::from_millis(250));
         self.slice.or(usual).filter(|slice| !slice.is_zero())
     }
 }
@@ -171,5 +172,21 @@ impl fmt::Display for Settings {
         let mut all = self.clone();
         let off = Self::SWITCHES.into_iter().filter(|name| all.switch(name).is_some_and(|on| !*on));
         f.write_str(&off.collect::<Vec<_>>().join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_a_weak_gpu_is_sliced_unless_the_user_says_otherwise() {
+        let usual = Settings::default();
+        for kind in [Kind::Discrete, Kind::Integrated, Kind::Virtual, Kind::Software] {
+            let slices = matches!(kind, Kind::Integrated | Kind::Virtual);
+            assert_eq!(usual.slice_on(kind), slices.then_some(Duration::from_millis(250)), "{kind:?}");
+            let [set, off] = [7, 0].map(|ms| Settings { slice: Some(Duration::from_millis(ms)), ..usual.clone() });
+            assert_eq!((set.slice_on(kind), off.slice_on(kind)), (Some(Duration::from_millis(7)), None), "{kind:?}");
+        }
     }
 }

@@ -268,6 +268,7 @@ fn look_at_gradients(precision: Precision, runs: u32, arenas: &Arenas, control: 
             let shader = Shader::new("square_sum", source, all.dtype, precision).acc(Dtype::F32);
             program.push(
                 Dispatch::new("square_sum", shader)
+                    .unzeroed()
                     .read(all)
                     .update(norms)
                     .param("groups", all.shape.groups())

@@ -155,7 +155,7 @@ impl Attention {
     ) -> Dispatch {
         let s = self.sizes(io.inputs[0].shape, io.inputs[1].shape);
         let wide = s.d.div_ceil(GROUP * 16) as u32;
-        let dispatch = self.dispatch(io, file, mask, bind).constant("JOINED", self.joined.into());
+        let dispatch = self.dispatch(io, file, mask, bind).unzeroed().constant("JOINED", self.joined.into());
         dispatch.constant("WIDE", wide).workgroups(s.members * rows.div_ceil(TILE))
     }
 

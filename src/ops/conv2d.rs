@@ -562,7 +562,7 @@ impl Conv {
             .constant("MANY", far(64 * blocks * splits));
         let acc = shader.acc;
         let dispatch = self.dispatch(io, shader, [1, rows, wide, s.taps(), steps]).param("part", part);
-        let dispatch = dispatch.workgroups(blocks * splits);
+        let dispatch = dispatch.unzeroed().workgroups(blocks * splits);
         if splits == 1 {
             return program.push(dispatch.write(y).fuse("epilogue", io.chain));
         }

@@ -140,6 +140,7 @@ impl Op for Scatter {
         let [shares, parts] = shared(io.caps, self.rows, d.div_ceil(64 * GROUP));
         program.push(
             Dispatch::new(io.label, io.shader("scatter", include_str!("../../shaders/scatter.wgsl")).padded(d))
+                .unzeroed()
                 .constant("PARTS", parts as u32)
                 .read(dy)
                 .read(indices)

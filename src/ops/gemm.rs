@@ -142,7 +142,8 @@ const SIDE: usize = 16;
 impl Coop {
     /// On fragments of the largest kind that takes such operands and sums them in f32.
     fn of(caps: &Caps, elem: Dtype, acc: Dtype) -> Option<Self> {
-        let fits = |m: &&caps::Matrices| m.operands == elem && m.sums == acc && acc == Dtype::F32;
+        let typed = elem == Dtype::F32 || caps.native_halves(acc);
+        let fits = |m: &&caps::Matrices| typed && m.operands == elem && m.sums == acc && acc == Dtype::F32;
         let size = caps.matrices.iter().filter(fits).map(|m| m.size as usize).max()?;
         let threads = 4 * caps.subgroup.1 as usize;
         // Each invocation loads at most two groups of each operand, and 32 KiB hold all.
@@ -694,10 +695,11 @@ pub(super) mod tests {
             ("sums in f16 only", &strange, (32, 32), f16, f32, large, None),
             ("subgroups of 128", &nvidia, (128, 128), f16, f32, large, None),
             ("no subgroups", &nvidia, (0, 0), f16, f32, large, None),
+            ("halves packed", &nvidia, (32, 32), f16, f32, large, None),
         ] {
             let kind = caps::Kind::Integrated;
-            let caps =
-                Caps { matrices: matrices.clone(), kind, subgroup, workgroup_bytes: 32 << 10, ..Caps::reference() };
+            let (matrices, store_exact) = (matrices.clone(), name != "halves packed");
+            let caps = Caps { matrices, kind, subgroup, store_exact, workgroup_bytes: 32 << 10, ..Caps::reference() };
             let p = Product { elem, ..matmul(m, k, n) };
             let found = match choose(&caps, &p, operands(&p), acc).body {
                 Body::Coop(c) => Some((c.size, c.threads)),

@@ -112,6 +112,7 @@ impl Work {
     pub fn spread(&self, dispatch: Dispatch) -> Dispatch {
         let blocks = self.groups.div_ceil(64 / self.lanes as usize);
         dispatch
+            .unzeroed()
             .param("groups", self.groups)
             .param("terms", self.run.terms)
             .param("inner", self.run.inner)
@@ -126,6 +127,7 @@ impl Work {
     pub fn join(&self, io: &Io, shader: Shader) -> Dispatch {
         let lanes = lanes(self.splits);
         Dispatch::new(io.label, shader.constant("LANES", lanes))
+            .unzeroed()
             .second_pass()
             .workgroups((self.groups * lanes as usize).div_ceil(64))
     }

@@ -399,6 +399,7 @@ impl Reduce {
         }
         let (groups, last) = (y.shape.groups(), y.shape.storage().last());
         let dispatch = Dispatch::new(io.label, shader.padded(last))
+            .unzeroed()
             .read(x)
             .write(y)
             .param("groups", groups)

@@ -96,6 +96,7 @@ fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch
     let turns = turns(io);
     let shader = shader.constant("TURNS", turns as u32);
     let mut d = Dispatch::new(format!("{name} update"), shader)
+        .unzeroed()
         .read(io.clock)
         .update(io.weights)
         .read(io.gradient)
@@ -130,8 +131,8 @@ fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch
     d = match rounding {
         _ if io.simulated.is_some() && !precision.master => d.splice("stored", STORED_IN_FORMAT),
         Some(Rounding::Stochastic) => d.splice("stored", stored("half_bits_stochastic4(exact, random)")),
-        Some(Rounding::Compensated) => d.splice("stored", stored("half_bits4(exact)")),
-        Some(Rounding::Nearest) | None => d,
+        Some(Rounding::Nearest | Rounding::Compensated) => d.splice("stored", stored("half_bits4(exact)")),
+        None => d,
     };
     if let Some(quantization) = io.simulated {
         d = d.import("format");
@@ -219,4 +220,28 @@ fn lost(optimizer: &str, numbers: &[(&str, f32)], precision: Precision) -> Vec<W
         found.push(Warning { what: format!("{optimizer}: {name} {what}"), cure });
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        Caps, Graph, Init, Precision, Sgd,
+        plan::{Options, lower_training},
+    };
+
+    #[test]
+    fn weights_of_16_bit_are_rounded_by_integers_whether_changes_are_recorded_or_not() {
+        for text in ["f16", "f16+nearest", "f16+compensated", "f16-strict"] {
+            let [plain, recording] = [false, true].map(|record_changes| {
+                let graph = Graph::new(text.parse::<Precision>().unwrap());
+                let loss = graph.weight("w", [8, 4], Init::Kaiming).square().mean_all();
+                let options = Options { record_changes, ..Options::default() };
+                let program = lower_training(loss, &Sgd::new(0.1), &Caps::reference(), &options).unwrap().program;
+                let update = program.dispatches.into_iter().find(|d| d.shader.name == "sgd").unwrap();
+                let stored = update.shader.splices.iter().find(|(mark, _)| *mark == "stored");
+                stored.map(|(_, text)| text.clone()).expect("a rule of its own")
+            });
+            assert!(plain == recording && plain.contains("let stored = half_pack4(bits);"), "{text}: {plain}");
+        }
+    }
 }

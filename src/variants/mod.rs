@@ -4,6 +4,7 @@
 //! every optimizer, in every precision, for adapters that differ in what the planner looks at.
 
 mod needs;
+mod stores;
 mod updates;
 
 use std::{
@@ -117,7 +118,8 @@ impl Variant {
         self.wgsl.files().contains("coop")
     }
 
-    /// Parses and validates it, and compares it with its dispatch and with what its adapter offers.
+    /// Parses and validates it, compares it with its dispatch and with what its adapter offers, and looks for what some compiler is
+    /// known to refuse.
     ///
     /// # Errors
     /// [`Error::Shader`] with the line in the file, or what it needs too much of.
@@ -126,9 +128,14 @@ impl Variant {
         let (module, info) = compose::parse(&self.dispatch.shader, &self.wgsl, caps)?;
         compose::check(&self.dispatch, &module)?;
         let needs = Needs::of(&module, &info);
-        let lacks = needs.lacking(&self.dispatch, caps);
+        let refused = stores::by_component(&module, &info).map(|span| {
+            let place = self.wgsl.place(span.location(&self.wgsl.text).line_number);
+            format!(
+                "{place}: stores a part of a vector or matrix by a changing index; DX12's FXC refuses that in a loop"
+            )
+        });
         let wrong = |detail| Error::Shader { shader: self.shader().into(), detail };
-        lacks.map_or(Ok((module, info, needs)), |detail| Err(wrong(detail)))
+        refused.or(needs.lacking(&self.dispatch, caps)).map_or(Ok((module, info, needs)), |detail| Err(wrong(detail)))
     }
 }
 
@@ -328,4 +335,48 @@ fn training(name: &str, caps: &Caps, precision: Precision, optimizer: &dyn Updat
     let graph = Graph::new(precision);
     let network = model(name).build(&graph, BATCH, sample(name), 10)?;
     Ok(lower_training(network.loss, optimizer, caps, &Options::default())?.program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_shader_with_f32_registers_stores_natively_where_that_is_inexact() {
+        for name in ["default limits", "cooperative matrices of 16×16"] {
+            let adapter = adapters().into_iter().find(|a| a.name == name).unwrap();
+            let caps = Caps { store_exact: false, ..adapter.caps };
+            let mut shaders = BTreeSet::new();
+            for case in ops::cases() {
+                let program = check::program(&caps, Precision::F16, &case).unwrap();
+                shaders.extend(program.dispatches.into_iter().map(|d| (*d.shader).clone()));
+            }
+            shaders.retain(|shader| shader.acc == Dtype::F32);
+            assert!(shaders.iter().map(|shader| shader.name).collect::<BTreeSet<_>>().len() > 30);
+            for shader in shaders {
+                let text = compose::compose(&shader, &caps).unwrap().text;
+                assert!(!text.contains("f16;") && !text.contains("<f16>"), "{name}: {}", shader.name);
+            }
+        }
+    }
+
+    #[test]
+    fn workgroup_memory_is_zeroed_for_those_kernels_alone_that_count_in_it() {
+        let (mut seen, mut zeroed) = (BTreeSet::new(), BTreeSet::new());
+        for adapter in adapters().into_iter().filter(|a| ["default limits", "software"].contains(&a.name)) {
+            let mut look = |program: Program| {
+                for d in program.dispatches.iter().filter(|d| d.shader.zeroed) {
+                    if seen.insert((d.shader.name, d.shader.declarations.clone())) {
+                        let text = compose::compose(&d.shader, &adapter.caps)?.text;
+                        zeroed.extend(text.contains("var<workgroup>").then_some(d.shader.name));
+                    }
+                }
+                Ok(())
+            };
+            let programs = ops::cases().into_iter().map(|case| check::program(&adapter.caps, Precision::F16, &case));
+            programs.into_iter().try_for_each(|program| look(program?)).unwrap();
+            updates::programs(&adapter.caps, Precision::F16, |_, program| look(program)).unwrap();
+        }
+        assert_eq!(Vec::from_iter(zeroed), ["cross_entropy", "observe"]);
+    }
 }

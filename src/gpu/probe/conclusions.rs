@@ -15,15 +15,8 @@ impl Probe {
 
     fn of_stores(&self) -> String {
         let stored = &self.conversions.stored;
-        let way = match (self.f16.is_some(), self.conversions.pack2x16float.is_exact()) {
-            (true, _) => "natively",
-            (false, true) => "by pack2x16float",
-            (false, false) => "by integers, since pack2x16float is wrong here",
-        };
         if stored.is_exact() && self.loads_exactly {
-            return format!(
-                "f16 and mixed store what IEEE asks for, {way}: nearest even, subnormals kept, overflow to Inf."
-            );
+            return "f16 and mixed store what IEEE asks for: nearest even, subnormals kept, overflow to Inf.".into();
         }
         let mut wrong = vec![];
         if !stored.keeps_subnormals {
@@ -38,7 +31,7 @@ impl Probe {
         if !self.loads_exactly {
             wrong.push("halves do not load exactly");
         }
-        format!("Stores of f16 ({way}) are not what IEEE asks for: {}.", wrong.join("; "))
+        format!("Stores of f16 are not what IEEE asks for: {}.", wrong.join("; "))
     }
 
     fn of_native(&self) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! The one question whose answer every packed kernel needs, asked when a device is opened.
+//! The one question whose answer every kernel needs that stores halves, asked when a device is opened.
 
 use half::f16;
 
@@ -7,56 +7,89 @@ use crate::{
     Dtype, Error, Precision, Result,
     dispatch::{Dispatch, Operand, Program, Shader},
     gpu::Gpu,
+    shape::GROUP,
 };
 
-/// How many values are packed, and by each workgroup.
+/// How many values are stored.
 const VALUES: usize = 1024;
-const WORKGROUP: usize = 64;
 
 pub(super) const SOURCE: &str = include_str!("../../../shaders/probe_pack.wgsl");
 
-/// Adds the dispatch that packs each value of the first operand into the second.
+/// Adds the dispatch that stores each value of the first operand as a half in the second, as tensors are stored.
 pub(super) fn push(program: &mut Program, source: &'static str) -> [Operand; 2] {
-    let [x, packed] = [(); 2].map(|()| program.scratch([VALUES].into(), Dtype::F32));
-    let shader = Shader::new("probe_pack", source, Dtype::F32, Precision::F32);
-    program.push(Dispatch::new("probe_pack", shader).read(x).write(packed).workgroups(VALUES / WORKGROUP));
-    [x, packed]
+    let [x, y] = [Dtype::F32, Dtype::F16].map(|dtype| program.scratch([VALUES].into(), dtype));
+    let shader = Shader::new("probe_pack", source, Dtype::F16, Precision::F16);
+    program.push(Dispatch::new("probe_pack", shader).read(x).write(y).workgroups(VALUES / (64 * GROUP)));
+    [x, y]
 }
 
-/// Whether `pack2x16float` rounds to nearest even, keeps subnormals and overflows to Inf. What a driver cannot compile
-/// does not: on such a device all that needs no halves runs.
+/// Values that tell the ways of rounding apart: ties, subnormals, the border of overflow, NaN, and a spread of ordinary values.
+fn values() -> Vec<f32> {
+    let special =
+        [1.0 + 1.0 / 2048.0, 1.0 + 3.0 / 2048.0, 65519.0, 65520.0, -1e6, f32::INFINITY, 6e-8, 1e-5, 2.9e-8, f32::NAN];
+    let spread =
+        (0..(VALUES - special.len()) as u32).map(|i| f32::from_bits((0x3380_0000 + i * 0x2_3457) | (i % 2) << 31));
+    special.into_iter().chain(spread).collect()
+}
+
+/// Whether these are the halves nearest to the values, a NaN for a NaN.
+fn are_nearest(values: &[f32], halves: &[u16]) -> bool {
+    let pairs = values.iter().map(|&v| f16::from_f32(v)).zip(halves.iter().map(|&h| f16::from_bits(h)));
+    let mut same = pairs.map(|(v, h)| v.to_bits() == h.to_bits() || v.is_nan() && h.is_nan());
+    same.all(|same| same)
+}
+
+/// Whether halves that are stored, natively or by `pack2x16float` as the adapter's [`Caps`](crate::Caps) say so far, are rounded to
+/// nearest even, keep subnormals and NaN and overflow to Inf. What a driver cannot compile does not: on such a device all that
+/// needs no halves runs.
 ///
 /// # Errors
 /// [`Error::Device`] and [`Error::Memory`].
 pub(in crate::gpu) async fn is_exact(gpu: &Gpu) -> Result<bool> {
-    packs_exactly(gpu, SOURCE).await
+    stores_exactly(gpu, SOURCE).await
 }
 
-async fn packs_exactly(gpu: &Gpu, source: &'static str) -> Result<bool> {
+async fn stores_exactly(gpu: &Gpu, source: &'static str) -> Result<bool> {
     let mut program = Program::default();
-    let [x, packed] = push(&mut program, source);
-    // Ties, subnormals, the border of overflow, and a spread of ordinary values.
-    let special =
-        [1.0 + 1.0 / 2048.0, 1.0 + 3.0 / 2048.0, 65519.0, 65520.0, 1e6, f32::INFINITY, 6e-8, 1e-5, 2.9e-8, 0.1];
-    let spread = (0..(VALUES - special.len()) as u32).map(|i| f32::from_bits(0x3380_0000 + i * 0x2_3457));
-    let values: Vec<f32> = special.into_iter().chain(spread).collect();
-    let found = run(gpu, &program, &[(x, bytemuck::cast_slice(&values).to_vec())], &[packed]).await;
-    let found = match found {
-        Err(Error::Shader { .. }) => return Ok(false),
-        found => found?,
-    };
-    let words = found[0].chunks_exact(4);
-    Ok(values.iter().zip(words).all(|(&v, word)| f16::from_f32(v).to_le_bytes() == word[..2]))
+    let [x, y] = push(&mut program, source);
+    let values = values();
+    match run(gpu, &program, &[(x, bytemuck::cast_slice(&values).to_vec())], &[y]).await {
+        Err(Error::Shader { .. }) => Ok(false),
+        found => {
+            let halves = found?[0].chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect::<Vec<_>>();
+            Ok(are_nearest(&values, &halves))
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Format;
+
+    #[test]
+    fn each_way_of_rounding_but_ieees_is_found() {
+        let values = values();
+        assert!(values.len().is_multiple_of(256));
+        let stored = |way: fn(f32) -> f16| values.iter().map(|&v| way(v).to_bits()).collect::<Vec<u16>>();
+        assert!(are_nearest(&values, &stored(f16::from_f32)));
+        let inexact: [fn(f32) -> f16; 5] = [
+            |v| f16::from_f64(Format::F16.toward_zero(v.into())),
+            // Ties away from zero.
+            |v| if v == 1.0 + 1.0 / 2048.0 { f16::from_f32(v.next_up()) } else { f16::from_f32(v) },
+            |v| f16::from_f32(v.clamp(-65504.0, 65504.0)),
+            |v| if v.abs() < 6.1e-5 { f16::ZERO } else { f16::from_f32(v) },
+            |v| if v.is_nan() { f16::ZERO } else { f16::from_f32(v) },
+        ];
+        for (i, way) in inexact.into_iter().enumerate() {
+            assert!(!are_nearest(&values, &stored(way)), "way {i}");
+        }
+    }
 
     #[test]
     fn what_does_not_compile_or_round_is_not_exact() {
         let gpu = Gpu::new().unwrap();
-        let exact = |source| pollster::block_on(packs_exactly(&gpu, source));
+        let exact = |source| pollster::block_on(stores_exactly(&gpu, source));
         assert!(exact(SOURCE).is_ok());
         assert_eq!(exact("fn ("), Ok(false));
         let zeros = "@group(0) @binding(0) var<storage, read> x: array<f32>;
