@@ -1,4 +1,5 @@
 // Row normalisation: y = (x − mean) / √(variance + ε) over the last axis. One invocation a row.
+#import axis
 #import grid
 #import tail
 
@@ -18,24 +19,24 @@ fn sum4(v: vec4<acc>) -> acc {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = linear_id(workgroup) * 64u + lane;
+    let row = invocation(workgroup, lane);
     if row >= p.rows {
         return;
     }
-    let groups = (p.last + 3u) / 4u;
+    let width = groups(p.last);
     var mean = acc();
-    for (var k = 0u; k < groups; k++) {
-        mean += sum4(unpack4(x[row * groups + k]));
+    for (var k = 0u; k < width; k++) {
+        mean += sum4(unpack4(x[row * width + k]));
     }
     mean /= acc(p.last);
     var variance = acc();
-    for (var k = 0u; k < groups; k++) {
-        let d = tail(unpack4(x[row * groups + k]) - mean, k, p.last);
+    for (var k = 0u; k < width; k++) {
+        let d = tail(unpack4(x[row * width + k]) - mean, k, p.last);
         variance += sum4(d * d);
     }
     let scale = inverseSqrt(variance / acc(p.last) + acc(p.epsilon));
-    for (var k = 0u; k < groups; k++) {
-        let g = row * groups + k;
+    for (var k = 0u; k < width; k++) {
+        let g = row * width + k;
         y[g] = pack4(tail((unpack4(x[g]) - mean) * scale, g, p.last));
     }
 }

@@ -2,6 +2,24 @@
 //!
 //! An op says four things: the shape of what it makes, the gradient as further graph nodes, the dispatches that
 //! compute it, and, for the tests, the slow definition in f64. `examples/08_custom_op.rs` brings one from outside.
+//!
+//! # The WGSL of an op
+//!
+//! A file is written once for every precision; [`Io::shader`] names it. Bindings of group 0 are the operands in the order in which
+//! [`Dispatch::read`], [`Dispatch::write`] and [`Dispatch::update`] name them, and the one of group 1 is `var<uniform> p: Params`, a struct
+//! of what [`Dispatch::param`] says, in that order. Before the file stand, or are had by its `#import`s:
+//!
+//! | | |
+//! |---|---|
+//! | `elem4`, `wide4` | four values as they lie in memory: of the tensors' type, and of that of losses and statistics |
+//! | `acc` | the type of registers |
+//! | `unpack4(elem4)`, `pack4(vec4<acc>)` | between the two; `unpack4_wide` and `pack4_wide` for `wide4` |
+//! | `#import grid` | `invocation(workgroup, lane)`, the number among all of 64 a workgroup; `linear_id(workgroup)`: lines of workgroups are folded |
+//! | `#import axis` | `groups(length)` of an axis; `place_of(g, last)`, where group `g` of all is; `inside(k, length)`, which of its four values count |
+//! | `#import tail` | `tail(v, g, last)`: zeros in the padding of group `g`, which must hold nothing else |
+//! | `#import epilogue` | `epilogue(g, v)`: what is fused behind a [`Kind::Head`] |
+//! | `const NAME: u32 = 0u;` | what [`Shader::constant`] sets |
+//! | `//: mark` to `//: end` | what [`Dispatch::splice`] replaces |
 
 use std::{any::Any, borrow::Cow, fmt::Debug, sync::Arc};
 

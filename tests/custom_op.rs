@@ -7,8 +7,12 @@ mod example;
 
 use example::RowNorm;
 use halfgrad::{
-    Gpu, Graph, Init, Plan, Precision, Sgd, Tensor, Weights, check, nn,
+    Gpu, Graph, Init, Plan, Precision, Sgd, Tensor, Weights, check,
+    dispatch::Program,
+    error::Warning,
+    nn,
     op::{Backward, Expression, Kind, Op, Type},
+    optim::{Schedule, Update, UpdateIo},
     reference::{Array, Case},
 };
 
@@ -191,4 +195,51 @@ fn a_wrong_gradient_is_a_mistake_of_the_graphs() {
     });
     assert!(second.starts_with("cross_entropy_backward(") && second.contains("no gradient"), "{second}");
     assert!(second.contains("custom_op.rs"), "{second}");
+}
+
+/// Descent by the signs of gradients: an app's own optimizer.
+#[derive(Debug)]
+struct SignDescent(Schedule);
+
+impl Update for SignDescent {
+    fn name(&self) -> &'static str {
+        "sign_descent"
+    }
+    fn moments(&self) -> &'static [&'static str] {
+        &[]
+    }
+    fn schedule(&self) -> &Schedule {
+        &self.0
+    }
+    fn lower(&self, io: &UpdateIo, program: &mut Program) {
+        const WGSL: &str = "#import update
+            struct Params { groups: u32, stream: u32, weight_decay: f32 }
+            @group(1) @binding(0) var<uniform> p: Params;
+            fn prepare() {}
+            fn direction(i: u32, w: vec4<acc>, g: vec4<acc>, decay: acc, random: vec4<u32>) -> vec4<acc> {
+                return sign(g) + decay * w;
+            }";
+        let dispatch = io.dispatch(self.name(), WGSL).param_f32("weight_decay", io.held(0.0));
+        program.push(dispatch.flops(3 * io.weights.shape.len()));
+    }
+    fn warnings(&self, _: Precision) -> Vec<Warning> {
+        vec![]
+    }
+}
+
+#[test]
+fn an_optimizer_of_ones_own_trains_in_every_precision() {
+    let gpu = Gpu::new().unwrap();
+    for (name, precision) in Precision::PRESETS.into_iter().filter(|(_, p)| gpu.caps().supports(*p).is_ok()) {
+        let graph = Graph::new(precision);
+        let (w, x) = (graph.weight("w", [5], Init::Constant(1.0)), graph.input("x", [5]));
+        let weights = Weights::init(&gpu, &graph, 0).unwrap();
+        let mut plan = Plan::train(&gpu, &weights, (w * x).sum_all(), SignDescent(0.125.into())).unwrap();
+        plan.write(x, &[2.0, -3.0, 0.5, -0.25, 0.0]).unwrap();
+        // The first steps of mixed precision find a loss scale.
+        while plan.progress().wait().unwrap().updates == 0 {
+            plan.run();
+        }
+        assert_eq!(weights.get("w").unwrap().wait().unwrap(), [0.875, 1.125, 0.875, 1.125, 1.0], "{name}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Adam and AdamW, in forms that survive 16 bit and in forms that do not.
 
-use super::{Schedule, Update, UpdateIo, dispatch, epsilon, held, lost, sound};
+use super::{Schedule, Update, UpdateIo, epsilon, held, lost, sound};
 use crate::{Precision, Result, dispatch::Program, error::Warning};
 
 /// Adam (arXiv 1412.6980) and AdamW (arXiv 1711.05101).
@@ -102,14 +102,14 @@ impl Update for Adam {
     }
 
     fn lower(&self, io: &UpdateIo, program: &mut Program) {
-        let held = |v| held(v, io.precision);
-        let (beta1, beta2) = (held(self.beta1), held(self.beta2));
+        let (beta1, beta2) = (io.held(self.beta1), io.held(self.beta2));
         // 1 − β and ln β in f64: near β = 1 the difference of two f32 would lose half the digits.
         let rest = |beta: f32| 1.0 - f64::from(beta);
         let ln = |beta: f32| f64::from(beta).ln() as f32;
         let second = |x: f64| if self.form == Form::Root { x.sqrt() as f32 } else { x as f32 };
-        let mut d = dispatch(io, "adam", include_str!("../../shaders/adam.wgsl"))
-            .param_f32("weight_decay", held(self.weight_decay))
+        let mut d = io
+            .dispatch("adam", include_str!("../../shaders/adam.wgsl"))
+            .param_f32("weight_decay", io.held(self.weight_decay))
             .param("decoupled", self.decoupled.into())
             .param_f32("keep1", beta1)
             .param_f32("take1", rest(beta1) as f32)

@@ -32,7 +32,8 @@ use crate::{
 };
 pub(crate) use group::factors;
 
-/// The contract of an optimizer: one dispatch changes a run of weights in place.
+/// The contract of an optimizer: one dispatch changes a run of weights in place. An app's own is written as the crate's are, by
+/// [`UpdateIo::dispatch`].
 pub trait Update: Debug + Send + Sync {
     /// The optimizer's name: the stem of its WGSL file.
     fn name(&self) -> &'static str;
@@ -81,66 +82,76 @@ pub struct UpdateIo<'a> {
     pub stream: usize,
 }
 
-/// The dispatch that all optimizers share: their file between the bindings and uniforms of `lib/update.wgsl`.
-fn dispatch(io: &UpdateIo, name: &'static str, source: &'static str) -> Dispatch {
-    let precision = io.precision;
-    // Masters are computed in their own type, also where the rest of the network is strict.
-    let acc = if precision.master { Dtype::F32 } else { precision.acc() };
-    let shader = Shader::new(name, source, precision.storage, precision)
-        .acc(acc)
-        .wide(precision.state())
-        .constant("RECORD", io.record.is_some().into())
-        .constant("NARROW", (acc == Dtype::F16).into())
-        .constant("ROUNDING", precision.rounding_of_state().map_or(0, |r| 1 + r as u32));
-    let groups = io.weights.shape.groups();
-    let turns = turns(io);
-    let shader = shader.constant("TURNS", turns as u32);
-    let mut d = Dispatch::new(format!("{name} update"), shader)
-        .unzeroed()
-        .read(io.clock)
-        .update(io.weights)
-        .read(io.gradient)
-        .workgroups(groups.div_ceil(64 * turns))
-        .param("groups", groups)
-        .param("stream", io.stream);
-    for &m in &io.moments {
-        d = d.update(m);
-    }
-    d = match io.beside {
-        Some(copy) if precision.master => {
-            let value = if io.simulated.is_some() { ROUNDED_COPY } else { "unpack4_wide(stored)" };
-            d.extra(copy, Access::Write, "copy: array<elem4>")
-                .splice("copy", format!("    copy[g] = pack4({value});\n"))
+impl UpdateIo<'_> {
+    /// The dispatch of an optimizer whose file is `source`: it stands between the bindings and uniforms of `lib/update.wgsl`, which it
+    /// imports. It declares its moments from binding 3 on, its uniforms, `groups`, `stream` and `weight_decay` first, `prepare()` and
+    /// `direction(i, w, g, decay, random)`; `shaders/momentum.wgsl` is one. What is rounded how, recorded, clipped or scheduled is not
+    /// its business.
+    pub fn dispatch(&self, name: &'static str, source: &'static str) -> Dispatch {
+        let precision = self.precision;
+        // Masters are computed in their own type, also where the rest of the network is strict.
+        let acc = if precision.master { Dtype::F32 } else { precision.acc() };
+        let shader = Shader::new(name, source, precision.storage, precision)
+            .acc(acc)
+            .wide(precision.state())
+            .constant("RECORD", self.record.is_some().into())
+            .constant("NARROW", (acc == Dtype::F16).into())
+            .constant("ROUNDING", precision.rounding_of_state().map_or(0, |r| 1 + r as u32));
+        let groups = self.weights.shape.groups();
+        let turns = turns(self);
+        let shader = shader.constant("TURNS", turns as u32);
+        let mut d = Dispatch::new(format!("{name} update"), shader)
+            .unzeroed()
+            .read(self.clock)
+            .update(self.weights)
+            .read(self.gradient)
+            .workgroups(groups.div_ceil(64 * turns))
+            .param("groups", groups)
+            .param("stream", self.stream);
+        for &m in &self.moments {
+            d = d.update(m);
         }
-        Some(missing) => d
-            .extra(missing, Access::ReadWrite, "missing: array<wide4>")
-            .splice("add missing", "    exact += vec4<f32>(unpack4_wide(missing[g])) / LIFT;\n")
-            .splice("copy", "    missing[g] = pack4_wide(vec4<acc>((exact - rounded) * LIFT));\n"),
-        None => d,
-    };
-    d = match io.factors {
-        Some(factors) => d
-            .extra(factors, Access::Read, "factors: array<vec2<f32>>")
-            .splice("factors", format!("    return factors[i / {}u];\n", arena::ALIGN)),
-        None => d,
-    };
-    let rounding = precision.rounding_of_state();
-    if rounding == Some(Rounding::Stochastic) {
-        d = d.splice("kept", KEPT);
+        d = match self.beside {
+            Some(copy) if precision.master => {
+                let value = if self.simulated.is_some() { ROUNDED_COPY } else { "unpack4_wide(stored)" };
+                d.extra(copy, Access::Write, "copy: array<elem4>")
+                    .splice("copy", format!("    copy[g] = pack4({value});\n"))
+            }
+            Some(missing) => d
+                .extra(missing, Access::ReadWrite, "missing: array<wide4>")
+                .splice("add missing", "    exact += vec4<f32>(unpack4_wide(missing[g])) / LIFT;\n")
+                .splice("copy", "    missing[g] = pack4_wide(vec4<acc>((exact - rounded) * LIFT));\n"),
+            None => d,
+        };
+        d = match self.factors {
+            Some(factors) => d
+                .extra(factors, Access::Read, "factors: array<vec2<f32>>")
+                .splice("factors", format!("    return factors[i / {}u];\n", arena::ALIGN)),
+            None => d,
+        };
+        let rounding = precision.rounding_of_state();
+        if rounding == Some(Rounding::Stochastic) {
+            d = d.splice("kept", KEPT);
+        }
+        d = match rounding {
+            _ if self.simulated.is_some() && !precision.master => d.splice("stored", STORED_IN_FORMAT),
+            Some(Rounding::Stochastic) => d.splice("stored", stored("half_bits_stochastic4(exact, random)")),
+            Some(Rounding::Nearest | Rounding::Compensated) => d.splice("stored", stored("half_bits4(exact)")),
+            None => d,
+        };
+        if let Some(quantization) = self.simulated {
+            d = d.import("format");
+            Arc::make_mut(&mut d.shader).constants.extend(quantization.constants());
+        }
+        match self.record {
+            Some(sums) => d.extra(sums, Access::ReadWrite, "sums: array<vec4<f32>>").splice("record", RECORD),
+            None => d,
+        }
     }
-    d = match rounding {
-        _ if io.simulated.is_some() && !precision.master => d.splice("stored", STORED_IN_FORMAT),
-        Some(Rounding::Stochastic) => d.splice("stored", stored("half_bits_stochastic4(exact, random)")),
-        Some(Rounding::Nearest | Rounding::Compensated) => d.splice("stored", stored("half_bits4(exact)")),
-        None => d,
-    };
-    if let Some(quantization) = io.simulated {
-        d = d.import("format");
-        Arc::make_mut(&mut d.shader).constants.extend(quantization.constants());
-    }
-    match io.record {
-        Some(sums) => d.extra(sums, Access::ReadWrite, "sums: array<vec4<f32>>").splice("record", RECORD),
-        None => d,
+
+    /// A number as the optimizer's state can hold it.
+    pub fn held(&self, value: f32) -> f32 {
+        held(value, self.precision)
     }
 }
 

@@ -1,6 +1,6 @@
 //! RMSProp.
 
-use super::{Schedule, Update, UpdateIo, dispatch, epsilon, held, lost, sound};
+use super::{Schedule, Update, UpdateIo, epsilon, lost, sound};
 use crate::{Precision, Result, dispatch::Program, error::Warning};
 
 /// RMSProp (Hinton's lecture 6e): `v ← αv + (1 − α)g²`, `w ← w − η g / (√v + ε)`.
@@ -49,10 +49,10 @@ impl Update for RmsProp {
     }
 
     fn lower(&self, io: &UpdateIo, program: &mut Program) {
-        let held = |v| held(v, io.precision);
-        let alpha = held(self.alpha);
-        let d = dispatch(io, "rmsprop", include_str!("../../shaders/rmsprop.wgsl"))
-            .param_f32("weight_decay", held(self.weight_decay))
+        let alpha = io.held(self.alpha);
+        let d = io
+            .dispatch("rmsprop", include_str!("../../shaders/rmsprop.wgsl"))
+            .param_f32("weight_decay", io.held(self.weight_decay))
             .param_f32("keep", alpha.sqrt())
             .param_f32("take", (1.0 - f64::from(alpha)).sqrt() as f32)
             .param_f32("epsilon", epsilon(self.epsilon, io.precision))

@@ -1,6 +1,6 @@
 //! Gradient descent, with momentum or without.
 
-use super::{Schedule, Update, UpdateIo, dispatch, held, lost, sound};
+use super::{Schedule, Update, UpdateIo, lost, sound};
 use crate::{Error, Precision, Result, dispatch::Program, error::Warning};
 
 /// Stochastic gradient descent: `m ← μm + g + λw`, `w ← w − ηm`.
@@ -56,15 +56,16 @@ impl Update for Sgd {
     }
 
     fn lower(&self, io: &UpdateIo, program: &mut Program) {
-        let held = |v| held(v, io.precision);
         let n = io.weights.shape.len();
         let d = match self.moments() {
-            [] => dispatch(io, "sgd", include_str!("../../shaders/sgd.wgsl"))
-                .param_f32("weight_decay", held(self.weight_decay))
+            [] => io
+                .dispatch("sgd", include_str!("../../shaders/sgd.wgsl"))
+                .param_f32("weight_decay", io.held(self.weight_decay))
                 .flops(4 * n),
-            _ => dispatch(io, "momentum", include_str!("../../shaders/momentum.wgsl"))
-                .param_f32("weight_decay", held(self.weight_decay))
-                .param_f32("momentum", held(self.momentum))
+            _ => io
+                .dispatch("momentum", include_str!("../../shaders/momentum.wgsl"))
+                .param_f32("weight_decay", io.held(self.weight_decay))
+                .param_f32("momentum", io.held(self.momentum))
                 .param("nesterov", self.nesterov.into())
                 .flops(6 * n),
         };
