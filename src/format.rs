@@ -27,7 +27,7 @@ pub enum Top {
 /// assert_eq!((e4m3.largest(), e4m3.nearest(19.0), e4m3.nearest(1e6)), (448.0, 20.0, 448.0));
 /// assert_eq!("e5m2-sat".parse::<Format>().unwrap().nearest(1e6), 57344.0);
 /// assert_eq!("e8m7".parse::<Format>().unwrap().to_string(), "bf16");
-/// assert_eq!("e9m1".parse::<Format>().unwrap_err(), "no format \"e9m1\": f32, f16, bf16, or eXmY, X from 2 to 8, Y from 1 to 23");
+/// assert_eq!("e9m1".parse::<Format>().unwrap_err().to_string(), "no format \"e9m1\": f32, f16, bf16, or eXmY, X from 2 to 8, Y from 1 to 23");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Format {

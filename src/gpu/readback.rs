@@ -5,7 +5,6 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     thread,
-    time::Duration,
 };
 use std::{
     pin::Pin,
@@ -241,11 +240,11 @@ pub async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'sta
     done.await.expect("the thread sends how it ends").unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// How long a wait keeps hold of wgpu's locks: an app that presents or destroys on another thread waits for them.
-#[cfg(not(target_arch = "wasm32"))]
-const TURN: Duration = Duration::from_millis(2);
-
 /// Waits until the device has done a submission, or everything submitted so far, and runs the callbacks that are due.
+///
+/// wgpu keeps hold of a lock meanwhile, which `present` and `destroy` on other threads want. Waits of some milliseconds in turns would
+/// let go of it, but where several threads wait, wgpu 30 panics at a wait that ends early and finds that another one has emptied
+/// the queue (`maintain` in wgpu-core), and forgets the app's callbacks of that moment.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn wait(shared: &Shared, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
     // An app may go on submitting: the end of what there is now is one of our own.
@@ -254,11 +253,11 @@ pub fn wait(shared: &Shared, submission: Option<wgpu::SubmissionIndex>) -> Resul
         None => pollster::block_on(shared.asked("waiting", || shared.queue.submit([])))?,
     };
     turns(shared, || {
-        shared.device.poll(wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: Some(TURN) })
+        shared.device.poll(wgpu::PollType::Wait { submission_index: Some(submission.clone()), timeout: None })
     })
 }
 
-/// Polls until a turn does not end before the device has done what it waits for.
+/// Polls until a turn does not end before the device has done what it waits for: on GL each ends after two seconds.
 #[cfg(not(target_arch = "wasm32"))]
 fn turns(shared: &Shared, mut poll: impl FnMut() -> Result<wgpu::PollStatus, wgpu::PollError>) -> Result<()> {
     // wgpu panics if the driver loses the device while we wait for it; other panics are those of an app's callbacks.
