@@ -2,8 +2,8 @@
 // owns 16 rows of one head, four a lane quarter, and walks along the others 64 at a time; scores are made in blocks of four by
 // four, one an invocation. Rows past the end are read as the last one and hidden.
 //
-// The file that imports this says what rows of each kind are, group_of(kind, at) and length_of(kind), and what memory the
-// workgroup has beside that for the rows it walks along: ROOM, 4 or 16.
+// The file that imports this has gradients(at), a group of those of the results, and says what memory the workgroup has beside
+// that for the rows it walks along: ROOM, 4 or 16.
 #import across
 #import attention_sees
 #import axis
@@ -30,6 +30,24 @@ const GRADIENTS: u32 = 3u; // of the results
 // store a row. Then what came of the products, for row r of lane 16 · quarter + part: [r][quarter][part].
 var<workgroup> walked: array<array<array<vec4<acc>, 16>, 4>, 4>;
 var<workgroup> owned: array<array<array<vec4<acc>, ROOM>, 4>, 4>;
+
+fn group_of(kind: u32, at: u32) -> vec4<acc> {
+    if kind == QUERIES {
+        return unpack4(q[at]);
+    }
+    if kind == KEYS {
+        return unpack4(k[at]);
+    }
+    if kind == VALUES {
+        return unpack4(v[at]);
+    }
+    return gradients(at);
+}
+
+// How many rows there are of a kind.
+fn length_of(kind: u32) -> u32 {
+    return select(p.s, p.t, kind == QUERIES || kind == GRADIENTS);
+}
 
 // The group where a row of `length` begins.
 fn place(member: u32, row: u32, length: u32) -> u32 {
