@@ -364,7 +364,7 @@ impl Graph {
     pub fn batch(&self) -> usize {
         let state = self.lock();
         let first = state.nodes.iter().find(|n| matches!(n.origin, Origin::Input));
-        first.and_then(|n| n.outputs[0].shape.dims().next()).unwrap_or(1)
+        first.map_or(1, |n| n.outputs[0].shape.first())
     }
 
     /// The number of nodes.
@@ -603,9 +603,10 @@ impl Graph {
         self.append(Node { inputs, name: None, watched: false, again: Some(index), ..self.node(index) })
     }
 
-    /// What an op of these operands is computed in.
+    /// What an op of these operands is computed in; those of another graph are a mistake that the op finds.
     pub(crate) fn precision_of(&self, inputs: &[Tensor]) -> Precision {
-        self.policy.of(&self.layer_of(inputs))
+        let own: Vec<Tensor> = inputs.iter().copied().filter(|t| t.graph.id == self.id).collect();
+        self.policy.of(&self.layer_of(&own))
     }
 
     /// The layer in force, else a weight's stem among the operands, else the layer of the first operand that has one.
@@ -653,6 +654,15 @@ mod tests {
         let Error::Op { op, operands, at, .. } = graph.check().unwrap_err() else { panic!() };
         assert_eq!((op.as_str(), operands.as_str()), ("add", "f32 [3, 4], f32 [5]"));
         assert!(at.to_string().contains(&format!("graph.rs:{line}:")), "{at}");
+    }
+
+    #[test]
+    fn operands_of_another_graph_are_a_mistake() {
+        let (graph, other) = (Graph::new(Precision::F16), Graph::new(Precision::F16));
+        (0..9).for_each(|i| _ = other.input(&i.to_string(), [1, 3]));
+        let _ = graph.input("x", [4, 1]).matmul(other.input("y", [1, 3]));
+        let said = graph.check().unwrap_err().to_string();
+        assert!(said.contains("the operands belong to different graphs"), "{said}");
     }
 
     #[test]

@@ -67,6 +67,11 @@ impl Shape {
         self.len() == 0
     }
 
+    /// The length of the first axis; 1 for a scalar.
+    pub fn first(&self) -> usize {
+        self.dims().next().unwrap_or(1)
+    }
+
     /// The length of the last axis; 1 for a scalar.
     pub fn last(&self) -> usize {
         self.dims().next_back().unwrap_or(1)

@@ -153,7 +153,7 @@ fn gradients_and_updates_are_those_of_f32_within_the_bits_of_f16() {
     }
 }
 
-/// Rows of 1000 + i/16 lose their differences in f16 arithmetic, and ε = 1e-3 is more than the variance of the small ones.
+/// Squares of 256 and more overflow f16, and ε = 1e-3 is more than the variance of the small row.
 #[test]
 fn a_norm_in_f32_is_computed_there_with_its_own_epsilon() {
     let gpu = Gpu::new().unwrap();

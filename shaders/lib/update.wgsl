@@ -104,7 +104,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let applies = clock.apply != 0u;
     prepare();
     for (var turn = 0u; turn < TURNS; turn++) {
-        let i = (invocation(workgroup, lane)) * TURNS + turn;
+        let i = invocation(workgroup, lane) * TURNS + turn;
         if i < p.groups && applies {
             let w = unpack4_wide(weights[i]);
             // In f32: one over a loss scale is subnormal in f16.

@@ -247,7 +247,8 @@ pub async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'sta
 /// the queue (`maintain` in wgpu-core), and forgets the app's callbacks of that moment.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn wait(shared: &Shared, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
-    // An app may go on submitting: the end of what there is now is one of our own.
+    // The end of what there is now is one of our own: an app may go on submitting, and a device that it has destroyed refuses this,
+    // where a wait alone ends as if all were well.
     let submission = match submission {
         Some(submission) => submission,
         None => pollster::block_on(shared.asked("waiting", || shared.queue.submit([])))?,

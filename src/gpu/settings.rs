@@ -97,7 +97,7 @@ impl Settings {
             settings.slice = Some(Duration::from_millis(ms));
         }
         if let Some((name, kind)) = get("HALFGRAD_AS") {
-            settings.kind = Some(kind.parse().map_err(|e: Error| Error::name(name, e.to_string()))?);
+            settings.kind = Some(kind.parse().map_err(|e| named(name, e))?);
         }
         if let Some((name, choice)) = get("HALFGRAD_COOPERATIVE") {
             settings.cooperative = match choice.as_str() {

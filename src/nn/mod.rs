@@ -44,14 +44,19 @@ pub fn linear<'g>(name: &str, x: Tensor<'g>, out: usize) -> Tensor<'g> {
 /// [`linear`] whose weights have this distribution at first.
 #[track_caller]
 pub fn linear_with<'g>(name: &str, x: Tensor<'g>, out: usize, init: Init) -> Tensor<'g> {
-    let y = linear_unbiased(name, x, out, init);
-    y + x.graph.weight(&format!("{name}.bias"), [out], Init::Constant(0.0))
+    biased(name, linear_unbiased(name, x, out, init))
 }
 
 /// As [`linear_with`], without the bias.
 #[track_caller]
 pub fn linear_unbiased<'g>(name: &str, x: Tensor<'g>, out: usize, init: Init) -> Tensor<'g> {
     x.matmul(x.graph.weight(&format!("{name}.weight"), [x.shape().last(), out], init))
+}
+
+/// Plus `name.bias`, `[out]` (zero).
+#[track_caller]
+fn biased<'g>(name: &str, y: Tensor<'g>) -> Tensor<'g> {
+    y + y.graph.weight(&format!("{name}.bias"), [y.shape().last()], Init::Constant(0.0))
 }
 
 /// A row of `name.weight`, `[vocabulary, dim]`, for each token, `[..] → [.., dim]`.
@@ -208,8 +213,7 @@ pub fn conv2d<'g>(name: &str, x: Tensor<'g>, out: usize, size: usize) -> Tensor<
 /// As [`conv2d`], with stride, padding, dilation and groups; the weights are `[size, size, in / groups, out]`.
 #[track_caller]
 pub fn conv2d_with<'g>(name: &str, x: Tensor<'g>, out: usize, size: usize, options: Conv2d) -> Tensor<'g> {
-    let y = conv2d_unbiased(name, x, out, size, options);
-    y + x.graph.weight(&format!("{name}.bias"), [out], Init::Constant(0.0))
+    biased(name, conv2d_unbiased(name, x, out, size, options))
 }
 
 /// As [`conv2d_with`], without the bias, which a normalisation that follows would take away again.

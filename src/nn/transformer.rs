@@ -1,6 +1,6 @@
 //! Transformers: multi-head attention, blocks, ViT and GPT.
 
-use super::{held, layer_norm, layer_norm_with, linear_with};
+use super::{embedding, held, layer_norm, layer_norm_with, linear_with};
 use crate::{
     Init, Tensor,
     ops::{Attention, Conv2d},
@@ -137,9 +137,9 @@ pub fn gpt(tokens: Tensor, sizes: Gpt) -> Tensor {
     let init = Init::Normal { std: 0.02 };
     // What is added to the same sum 2 · layers times starts smaller.
     let last = Init::Normal { std: 0.02 / (2.0 * layers.max(1) as f32).sqrt() };
-    let embedding = graph.weight("tokens.weight", [vocabulary, dim], init);
+    let read = embedding("tokens", tokens, vocabulary, dim, init);
     let places = graph.weight("positions.weight", [tokens.shape().last(), dim], init);
-    let mut h = (embedding.gather(tokens) + places).dropout(dropout);
+    let mut h = (read + places).dropout(dropout);
     for i in 1..=layers {
         let name = format!("block{i}");
         let x = layer_norm(&format!("{name}.norm1"), h);
@@ -151,7 +151,7 @@ pub fn gpt(tokens: Tensor, sizes: Gpt) -> Tensor {
     }
     let h = layer_norm("norm", h);
     match tied {
-        true => h.matmul_with(embedding, false, true),
+        true => h.matmul_with(graph.shared("tokens.weight"), false, true),
         false => h.matmul(graph.weight("head.weight", [dim, vocabulary], init)),
     }
 }

@@ -82,7 +82,7 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn flatten(self) -> Tensor<'g> {
         let s = self.shape();
-        let n = s.dims().next().unwrap_or(1);
+        let n = s.first();
         self.reshape([n, s.len() / n.max(1)])
     }
 

@@ -2,7 +2,8 @@
 //!
 //! The terms are rows of [`map`](super::map), fused with the cast to the type of losses: a square that overflows f16,
 //! or that would vanish in it, is not rounded before it is summed. In the backward pass the loss scale is divided by
-//! the number of values before anything is rounded, and the terms' gradients need nothing but the operands. Operands of unlike shapes are a mistake.
+//! the number of values before anything is rounded, and the terms' gradients need nothing but the operands. Operands of unlike
+//! shapes are a mistake.
 
 use crate::tensor::Tensor;
 
@@ -36,7 +37,7 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn kl_divergence(self, target: Tensor<'g>) -> Tensor<'g> {
         let terms = self.like(target).relative_entropy(target).as_loss();
-        terms.total(1.0 / terms.shape().dims().next().unwrap_or(1) as f32)
+        terms.total(1.0 / terms.shape().first() as f32)
     }
 
     /// The tensor itself, which has the shape of its target: stretched, `[n, 1]` against `[n]` would be a mean over n × n.

@@ -77,10 +77,11 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     fn thin(self, b: Tensor<'g>, s: Sizes, y: Shape) -> Tensor<'g> {
         // As in registers: neither the terms nor those of the gradients' sums are rounded before they are added.
-        let wide = |t: Tensor<'g>| t.cast(t.graph.precision_of(&[self, b]).wide());
+        let dtype = self.graph.precision_of(&[self, b]).wide();
+        let [a, b] = [self, b].map(|t| t.cast(dtype));
         let product = match s.k {
-            1 => wide(self).reshape([s.batch, s.m, 1]) * wide(b).reshape([s.batch, 1, s.n]),
-            k => (wide(self).reshape([s.batch, k]) * wide(b).reshape([s.batch, k])).sum([1]),
+            1 => a.reshape([s.batch, s.m, 1]) * b.reshape([s.batch, 1, s.n]),
+            k => (a.reshape([s.batch, k]) * b.reshape([s.batch, k])).sum([1]),
         };
         product.cast(self.dtype()).reshape(y)
     }

@@ -60,7 +60,7 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn group_moments(self, groups: usize) -> (Tensor<'g>, Tensor<'g>) {
         let shape = self.shape();
-        let (n, c, rank) = (shape.dims().next().unwrap_or(1), shape.last(), shape.rank());
+        let (n, c, rank) = (shape.first(), shape.last(), shape.rank());
         if rank < 2 || groups == 0 || c % groups != 0 {
             let wrong = self.refuse("group_norm", &[], format!("{c} channels of [n, .., c] are not {groups} groups"));
             return (wrong, wrong);

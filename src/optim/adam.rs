@@ -63,6 +63,15 @@ impl Adam {
         if self.decoupled { "AdamW" } else { "Adam" }
     }
 
+    fn shares(&self) -> [(&'static str, f32); 2] {
+        [("beta1", self.beta1), ("beta2", self.beta2)]
+    }
+
+    fn numbers(&self) -> [(&'static str, f32); 3] {
+        let epsilon = self.epsilon.unwrap_or(if self.form == Form::Textbook { 1e-8 } else { 0.0 });
+        [("learning rate", self.schedule.worst()), ("epsilon", epsilon), ("weight decay", self.weight_decay)]
+    }
+
     fn held_epsilon(&self, precision: Precision) -> f32 {
         match self.form {
             Form::Textbook => held(self.epsilon.unwrap_or(1e-8), precision),
@@ -124,22 +133,10 @@ impl Update for Adam {
     }
 
     fn check(&self, precision: Precision) -> Result<()> {
-        let others = [
-            ("learning rate", self.schedule.worst()),
-            ("epsilon", self.epsilon.unwrap_or(0.0)),
-            ("weight decay", self.weight_decay),
-        ];
-        sound(self.title(), &[("beta1", self.beta1), ("beta2", self.beta2)], &others, precision)
+        sound(self.title(), &self.shares(), &self.numbers(), precision)
     }
 
     fn warnings(&self, precision: Precision) -> Vec<Warning> {
-        let numbers = [
-            ("learning rate", self.schedule.largest()),
-            ("beta1", self.beta1),
-            ("beta2", self.beta2),
-            ("epsilon", self.epsilon.unwrap_or(if self.form == Form::Textbook { 1e-8 } else { 0.0 })),
-            ("weight decay", self.weight_decay),
-        ];
-        lost(self.title(), &numbers, precision)
+        lost(self.title(), self.shares().iter().chain(&self.numbers()), precision)
     }
 }

@@ -216,7 +216,11 @@ fn sound(optimizer: &str, shares: &[(&str, f32)], others: &[(&str, f32)], precis
 }
 
 /// What is lost of `numbers` in this precision.
-fn lost(optimizer: &str, numbers: &[(&str, f32)], precision: Precision) -> Vec<Warning> {
+fn lost<'a>(
+    optimizer: &str,
+    numbers: impl IntoIterator<Item = &'a (&'static str, f32)>,
+    precision: Precision,
+) -> Vec<Warning> {
     let mut found = vec![];
     for &(name, value) in numbers {
         let (kept, state) = (held(value, precision), precision.state());

@@ -35,6 +35,17 @@ impl RmsProp {
     }
 }
 
+impl RmsProp {
+    fn shares(&self) -> [(&'static str, f32); 1] {
+        [("alpha", self.alpha)]
+    }
+
+    fn numbers(&self) -> [(&'static str, f32); 3] {
+        let (rate, epsilon) = (self.schedule.worst(), self.epsilon.unwrap_or(0.0));
+        [("learning rate", rate), ("epsilon", epsilon), ("weight decay", self.weight_decay)]
+    }
+}
+
 impl Update for RmsProp {
     fn name(&self) -> &'static str {
         "rmsprop"
@@ -61,21 +72,10 @@ impl Update for RmsProp {
     }
 
     fn check(&self, precision: Precision) -> Result<()> {
-        let others = [
-            ("learning rate", self.schedule.worst()),
-            ("epsilon", self.epsilon.unwrap_or(0.0)),
-            ("weight decay", self.weight_decay),
-        ];
-        sound("RMSProp", &[("alpha", self.alpha)], &others, precision)
+        sound("RMSProp", &self.shares(), &self.numbers(), precision)
     }
 
     fn warnings(&self, precision: Precision) -> Vec<Warning> {
-        let numbers = [
-            ("learning rate", self.schedule.largest()),
-            ("alpha", self.alpha),
-            ("epsilon", self.epsilon.unwrap_or(0.0)),
-            ("weight decay", self.weight_decay),
-        ];
-        lost("RMSProp", &numbers, precision)
+        lost("RMSProp", self.shares().iter().chain(&self.numbers()), precision)
     }
 }

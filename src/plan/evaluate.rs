@@ -53,7 +53,7 @@ impl Plan {
     ) -> Result<Vec<f32>> {
         let (input, output) = (input.into(), output.into());
         let shape = self.find(input)?.shape;
-        let sample = shape.len() / shape.dims().next().unwrap_or(1);
+        let sample = shape.len() / shape.first();
         if !values.len().is_multiple_of(sample) {
             let (expected, found) = (values.len().next_multiple_of(sample), values.len());
             return Err(Error::Length { name: self.name(input), shape, expected, found });
@@ -76,7 +76,7 @@ impl Plan {
             return Err(Error::Port(detail.into()));
         }
         let x = self.find(input)?;
-        let batch = x.shape.dims().next().unwrap_or(1);
+        let batch = x.shape.first();
         if batch * sample != x.shape.len() {
             let (expected, found) = (x.shape.len(), batch * sample);
             return Err(Error::Length { name: self.name(input), shape: x.shape, expected, found });
@@ -116,7 +116,7 @@ impl Plan {
         let (input, logits) = (input.into(), logits.into());
         let (x, y) = (self.find(input)?, self.find(logits)?);
         let tokens = x.dtype == Dtype::U32;
-        let batch = x.shape.dims().next().unwrap_or(1);
+        let batch = x.shape.first();
         let rows = if tokens { x.shape.len() } else { batch };
         if y.shape.len() != rows * y.shape.last() {
             let rows = if tokens { x.shape.to_string() } else { format!("[{batch}]") };
@@ -132,12 +132,11 @@ impl Evaluation {
     /// Loss and accuracy of logits `[samples, classes]` given the labels; labels [`crate::graph::IGNORE`] do not count, and those
     /// beyond the classes make the loss NaN, as logits do that are not so many for each label.
     pub fn of(logits: &[f32], labels: &[u32]) -> Self {
-        let width = logits.len() / labels.len().max(1);
         let (mut loss, mut right, mut count) = (0.0, 0, 0);
-        if width * labels.len() != logits.len() {
+        if !logits.len().is_multiple_of(labels.len().max(1)) {
             loss = f64::NAN;
         }
-        for (row, &label) in logits.chunks_exact(width.max(1)).zip(labels).filter(|(_, label)| **label != IGNORE) {
+        for (row, label) in labelled(logits, labels) {
             let of_label = row.get(label as usize).copied().unwrap_or(f32::NAN);
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let sum: f64 = row.iter().map(|&v| f64::from(v - largest).exp()).sum();
@@ -157,9 +156,8 @@ impl Evaluation {
     /// assert_eq!([1, 2, 3].map(|k| Evaluation::top_k(&logits, &[1, 2], k)), [0.5, 0.5, 1.0]);
     /// ```
     pub fn top_k(logits: &[f32], labels: &[u32], k: usize) -> f64 {
-        let width = (logits.len() / labels.len().max(1)).max(1);
         let (mut found, mut count) = (0, 0);
-        for (row, &label) in logits.chunks_exact(width).zip(labels).filter(|(_, label)| **label != IGNORE) {
+        for (row, label) in labelled(logits, labels) {
             let own = row.get(label as usize).copied().unwrap_or(f32::NEG_INFINITY);
             let before = |(i, v): (usize, &f32)| *v > own || (*v == own && i < label as usize);
             let rank = row.iter().enumerate().filter(|at| before(*at)).count();
@@ -168,6 +166,12 @@ impl Evaluation {
         }
         f64::from(found as u32) / f64::from(count)
     }
+}
+
+/// The logits of each sample with its label, but for those that do not count.
+fn labelled<'a>(logits: &'a [f32], labels: &'a [u32]) -> impl Iterator<Item = (&'a [f32], u32)> {
+    let width = (logits.len() / labels.len().max(1)).max(1);
+    logits.chunks_exact(width).zip(labels.iter().copied()).filter(|(_, label)| *label != IGNORE)
 }
 
 /// The class that logits stand for: the first largest value's place; none if one of them is not a number.

@@ -73,12 +73,11 @@ fn keeping(
     again: Option<(&BTreeSet<usize>, &BTreeSet<usize>)>,
 ) -> Result<Lowered> {
     let graph = loss.graph;
-    let mut trained: Vec<Tensor> = graph.weights().into_iter().filter(|w| !graph.is_frozen(*w)).collect();
+    let trained: Vec<Tensor> = graph.weights().into_iter().filter(|w| !graph.is_frozen(*w)).collect();
     let gradients = graph.grad_keeping(wide, graph.loss_scale(), &trained, again.map(|(kept, _)| kept));
     // What the loss does not depend on stays as it is, without decay.
-    let mut has = gradients.iter().map(Option::is_some);
-    trained.retain(|_| has.next().unwrap_or(false));
-    let gradients: Vec<Tensor> = gradients.into_iter().flatten().collect();
+    let found = trained.into_iter().zip(gradients).filter_map(|(w, g)| Some((w, g?)));
+    let (trained, gradients): (Vec<Tensor>, Vec<Tensor>) = found.unzip();
     let mut readers: BTreeMap<Value, usize> = BTreeMap::new();
     for v in (0..graph.len()).flat_map(|n| graph.node(n).inputs) {
         *readers.entry(v).or_default() += 1;
