@@ -23,9 +23,17 @@ fn beside(workgroup: vec3<u32>, lane: u32) -> u32 {
     let turn = quotient(place, every, MANY_WORKGROUPS);
     let rare = turn < few && place - turn * every == every - 1u;
     let id = select(place - min(turn, few), turn, rare);
-    if rare == (few < sums) {
-        return id;
+    let of_product = rare == (few < sums);
+    if !of_product {
+        sum_columns(id, lane);
     }
+    // The only return: FXC would take a result that has several for one that differs between invocations, and their barriers
+    // behind it for a mistake.
+    return select(NOWHERE, id, of_product);
+}
+
+// Workgroup `id` of the sums.
+fn sum_columns(id: u32, lane: u32) {
     let groups = table[0].z;
     let across = table[1].y;
     let blocks = (groups + across - 1u) / across;
@@ -51,5 +59,4 @@ fn beside(workgroup: vec3<u32>, lane: u32) -> u32 {
     if live && lane < across {
         keep_sum(split * groups + g, columns[lane]);
     }
-    return NOWHERE;
 }
