@@ -44,10 +44,10 @@ fn candidate(best: Best, i: u32) -> vec4<acc> {
 fn combine(u: vec4<acc>, v: vec4<acc>, largest: bool) -> vec4<acc> {
     let u_is_nan = is_nan(u).x;
     let v_is_nan = is_nan(v).x;
-    let larger = v.x > u.x || v_is_nan && !u_is_nan;
-    let equal = v.x == u.x || v_is_nan && u_is_nan;
-    let before = v.y < u.y || v.y == u.y && v.z < u.z;
-    return select(u, v, larger || equal && before);
+    let larger = v.x > u.x || (v_is_nan && !u_is_nan);
+    let equal = v.x == u.x || (v_is_nan && u_is_nan);
+    let before = v.y < u.y || (v.y == u.y && v.z < u.z);
+    return select(u, v, larger || (equal && before));
 }
 
 fn argmax(best: Best) -> u32 {

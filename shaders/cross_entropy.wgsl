@@ -62,7 +62,7 @@ fn labels_of(v: vec4<acc>) -> u32 {
     if LOGITS == 1u {
         return u32(v.w);
     }
-    return u32(v.x) << 11u | u32(v.y);
+    return (u32(v.x) << 11u) | u32(v.y);
 }
 
 fn work(workgroup: u32, lane: u32) {

@@ -24,7 +24,7 @@ fn unpack4(v: elem4) -> vec4<acc> {
         // must not see that: a square is 0 or 1 modulo 4, and this is zero, which LLVM does not know.
         let word = words_of(v).x;
         let square = word * word;
-        return bitcast<vec4<acc>>(bitcast<vec4<u32>>(u) | vec4<u32>(square * (square - 1u) & 2u));
+        return bitcast<vec4<acc>>(bitcast<vec4<u32>>(u) | vec4<u32>((square * (square - 1u)) & 2u));
     }
     return u;
 }

@@ -82,7 +82,7 @@ fn block_of(of_a: bool, v: block) -> block {
 }
 
 fn mask(of_a: bool, v: block, l: Lines, k: u32) -> block {
-    if (of_a && THERE_A == 2u) || (!of_a && THERE_B == 2u) || k >= l.whole.x && k < l.whole.y {
+    if (of_a && THERE_A == 2u) || (!of_a && THERE_B == 2u) || (k >= l.whole.x && k < l.whole.y) {
         return v;
     }
     let zero = vec4<acc>();

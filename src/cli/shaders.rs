@@ -167,7 +167,9 @@ fn write(variants: &[Variant], target: Target, out: &Path, heavy: bool) -> anyho
             true => format!("{} {}{how}", variants::form(&variant.dispatch), variant.precision).replace(' ', "-"),
             false => format!("{}-{number:03}-{}", variant.shader(), variant.precision),
         };
-        file::write_atomically(out.join(format!("{stem}.{}", target.ending())), |f| f.write_all(&text))?;
+        // A precision's name may have a stroke: dynamic=1024/2/0.5/2000.
+        let name = format!("{stem}.{}", target.ending()).replace('/', "-");
+        file::write_atomically(out.join(name), |f| f.write_all(&text))?;
     }
     super::print(&format!("{} files in {}\n", variants.len(), out.display()))
 }

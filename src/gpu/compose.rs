@@ -121,8 +121,9 @@ pub fn compose(shader: &Shader, caps: &Caps) -> Result<Wgsl> {
     if !shader.merged.is_empty() {
         merge(&mut out, &shader.merged).ok_or_else(|| wrong(shader, format!("no bindings {:?}", shader.merged)))?;
     }
-    // Products have better use for registers in their loops, and read few uniforms there.
-    if caps.kind == Kind::Software && !imported.iter().any(|name| name == "gemm") {
+    // Products have better use for registers in their loops, and read few uniforms there. Browsers take what was copied for a value
+    // that differs between invocations, and refuse barriers in loops that count to it.
+    if caps.kind == Kind::Software && !cfg!(target_arch = "wasm32") && !imported.iter().any(|name| name == "gemm") {
         hold_uniforms(&mut out);
     }
     Ok(out)

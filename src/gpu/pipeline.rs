@@ -1,6 +1,6 @@
 //! Pipelines: made once for each composed text, checked inside an error scope.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 #[cfg(not(target_arch = "wasm32"))]
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -101,12 +101,22 @@ impl Shared {
         }
         let (module, _) = compose::parse(&dispatch.shader, &wgsl, &self.caps)?;
         compose::check(dispatch, &module)?;
-        let made = Arc::new(self.compile(dispatch, module).await?);
+        // A browser has a compiler of its own, which takes the text as it is: what naga would write of f32's lowest number, 3402823…, is none to it.
+        let source = match cfg!(target_arch = "wasm32") {
+            true => wgpu::ShaderSource::Wgsl(wgsl.text.clone().into()),
+            false => wgpu::ShaderSource::Naga(Cow::Owned(module.clone())),
+        };
+        let made = Arc::new(self.compile(dispatch, &module, source).await?);
         self.pipelines.lock().expect("no panic while it is held").insert(wgsl.text, made.clone());
         Ok(made)
     }
 
-    async fn compile(&self, dispatch: &Dispatch, module: naga::Module) -> Result<Pipeline> {
+    async fn compile(
+        &self,
+        dispatch: &Dispatch,
+        module: &naga::Module,
+        source: wgpu::ShaderSource<'_>,
+    ) -> Result<Pipeline> {
         let device = &self.device;
         let entry = |binding: usize, ty, has_dynamic_offset| wgpu::BindGroupLayoutEntry {
             binding: binding as u32,
@@ -114,7 +124,7 @@ impl Shared {
             ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
             count: None,
         };
-        let read_only = compose::bindings(&module);
+        let read_only = compose::bindings(module);
         let storage: Vec<_> = read_only
             .iter()
             .enumerate()
@@ -136,13 +146,7 @@ impl Shared {
             let (storage, uniforms) = (layout(&storage), layout(&uniforms));
             // SAFETY: no loop is infinite, which is all that leaving out the guard asks.
             let module = unsafe {
-                device.create_shader_module_trusted(
-                    wgpu::ShaderModuleDescriptor {
-                        label: Some(name),
-                        source: wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(module)),
-                    },
-                    checks,
-                )
+                device.create_shader_module_trusted(wgpu::ShaderModuleDescriptor { label: Some(name), source }, checks)
             };
             let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(name),

@@ -15,14 +15,20 @@ use super::{
 };
 use crate::{Dtype, Error, Result, Shape, dispatch::Program};
 
-/// Bytes that a ring may take; it always has [`LEAST`] places.
-const MOST: u64 = 64 << 20;
-/// One is filled, one is copied, and one waits for a device that runs a step.
-const LEAST: usize = 3;
-/// Places that a ring may have however small they are, and so the steps that the host may be ahead. The shortest take
-/// some 0.1 ms: the device has work for as long as a system may keep the host's thread waiting, and what is read soon
-/// arrives.
-const AHEAD: usize = 64;
+/// How large a ring may grow before the host waits. In a browser nobody can.
+#[cfg(not(target_arch = "wasm32"))]
+mod bounds {
+    /// Bytes that a ring may take; it always has [`LEAST`] places.
+    pub const MOST: u64 = 64 << 20;
+    /// One is filled, one is copied, and one waits for a device that runs a step.
+    pub const LEAST: usize = 3;
+    /// Places that a ring may have however small they are, and so the steps that the host may be ahead. The shortest take
+    /// some 0.1 ms: the device has work for as long as a system may keep the host's thread waiting, and what is read soon
+    /// arrives.
+    pub const AHEAD: usize = 64;
+}
+#[cfg(not(target_arch = "wasm32"))]
+use bounds::{AHEAD, LEAST, MOST};
 
 /// What is written for the next step, and what is on its way for those that are under way.
 #[derive(Debug)]

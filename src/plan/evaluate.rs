@@ -13,7 +13,6 @@ pub struct Evaluation {
     pub accuracy: f64,
 }
 
-#[cfg(not(target_arch = "wasm32"))]
 impl Plan {
     /// The network's output for each sample of a data set, in its order: `[samples, d]`. An input of labels takes the values
     /// as tokens.
@@ -21,17 +20,31 @@ impl Plan {
     /// # Errors
     /// [`Error::Port`] if the plan trains: it would learn from what it is asked; else as [`write`](Self::write) and
     /// [`read`](Self::read).
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn predict<'p>(
         &mut self,
         input: impl Into<Port<'p>>,
         output: impl Into<Port<'p>>,
         data: &Dataset,
     ) -> Result<Vec<f32>> {
-        let add = |i: usize, to: &mut Vec<f32>| data.append(i, to);
-        self.predict_each(input.into(), output.into(), data.shape().len(), data.len(), add)
+        pollster::block_on(self.predict_async(input.into(), output.into(), data))
     }
 
-    /// As [`predict`](Self::predict), of samples without labels, one after another: as many as there are, whatever the plan's batch.
+    /// `predict`, without blocking.
+    ///
+    /// # Errors
+    /// As `predict`.
+    pub async fn predict_async<'p>(
+        &mut self,
+        input: impl Into<Port<'p>>,
+        output: impl Into<Port<'p>>,
+        data: &Dataset,
+    ) -> Result<Vec<f32>> {
+        let add = |i: usize, to: &mut Vec<f32>| data.append(i, to);
+        self.predict_each(input.into(), output.into(), data.shape().len(), data.len(), add).await
+    }
+
+    /// As `predict`, of samples without labels, one after another: as many as there are, whatever the plan's batch.
     ///
     /// ```
     /// use halfgrad::{Gpu, Graph, Plan, Precision, Weights, nn};
@@ -44,8 +57,22 @@ impl Plan {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Length`] if the last sample is not whole; else as [`predict`](Self::predict).
+    /// [`Error::Length`] if the last sample is not whole; else as `predict`.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn predict_values<'p>(
+        &mut self,
+        input: impl Into<Port<'p>>,
+        output: impl Into<Port<'p>>,
+        values: &[f32],
+    ) -> Result<Vec<f32>> {
+        pollster::block_on(self.predict_values_async(input.into(), output.into(), values))
+    }
+
+    /// `predict_values`, without blocking.
+    ///
+    /// # Errors
+    /// As `predict_values`.
+    pub async fn predict_values_async<'p>(
         &mut self,
         input: impl Into<Port<'p>>,
         output: impl Into<Port<'p>>,
@@ -59,14 +86,14 @@ impl Plan {
             return Err(Error::Length { name: self.name(input), shape, expected, found });
         }
         let add = |i: usize, to: &mut Vec<f32>| to.extend_from_slice(&values[i * sample..][..sample]);
-        self.predict_each(input, output, sample, values.len() / sample, add)
+        self.predict_each(input, output, sample, values.len() / sample, add).await
     }
 
     /// The outputs of `count` samples of `sample` values, which `add` puts behind others.
-    fn predict_each(
+    async fn predict_each(
         &mut self,
-        input: Port,
-        output: Port,
+        input: Port<'_>,
+        output: Port<'_>,
         sample: usize,
         count: usize,
         add: impl Fn(usize, &mut Vec<f32>),
@@ -96,7 +123,7 @@ impl Plan {
             values.resize(x.shape.len(), 0.0);
             self.write_numbers(input, &values)?;
             self.run();
-            let result = self.read(output)?.wait()?;
+            let result = self.read(output)?.await?;
             all.extend_from_slice(&result[..(end - start) * width]);
         }
         Ok(all)
@@ -106,8 +133,22 @@ impl Plan {
     /// it is a language model whose `logits`, `[batch, t, vocabulary]`, are held against the next token at each place.
     ///
     /// # Errors
-    /// [`Error::Port`] if the logits are of another shape; else as [`predict`](Self::predict).
+    /// [`Error::Port`] if the logits are of another shape; else as `predict`.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn evaluate<'p>(
+        &mut self,
+        input: impl Into<Port<'p>>,
+        logits: impl Into<Port<'p>>,
+        data: &Dataset,
+    ) -> Result<Evaluation> {
+        pollster::block_on(self.evaluate_async(input.into(), logits.into(), data))
+    }
+
+    /// `evaluate`, without blocking.
+    ///
+    /// # Errors
+    /// As `evaluate`.
+    pub async fn evaluate_async<'p>(
         &mut self,
         input: impl Into<Port<'p>>,
         logits: impl Into<Port<'p>>,
@@ -123,7 +164,7 @@ impl Plan {
             let detail = format!("logits of {} are not one row of classes for each of {rows}", y.shape);
             return Err(Error::Port(detail));
         }
-        let values = self.predict(input, logits, data)?;
+        let values = self.predict_async(input, logits, data).await?;
         Ok(Evaluation::of(&values, &data.targets(tokens)))
     }
 }

@@ -1,7 +1,11 @@
 //! Looking into a plan: where Inf or NaN comes from, and for tests what memory holds.
 
-use super::{Core, Plan};
-use crate::{Dtype, Result, dispatch::Access};
+use super::Core;
+#[cfg(any(not(target_arch = "wasm32"), feature = "reference"))]
+use super::Plan;
+use crate::Result;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::{Dtype, dispatch::Access};
 #[cfg(feature = "reference")]
 use crate::{Port, gpu::Reading};
 

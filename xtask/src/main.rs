@@ -1,6 +1,8 @@
-//! The chores of this repository, as `cargo xtask <task>`. Only std is used, so that a task starts in seconds; `isa` is
-//! built when it is asked for.
+//! The chores of this repository, as `cargo xtask <task>`. Only std is used, so that a task starts in seconds; `isa` and
+//! `browser` are built when they are asked for.
 
+#[cfg(feature = "browser")]
+mod browser;
 mod driver;
 #[cfg(feature = "isa")]
 mod isa;
@@ -20,6 +22,7 @@ usage: cargo xtask <task>
   shaders                   every shader variant through naga, spirv-val and the writers of MSL and HLSL
   isa                       what AMD's compiler makes of the kernels, for chips that are not here, against xtask/isa.txt;
                             UPDATE_GOLDEN=1 accepts what it is now
+  browser [--check]         examples/browser on http://localhost:8080, in WebAssembly; --check has a Chromium train on it
   driver                    make sure of a GPU driver, and nothing else (demo, test and adapters do this first)
   msrv                      is Cargo.toml's rust-version enough for every dependency?
 ";
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         "adapters" => adapters(&rest),
         "shaders" => shaders(),
         "isa" => isa(&rest),
+        "browser" => browser(&rest),
         "driver" => driver::ensure(),
         "msrv" => msrv::check(),
         _ => Err(Stop::new(2, USAGE)),
@@ -97,14 +101,24 @@ fn shaders() -> Result<(), Stop> {
     run(cargo().args(TOOL).args(["shaders", &sources]))
 }
 
-#[cfg(feature = "isa")]
 fn isa(args: &[String]) -> Result<(), Stop> {
-    isa::check(args)
+    #[cfg(feature = "isa")]
+    return isa::check(args);
+    #[cfg(not(feature = "isa"))]
+    anew("isa", args)
 }
 
-#[cfg(not(feature = "isa"))]
-fn isa(args: &[String]) -> Result<(), Stop> {
-    run(cargo().args(["run", "--quiet", "--package=xtask", "--features=isa", "--", "isa"]).args(args))
+fn browser(args: &[String]) -> Result<(), Stop> {
+    #[cfg(feature = "browser")]
+    return browser::browser(args);
+    #[cfg(not(feature = "browser"))]
+    anew("browser", args)
+}
+
+/// Starts itself with a feature, and the task of the same name.
+#[cfg(not(all(feature = "isa", feature = "browser")))]
+fn anew(feature: &str, args: &[String]) -> Result<(), Stop> {
+    run(cargo().args(["run", "--quiet", "--package=xtask", "--features", feature, "--", feature]).args(args))
 }
 
 fn test(args: &[String]) -> Result<(), Stop> {

@@ -104,7 +104,7 @@ impl Table {
                 Some(kept) => wrong.extend(drift(kept, numbers).map(|what| format!("{kernel} on {chip}: {what}"))),
             }
         }
-        let gone = self.rows.keys().filter(|key| same && !now.rows.contains_key(key));
+        let gone = self.rows.keys().filter(|key| same && !now.rows.contains_key(*key));
         wrong
             .extend(gone.map(|(kernel, chip)| format!("{kernel} on {chip} is in the table and not compiled any more")));
         wrong
