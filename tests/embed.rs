@@ -6,9 +6,11 @@ use std::{
 };
 
 use halfgrad::{
-    Error, Gpu, Graph, Init, Plan, Port, Precision, Sgd, Weights, data,
+    Error, Gpu, Graph, Init, Plan, Port, Precision, Sgd, Weights,
+    data::{self, Dataset},
     gpu::{Choice, Reading},
     nn,
+    plan::Evaluation,
 };
 
 /// An adapter as an app would choose it, here the one that the tests run on.
@@ -424,7 +426,8 @@ fn nothing_needs_to_block() {
         let gpu = Gpu::request(Choice::Best).await?;
         let graph = Graph::new(Precision::F16);
         let x = graph.input("x", [4, 3]);
-        let loss = nn::linear("fc", x, 2).square().mean_all();
+        let logits = nn::linear("fc", x, 2);
+        let loss = logits.square().mean_all();
         let weights = Weights::init_async(&gpu, &graph, 0).await?;
         let mut plan = Plan::train_async(&gpu, &weights, loss, &Sgd::new(0.1), Default::default()).await?;
         plan.write(x, &[1.0; 12])?;
@@ -433,6 +436,13 @@ fn nothing_needs_to_block() {
         let (first, second) = (plan.read(loss)?, weights.get("fc.weight")?);
         let (weight, loss) = (second.await?, first.await?);
         assert!(weight.len() == 6 && loss[0].is_finite());
+
+        let mut infer = Plan::infer_async(&gpu, &weights, &[logits], Default::default()).await?;
+        let five: Vec<f32> = (0..15).map(|i| i as f32 / 8.0).collect();
+        let data = Dataset::new(five.clone(), vec![0, 1, 0, 1, 0], [3].into(), 2)?;
+        let values = infer.predict_values_async(x, logits, &five).await?;
+        assert_eq!(infer.predict_async("x", logits, &data).await?, values);
+        assert_eq!(infer.evaluate_async(x, logits, &data).await?, Evaluation::of(&values, data.labels()));
         plan.losses().await
     };
     assert_eq!(pollster::block_on(spawnable(run)).unwrap().len(), 1);

@@ -58,7 +58,7 @@ impl Network {
         let loss = logits.cross_entropy(graph.labels("label", [BATCH]));
 
         let weights = Weights::init_async(gpu, &graph, 42).await?;
-        let sgd = Sgd::new(0.05).momentum(0.9);
+        let sgd = Sgd::new(0.02).momentum(0.9);
         let train = Plan::train_async(gpu, &weights, loss, &sgd, Default::default()).await?;
         let infer = Plan::infer_async(gpu, &weights, &[logits], Default::default()).await?;
         let batches = digits.train.batches(BATCH)?.shuffled(7);
