@@ -101,12 +101,14 @@ impl Shared {
         }
         let (module, _) = compose::parse(&dispatch.shader, &wgsl, &self.caps)?;
         compose::check(dispatch, &module)?;
-        // A browser has a compiler of its own, which takes the text as it is: what naga would write of f32's lowest number, 3402823…, is none to it.
+        let read_only = compose::bindings(&module);
+        // A browser has a compiler of its own, which takes the text as it is. What naga would write of f32's lowest number,
+        // 3402823…, is none to it.
         let source = match cfg!(target_arch = "wasm32") {
             true => wgpu::ShaderSource::Wgsl(wgsl.text.clone().into()),
-            false => wgpu::ShaderSource::Naga(Cow::Owned(module.clone())),
+            false => wgpu::ShaderSource::Naga(Cow::Owned(module)),
         };
-        let made = Arc::new(self.compile(dispatch, &module, source).await?);
+        let made = Arc::new(self.compile(dispatch, &read_only, source).await?);
         self.pipelines.lock().expect("no panic while it is held").insert(wgsl.text, made.clone());
         Ok(made)
     }
@@ -114,7 +116,7 @@ impl Shared {
     async fn compile(
         &self,
         dispatch: &Dispatch,
-        module: &naga::Module,
+        read_only: &[bool],
         source: wgpu::ShaderSource<'_>,
     ) -> Result<Pipeline> {
         let device = &self.device;
@@ -124,7 +126,6 @@ impl Shared {
             ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
             count: None,
         };
-        let read_only = compose::bindings(module);
         let storage: Vec<_> = read_only
             .iter()
             .enumerate()

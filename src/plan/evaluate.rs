@@ -30,10 +30,10 @@ impl Plan {
         pollster::block_on(self.predict_async(input.into(), output.into(), data))
     }
 
-    /// `predict`, without blocking.
+    /// [`predict`](Self::predict), without blocking.
     ///
     /// # Errors
-    /// As `predict`.
+    /// As [`predict`](Self::predict).
     pub async fn predict_async<'p>(
         &mut self,
         input: impl Into<Port<'p>>,
@@ -44,7 +44,7 @@ impl Plan {
         self.predict_each(input.into(), output.into(), data.shape().len(), data.len(), add).await
     }
 
-    /// As `predict`, of samples without labels, one after another: as many as there are, whatever the plan's batch.
+    /// As [`predict`](Self::predict), of samples without labels, one after another: as many as there are, whatever the plan's batch.
     ///
     /// ```
     /// use halfgrad::{Gpu, Graph, Plan, Precision, Weights, nn};
@@ -57,7 +57,7 @@ impl Plan {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Length`] if the last sample is not whole; else as `predict`.
+    /// [`Error::Length`] if the last sample is not whole; else as [`predict`](Self::predict).
     #[cfg(not(target_arch = "wasm32"))]
     pub fn predict_values<'p>(
         &mut self,
@@ -68,10 +68,10 @@ impl Plan {
         pollster::block_on(self.predict_values_async(input.into(), output.into(), values))
     }
 
-    /// `predict_values`, without blocking.
+    /// [`predict_values`](Self::predict_values), without blocking.
     ///
     /// # Errors
-    /// As `predict_values`.
+    /// As [`predict_values`](Self::predict_values).
     pub async fn predict_values_async<'p>(
         &mut self,
         input: impl Into<Port<'p>>,
@@ -133,7 +133,7 @@ impl Plan {
     /// it is a language model whose `logits`, `[batch, t, vocabulary]`, are held against the next token at each place.
     ///
     /// # Errors
-    /// [`Error::Port`] if the logits are of another shape; else as `predict`.
+    /// [`Error::Port`] if the logits are of another shape; else as [`predict`](Self::predict).
     #[cfg(not(target_arch = "wasm32"))]
     pub fn evaluate<'p>(
         &mut self,
@@ -144,10 +144,10 @@ impl Plan {
         pollster::block_on(self.evaluate_async(input.into(), logits.into(), data))
     }
 
-    /// `evaluate`, without blocking.
+    /// [`evaluate`](Self::evaluate), without blocking.
     ///
     /// # Errors
-    /// As `evaluate`.
+    /// As [`evaluate`](Self::evaluate).
     pub async fn evaluate_async<'p>(
         &mut self,
         input: impl Into<Port<'p>>,

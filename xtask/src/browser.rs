@@ -37,7 +37,8 @@ pub fn browser(args: &[String]) -> Result<(), Stop> {
     }
     println!("{address} until Ctrl-C");
     loop {
-        answer(&listener, &folder)?;
+        // A browser that hangs up has changed its mind.
+        let _ = listener.accept().and_then(|(stream, _)| answer(stream, &folder));
     }
 }
 
@@ -51,9 +52,8 @@ fn built() -> Result<PathBuf, Stop> {
     if installed.args(["target", "add", TARGET]).status().is_err() {
         println!("without rustup, {TARGET} must be there already");
     }
-    // A name of its own for the directory: what cargo holds a lock on is ours while this runs.
+    run(cargo().args(["build", "--package=browser", "--target", TARGET]))?;
     let target = target();
-    run(cargo().args(["build", "--package=browser", "--target", TARGET, "--target-dir"]).arg(&target))?;
     let folder = target.join("browser");
     let module = target.join(TARGET).join("debug/browser.wasm");
     let bound = Bindgen::new()
@@ -66,13 +66,7 @@ fn built() -> Result<PathBuf, Stop> {
 }
 
 /// Answers one request; what the page posts, if that is what it was.
-fn answer(listener: &TcpListener, folder: &Path) -> Result<Option<String>, Stop> {
-    let (stream, _) = listener.accept().map_err(failed("serving"))?;
-    // A browser that hangs up has changed its mind.
-    Ok(answered(stream, folder).unwrap_or_default())
-}
-
-fn answered(stream: TcpStream, folder: &Path) -> std::io::Result<Option<String>> {
+fn answer(stream: TcpStream, folder: &Path) -> std::io::Result<Option<String>> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut reader = BufReader::new(&stream);
     let (mut first, mut length) = (String::new(), 0);
@@ -153,7 +147,7 @@ fn report(listener: &TcpListener, folder: &Path, address: &str) -> Result<String
         match listener.accept() {
             Ok((stream, _)) => {
                 stream.set_nonblocking(false).map_err(failed("serving"))?;
-                if let Ok(Some(said)) = answered(stream, folder) {
+                if let Ok(Some(said)) = answer(stream, folder) {
                     return Ok(said);
                 }
             }

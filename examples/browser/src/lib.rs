@@ -41,7 +41,6 @@ pub struct Network {
     digits: Split,
     batches: Batches,
     epochs: u32,
-    weights: Weights,
     train: Plan,
     infer: Plan,
 }
@@ -62,7 +61,13 @@ impl Network {
         let train = Plan::train_async(gpu, &weights, loss, &sgd, Default::default()).await?;
         let infer = Plan::infer_async(gpu, &weights, &[logits], Default::default()).await?;
         let batches = digits.train.batches(BATCH)?.shuffled(7);
-        Ok(Network { digits, batches, epochs: 0, weights, train, infer })
+        Ok(Network { digits, batches, epochs: 0, train, infer })
+    }
+
+    /// The steps of an epoch.
+    #[wasm_bindgen(getter)]
+    pub fn steps(&self) -> usize {
+        self.batches.len()
     }
 
     /// Learns from each sample once; the mean loss.
@@ -90,10 +95,5 @@ impl Network {
         let powers: Vec<f32> = logits.iter().map(|v| (v - largest).exp()).collect();
         let sum: f32 = powers.iter().sum();
         Ok(powers.iter().map(|p| p / sum).collect())
-    }
-
-    /// The weights as a safetensors file.
-    pub async fn file(&self) -> Result<Vec<u8>, JsError> {
-        Ok(self.weights.to_bytes().await?)
     }
 }
